@@ -101,8 +101,8 @@ async def callers_of(strongroom: Strongroom, principal: str | None, api_key: str
         credential = f"api-key:{key_id}"
     if name not in policy.holders("service"):
         msg = (
-            f"the cell has an access policy, in which {name} does not have the role service; run 'strongroom access bind {name} service', "
-            "or name another principal in [serve] principal"
+            f"the cell has an access policy, in which {name} does not have the role service; "
+            f"run 'strongroom access bind {name} service', or name another principal in [serve] principal"
         )
         raise ConfigError(msg)
     strongroom.needed_audit("a cell with an access policy needs an audit log")
