@@ -19,7 +19,9 @@ OFF_LOOP_BYTES = 256 * 2**10
 """From this size, sealing or opening would block the event loop for a millisecond or more. It is done in a thread, which lets other
 threads run between records (`kms/sealing/python_cipher.py`, "turns")."""
 
-UNREADABLE = (KmsError, KeyringFileError, IntegrityError, UnsupportedFormat)
+UNAVAILABLE = (KmsError, KeyringFileError)
+"""The errors of keys that can't be had. They say nothing about the row."""
+UNREADABLE = (*UNAVAILABLE, IntegrityError, UnsupportedFormat)
 """If opening a row raises one of these errors, a list has the error in the row's place, and goes on."""
 
 ROW_BYTES = 512

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import KeyDestroyed, KeyringFileError, KeyWithdrawn, KmsError, KmsTimeout
-from strongroom.storage.sealing import UNREADABLE
+from strongroom.kms import KeyDestroyed, KeyWithdrawn, KmsTimeout
+from strongroom.storage.sealing import UNAVAILABLE, UNREADABLE
 
 from .namespace_record import NamespaceRecord, open_data, unreadable_record
 from .rows import check_name, check_region_of, open_details
@@ -49,7 +49,7 @@ class OpenedRecords:
         """
         try:
             record = await self._open(row)
-        except (KmsError, KeyringFileError) as error:
+        except UNAVAILABLE as error:
             if not unavailable or isinstance(error, KeyDestroyed | KeyWithdrawn):
                 raise
             return unreadable_record(row, error)

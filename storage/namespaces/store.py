@@ -30,7 +30,7 @@ from strongroom.storage.errors import (
     NamespaceAlreadyExists,
     NamespaceNotFound,
 )
-from strongroom.storage.sealing import UNREADABLE
+from strongroom.storage.sealing import UNAVAILABLE, UNREADABLE
 
 from .kek_rule import KekRule, no_rule, wanted_kek
 from .namespace import Namespace, check_namespace_region, unopened
@@ -168,7 +168,7 @@ class NamespaceStore:
             IntegrityError: The row was changed outside of the stores.
         """
         row = await self._rows.by_name(name)
-        with suppress(*(UNREADABLE if unavailable else (KeyDestroyed, KeyDisabled))):
+        with suppress(*(UNAVAILABLE if unavailable else (KeyDestroyed, KeyDisabled))):
             await self._open(row, name)
         return unopened(row).namespace_id
 

@@ -60,8 +60,11 @@ async def test_exchanged_names_lead_to_no_other_namespace(own_cell, metadata_sto
     await execute(own_cell, change, right.namespace_id, token[left.namespace_id])
     await execute(own_cell, change, left.namespace_id, token[right.namespace_id])
     for name in ("left", "right"):
-        with pytest.raises(IntegrityError):
-            await metadata_store.get_namespace(name=name)
+        for unavailable in (False, True):  # keys that may be away are no excuse for a row that opens
+            with pytest.raises(IntegrityError):
+                await metadata_store.get_namespace(name=name, unavailable=unavailable)
+            with pytest.raises(IntegrityError):
+                await own_cell.namespaces.find(name, unavailable=unavailable)
         with pytest.raises(IntegrityError):
             await metadata_store.delete_namespace_by_name(name)
     assert await metadata_store.get_namespace(namespace_id=left.namespace_id) == left
