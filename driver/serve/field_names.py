@@ -24,11 +24,13 @@ def unknown_field(wanted: type[msgspec.Struct], encoded: msgspec.Raw) -> str | N
         encoded: The arguments. They were decoded as this type before.
     """
     plain = msgspec.msgpack.decode(encoded)
-    for name, hint in get_type_hints(wanted).items():
-        find = _finder(hint)
-        if find is not None and name in plain and (found := find(plain[name])) is not None:
-            return found
-    return None
+    return _first(find(plain[name]) for name, find in _finders(wanted).items() if find is not None and name in plain)
+
+
+@cache
+def _finders(kind: type) -> Mapping[str, Find | None]:
+    """Return the function for each field of a type. Resolving the types takes longer than a call."""
+    return {name: _finder(hint) for name, hint in get_type_hints(kind).items()}
 
 
 @cache
@@ -36,9 +38,9 @@ def _finder(hint: Any) -> Find | None:
     """Return the function for a type; None if no value of the type has fields by name."""
     origin, parts = get_origin(hint), get_args(hint)
     if isinstance(hint, type) and is_dataclass(hint):
-        return _in_map({field.name: _finder(get_type_hints(hint)[field.name]) for field in fields(hint)})
+        return _in_map({field.name: _finders(hint)[field.name] for field in fields(hint)})
     if isinstance(hint, type) and hasattr(hint, "_fields"):
-        return _in_array([_finder(each) for each in get_type_hints(hint).values()])
+        return _in_array(list(_finders(hint).values()))
     inner = [find for part in parts if (find := _finder(part)) is not None]
     if not inner:
         return None
