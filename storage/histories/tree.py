@@ -96,17 +96,20 @@ class HistoryTrees:
         keys = await open_keys(self._keyring, namespace_id)
         key = (forked.shard_id, forked.tree_id.bytes, forked.branch_id.bytes)
         sealed = keys.seal(HISTORY_TREE, key, BranchInfo(forked, info, time.time_ns(), tree_info).pack())
-        place = (branch.shard_id, namespace_id, branch.tree_id)
+        shard_id, tree_id = branch.shard_id, branch.tree_id
         async with self._database.connection(SET_BY_FUNCTION) as connection:
-            rows = await self._fork.call(connection, *place, branch.branch_id, forked.branch_id, sealed)
-        if rows[0]["result"] == _NO_BASE:
+            rows = await self._fork.call(
+                connection, shard_id, namespace_id, tree_id, branch.branch_id, forked.branch_id, sealed
+            )
+        result = rows[0]["result"]
+        if result == _NO_BASE:
             msg = "the branch has no row in its tree, so it can't be forked: it was deleted, or never appended as a new branch"
             raise NotFound(msg)
-        if rows[0]["result"] == _EXISTS and forked not in [
-            one.branch for one in await self.get(*place[1::-1], place[2])
-        ]:
-            msg = "another branch has this branch_id; fork with a new one"
-            raise ConditionFailed(msg)
+        if result == _EXISTS:
+            tree = await self.get(namespace_id, shard_id, tree_id)
+            if forked not in [one.branch for one in tree]:
+                msg = "another branch has this branch_id; fork with a new one"
+                raise ConditionFailed(msg)
         return forked
 
     async def namespace_of(self, shard_id: int, tree_id: UUID) -> UUID:
