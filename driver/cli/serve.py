@@ -25,8 +25,8 @@ _EXAMPLES = """\b
 Examples:
   strongroom serve
   strongroom --config /etc/strongroom/strongroom.toml serve --workers 4
-  strongroom serve --socket ./strongroom.sock --health 127.0.0.1:7243
-  curl http://127.0.0.1:7243/health
+  strongroom serve --socket ./strongroom.sock --health 127.0.0.1:7250
+  curl http://127.0.0.1:7250/health
 """
 
 

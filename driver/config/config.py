@@ -44,7 +44,7 @@ class StrongroomConfig:
         elasticsearch: The search index; None if PostgreSQL answers searches.
         codec_server: The codec server; None for none.
         serve: The server for a Temporal server; None for the defaults.
-        namespaces: What holds for namespaces that name nothing else.
+        namespaces: Defaults for new namespaces, and the grace period of deleted ones.
         kms_regions: Other names that KMSs have for the cell's region.
 
     Raises:

@@ -18,7 +18,7 @@ _MOST_DAYS = 365
 
 @section
 class NamespacesConfig:
-    """What holds for namespaces that name nothing else."""
+    """Defaults for new namespaces, and the grace period of deleted ones."""
 
     kek: (
         Annotated[

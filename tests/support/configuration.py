@@ -129,7 +129,7 @@ principal = "temporal-server"
 users = ["0", "root"]
 max_in_flight = 100
 drain_seconds = 10
-health = "127.0.0.1:7243"
+health = "127.0.0.1:7250"
 metrics = "127.0.0.1:9464"
 [codec_server]
 listen = "10.0.0.1:8443"
