@@ -12,7 +12,7 @@ import (
 )
 
 // words finds all names in a list filter that need no quotes.
-var words = regexp.MustCompile("[A-Za-z_@][\\w@$]*(?:\\.[A-Za-z_@][\\w@$]*)*")
+var words = regexp.MustCompile(`[A-Za-z_@][\w@$]*(?:\.[A-Za-z_@][\w@$]*)*`)
 
 // namesIn returns everything in a list filter that can be the name of a search attribute: each word, and what is between two quotes.
 // Words in texts do no harm, and a quote in a text hides no name.
