@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from strongroom.kms import NO_KEY_EVENTS, Background, Keyring, StrongroomError
+from strongroom.kms import NO_KEY_EVENTS, Background, StrongroomError
 from strongroom.storage import (
     AccessPolicyStore,
     AuditCheckpoint,
@@ -25,7 +25,6 @@ from strongroom.storage import (
     NamespaceStore,
     NexusEndpointStore,
     OutboxNotifier,
-    PostgresDataKeyStore,
     PostgresKeyringLedger,
     Queue,
     QueueV2,
@@ -42,6 +41,7 @@ from .audit import AuditLog, KeyRecords, LogSettings
 from .audit.events import now
 from .audit.log import opened
 from .background import background_work
+from .cell_keys import new_keyring
 from .config import ConfigError
 from .deletions import new_deletions
 from .namespace_keks import kek_rule
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from strongroom.kms import KeyEventSink, SigningKey
+    from strongroom.kms import KeyEventSink, Keyring, SigningKey
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
     from .audit import Checkpoint
@@ -186,16 +186,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
         providers = make_providers(config.kms, key_events=key_events, ledger=PostgresKeyringLedger(database))
         for provider in providers.values():
             stack.push_async_callback(provider.aclose)
-        keyring = Keyring(
-            cell_id=config.cell.cell_id,
-            providers=providers,
-            store=PostgresDataKeyStore(registry),
-            region=config.cell.region,
-            kek_regions=config.kek_regions,
-            policy=config.cache,
-            key_events=key_events,
-            watch=telemetry,
-        )
+        keyring = new_keyring(config, registry, providers=providers, key_events=key_events, watch=telemetry)
         stack.push_async_callback(_close_keyring, keyring)
         if log is not None:
             await stack.enter_async_context(opened(log))

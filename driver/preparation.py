@@ -12,10 +12,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.kms import CellPin, KekRef, check_pin, pin_of
 from strongroom.storage import CellMismatch, PostgresDataKeyStore, schema_status
 from strongroom.storage.schema.preflight import check_claimable
 
-from .config import ConfigError, LocalKms, create_config, load_config, new_config, parse_config, remove_unfinished
+from .cell_keys import cell_keys
+from .config import (
+    ConfigError,
+    LocalKms,
+    create_config,
+    load_config,
+    new_config,
+    parse_config,
+    remove_unfinished,
+    write_pin,
+)
 from .strongroom import Strongroom
 
 if TYPE_CHECKING:
@@ -74,6 +85,24 @@ class Preparation:
                 with suppress(OSError):
                     self.path.unlink()
             raise
+
+    async def pin(self) -> CellPin:
+        """Write the pin of the cell's own keys into the configuration, unless it has one, and return it. `run` comes first.
+
+        Raises:
+            ConfigError: The configuration can't be written.
+            PinMismatch: The configuration names another KEK than the registry.
+        """
+        async with Strongroom.unchecked(self.config) as strongroom:
+            records = await cell_keys(strongroom.keyring)
+        pin = pin_of(records)
+        if self.config.cell_kek is not None:
+            check_pin(
+                records, CellPin(KekRef.parse(self.config.cell_kek), self.config.cell_commitment or pin.commitment)
+            )
+        if self.config.cell_commitment is None:
+            write_pin(self.path, pin)
+        return pin
 
     def _check_files(self) -> None:
         if self.content is not None:

@@ -237,6 +237,7 @@ COMMANDS = (
     command("keys.rotate_kek", KEYS, "update", "cell", "kek"),
     command("keys.rewrap", KEYS, "update", "cell", "name kek to"),
     command("keys.retire", KEYS, "delete", "cell", "kek version"),
+    command("keys.pin", KEYS, "update", "cell", "kek"),
     command("keys.keyring_status", ACCOUNT_READ, "read", "cell"),
     command("keys.merge_keyring", KEYS, "update", "cell"),
     command("keys.adopt_keyring", KEYS, "update", "cell"),

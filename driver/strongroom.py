@@ -35,6 +35,7 @@ from .access import NotAuthenticated, Session, by_api_key, by_certificate
 from .access.authorization import decide
 from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
+from .cell_keys import check_cell_keys
 from .config import ADD_AUDIT, ConfigError
 from .deletions import Deletions, new_deletions
 from .keyring_files import check_keyring_files, create_keyring_files
@@ -91,6 +92,7 @@ class Strongroom(Cell):
             PoolingNotSupported: A pooler in front of the database does not keep one session for each connection.
             KeyringFileError: A local keyring can't be used.
             KeyringDiverged: A local keyring is not the copy that made the cell's newest KEKs.
+            PinMismatch: The cell's own keys are not the ones that the configuration names.
         """
         async with assembled(
             cls, config, key_events=audit, telemetry=telemetry, log_settings=log_settings, lock_timeout=lock_timeout
@@ -100,6 +102,7 @@ class Strongroom(Cell):
             await strongroom.database.check_sessions()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
+            await check_cell_keys(strongroom.keyring, config)
             if check_keyrings:
                 await check_keyring_files(strongroom.keyring.providers)
             background: list[asyncio.Task[None]] = [
@@ -143,6 +146,7 @@ class Strongroom(Cell):
             else:
                 kek = await strongroom.create_kek(KekRef(next(iter(config.kms)), CELL_KEK))
             await strongroom.namespaces.ensure_cell_keys(kek)
+            await check_cell_keys(strongroom.keyring, config)
             return steps
 
     def needed_audit(self, why: str = "there is no audit log") -> AuditLog:

@@ -25,7 +25,9 @@ from .errors import (
     KmsTimeout,
     KmsUnavailable,
     NotAuthenticated,
+    PinMismatch,
     QuotaExceeded,
+    RegistryAltered,
     SealingLimitExceeded,
     StrongroomError,
     Throttled,
@@ -38,6 +40,7 @@ from .errors import (
 from .key_events import NO_KEY_EVENTS, KeyEvent, KeyEventSink, recording_change
 from .keyring import CachePolicy, Keyring
 from .keys import (
+    CellPin,
     DataKeyRecord,
     DataKeyStore,
     KekUsage,
@@ -46,7 +49,9 @@ from .keys import (
     KeyState,
     NamespaceKeys,
     SigningKey,
+    check_pin,
     is_signed,
+    pin_of,
 )
 from .lifecycle import (
     DueRotations,
@@ -105,6 +110,7 @@ __all__ = [
     "Background",
     "CachePolicy",
     "Capabilities",
+    "CellPin",
     "Commits",
     "DataKeyRecord",
     "DataKeyStore",
@@ -147,9 +153,11 @@ __all__ = [
     "NotAuthenticated",
     "NotRewrapped",
     "PartType",
+    "PinMismatch",
     "QuotaExceeded",
     "RecordKey",
     "RecordKind",
+    "RegistryAltered",
     "Reloaded",
     "ResilientProvider",
     "RetryPolicy",
@@ -174,6 +182,7 @@ __all__ = [
     "begin_index_rotation",
     "bound_cell_id",
     "check_address",
+    "check_pin",
     "check_region",
     "client_context",
     "commits_several_times",
@@ -196,6 +205,7 @@ __all__ = [
     "missing_keks",
     "not_counted",
     "pem_expiry",
+    "pin_of",
     "recording_change",
     "refuse_rotation",
     "replace_file",

@@ -5,6 +5,8 @@
     │   └── Timeout                     a server did not answer in time
     ├── NotAuthenticated                a caller could not prove who they are
     ├── IntegrityError                  a sealed value or a wrapped key did not open; one error for every cause
+    │   └── RegistryAltered             the key registry is not as Strongroom wrote it, or older than it was
+    ├── PinMismatch                     the cell's own keys are not the ones that the configuration names
     ├── UnsupportedFormat               bytes that are not a sealed value of a known format
     ├── SealingLimitExceeded            a plaintext or a batch that is larger than the format allows
     ├── KeyringFileError                the local provider's file is missing, damaged or readable by others
@@ -77,6 +79,14 @@ class NotAuthenticated(StrongroomError):  # noqa: N818
 
 class IntegrityError(StrongroomError):
     """A sealed value did not open: it was altered, moved, or sealed under another key."""
+
+
+class RegistryAltered(IntegrityError):  # noqa: N818
+    """The key registry was changed outside of Strongroom, or is older than it was."""
+
+
+class PinMismatch(StrongroomError):  # noqa: N818
+    """The cell's own keys are not the ones that the configuration names."""
 
 
 class UnsupportedFormat(StrongroomError):  # noqa: N818 - the name in FORMAT.md

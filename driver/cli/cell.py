@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from contextlib import suppress
+from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -75,6 +76,13 @@ def with_diverged_keyrings(
     INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=False))
 
 
+def with_other_pin(
+    config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
+) -> None:
+    """Run a command that changes the pin of the cell's own keys, so that the pin is not compared. See `with_cell`."""
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_keys=False))
+
+
 async def _perform(
     config_path: Path,
     run: Callable[[Strongroom], Awaitable[None]],
@@ -82,9 +90,13 @@ async def _perform(
     arguments: Mapping[str, object],
     *,
     check_keyrings: bool,
+    check_keys: bool = True,
 ) -> None:
     assert operation in OPERATIONS  # noqa: S101 - a misspelt name, which a test finds
-    async with Strongroom.open(load_config(config_path), check_keyrings=check_keyrings) as strongroom:
+    config = load_config(config_path)
+    if not check_keys:
+        config = replace(config, cell_commitment=None)
+    async with Strongroom.open(config, check_keyrings=check_keyrings) as strongroom:
         caller = await caller_of(strongroom)
         given = {name: value for name, value in arguments.items() if value is not None}
         try:

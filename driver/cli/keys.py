@@ -12,6 +12,7 @@ from .cell import SUITES, with_cell
 from .commands import Group
 from .kek import retire, rewrap, rotate_kek
 from .keyring import keyring
+from .pin import pin
 from .reseal import destroy_key, reseal
 from .show import cell as cli_show
 from .show.output import busy, result
@@ -102,5 +103,5 @@ async def _rotate_due(strongroom: Strongroom) -> None:
         raise click.exceptions.Exit(1)
 
 
-for command in (rotate_kek, rewrap, retire, keyring, reseal, destroy_key):
+for command in (rotate_kek, rewrap, retire, pin, keyring, reseal, destroy_key):
     keys.add_command(command)

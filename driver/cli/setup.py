@@ -22,6 +22,7 @@ from .show.output import line, result
 
 if TYPE_CHECKING:
     from strongroom.driver.preparation import Preparation
+    from strongroom.kms import CellPin
 
 _DSN = "STRONGROOM_DSN"
 _SHARDS = 512
@@ -86,7 +87,7 @@ def init(config_path: Path, dsn: str | None, shards: int, region: str | None) ->
             if not (dsn or environment):
                 refuse(f"{config_path} does not exist; give --dsn to make it")
             prepared = preparation.new(config_path, dsn=dsn or environment or "", shards=shards, region=region)
-        steps = INTERRUPTS.run(_prepare(prepared))
+        steps, pin = INTERRUPTS.run(_prepare(prepared))
     cell = prepared.config.cell
     is_new = prepared.content is not None
     document = {"config": config_path, "created": is_new, "cell_id": cell.cell_id, "region": cell.region}
@@ -97,13 +98,17 @@ def init(config_path: Path, dsn: str | None, shards: int, region: str | None) ->
             f"wrote {config_path} (keep it and the keyring in a safe place: without the keyring nothing can be opened)",
         )
     bound = "" if cell.region is None else f" of region {cell.region}"
+    if prepared.config.cell_commitment is None:
+        lines.append(f"pinned the cell's own keys in {config_path}: {pin.kek}, commitment {pin.commitment.hex()}")
     lines.append(f"cell {cell.cell_id}{bound} is ready, schema version {current_version()}")
+    document |= {"kek": str(pin.kek), "commitment": pin.commitment.hex()}
     result({**document, "shards": cell.shard_count, "applied": steps, "schema_version": current_version()}, *lines)
 
 
-async def _prepare(prepared: Preparation) -> list[str]:
+async def _prepare(prepared: Preparation) -> tuple[list[str], CellPin]:
     await prepared.check()
-    return [step.name for step in await prepared.run()]
+    steps = [step.name for step in await prepared.run()]
+    return steps, await prepared.pin()
 
 
 def _refuse_other_options(prepared: Preparation, dsn: str | None, shards: int, region: str | None) -> None:

@@ -8,6 +8,7 @@ from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11
 from .listen import Listen
 from .load import load_config, parse_config, read_document
 from .namespaces import NamespacesConfig
+from .pin_file import write_pin
 from .serve import ServeConfig
 from .template import create_config, new_config, remove_unfinished, write_config
 
@@ -38,4 +39,5 @@ __all__ = [
     "read_document",
     "remove_unfinished",
     "write_config",
+    "write_pin",
 ]

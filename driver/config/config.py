@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from strongroom.kms import CachePolicy, RotationPolicy, TlsFiles, check_region
+from strongroom.kms import CachePolicy, CellPin, KekRef, RotationPolicy, TlsFiles, check_region
 from strongroom.storage import Cell, postgres_context
 
 from .errors import ConfigError
@@ -37,6 +37,7 @@ class StrongroomConfig:
         kms: The providers, by their ids in KEK URIs.
         connections: The maximum number of open connections of a pool, 1 to 1000.
         cell_kek: The URI of the KEK of the cell's own keys; None for the KEK that `init` makes in the first provider.
+        cell_commitment: The commitment of the cell's identity key; None accepts the key that the registry has.
         cache: How long unwrapped keys are used. It must be the same in all processes of a cell.
         rotation: The ages and row counts at which data keys are due for rotation.
         audit_folder: The folder of the audit log; None for no audit log. Sessions need an audit log.
@@ -58,6 +59,7 @@ class StrongroomConfig:
     kms: Mapping[str, KmsConfig] = field(default_factory=lambda: MappingProxyType({}))
     connections: int = 4
     cell_kek: str | None = None
+    cell_commitment: bytes | None = None
     cache: CachePolicy = field(default_factory=CachePolicy)
     rotation: RotationPolicy = field(default_factory=RotationPolicy)
     audit_folder: Path | None = None
@@ -75,6 +77,13 @@ class StrongroomConfig:
         if self.cell.region is not None:
             for provider_id, section in self.kms.items():
                 _check_provider_region(provider_id, section, self.kek_regions)
+
+    @property
+    def cell_pin(self) -> CellPin | None:
+        """The keys that are accepted as the cell's own; None if the configuration does not name them."""
+        if self.cell_commitment is None or self.cell_kek is None:
+            return None
+        return CellPin(KekRef.parse(self.cell_kek), self.cell_commitment)
 
     @property
     def kek_regions(self) -> frozenset[str]:

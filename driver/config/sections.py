@@ -51,7 +51,17 @@ class CellSection:
         Annotated[
             Text,
             formed(r"[^:]+:.+", "PROVIDER:KEY"),
-            about("KEK of the cell's own keys, as PROVIDER:KEY. Default: one that init makes."),
+            about("KEK of the cell's own keys, as PROVIDER:KEY. Default: one that init makes and writes here."),
+        ]
+        | None
+    ) = None
+    commitment: (
+        Annotated[
+            Text,
+            formed(r"[0-9a-f]{64}", "64 hexadecimal digits in lower case"),
+            about(
+                "Commitment of the cell's identity key, which init writes. A cell with another identity key is refused."
+            ),
         ]
         | None
     ) = None
@@ -60,6 +70,8 @@ class CellSection:
     def _check(self) -> CellSection:
         if self.kms_regions and self.region is None:
             raise ValueError("kms_regions is for a cell that has a region; add region, or take kms_regions out")
+        if self.commitment is not None and self.kek is None:
+            raise ValueError("commitment needs the KEK of the cell's own keys; add kek, or run: strongroom keys pin")
         return self
 
 
@@ -202,6 +214,7 @@ class ConfigFile:
             kms=MappingProxyType(self.kms),
             connections=database.connections,
             cell_kek=cell.kek,
+            cell_commitment=None if cell.commitment is None else bytes.fromhex(cell.commitment),
             cache=self.keys.cache(),
             rotation=self.keys.rotation(),
             audit_folder=None if self.audit is None else self.audit.folder,

@@ -11,6 +11,7 @@ from strongroom.kms.errors import IntegrityError, KeyNotFound, KeyWithdrawn, Kms
 from strongroom.kms.keys import derivation
 from strongroom.kms.keys.data_key import DataKey
 from strongroom.kms.keys.namespace_keys import NamespaceKeys
+from strongroom.kms.keys.pin import check_commitment
 from strongroom.kms.keys.registry import KeyClass, KeyState
 from strongroom.kms.keys.versions import unusable
 from strongroom.kms.provider import KekRef, Wrapped
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms.keys.leases import Leases
+    from strongroom.kms.keys.pin import CellPin
     from strongroom.kms.keys.registry import DataKeyRecord, KeyContext
     from strongroom.kms.provider import KmsProvider
     from strongroom.kms.secret import Secret
@@ -38,6 +40,7 @@ class KeyLoader:
         leases: The counters of the rows that each data key seals.
         region: The region to which the cell is bound, or None.
         kek_regions: Names of that region in the KMSs.
+        pin: The keys that are accepted as the cell's own; None accepts those that the registry names.
         watch: The receiver of a report on each batch, or None.
     """
 
@@ -49,6 +52,7 @@ class KeyLoader:
         leases: Leases,
         region: str | None = None,
         kek_regions: Collection[str] = (),
+        pin: CellPin | None = None,
         watch: KeyWatch | None = None,
     ) -> None:
         self.cell_id = cell_id
@@ -56,6 +60,7 @@ class KeyLoader:
         self.providers = providers
         self._leases = leases
         self._kek_regions = frozenset(kek_regions)
+        self._pin = pin
         self._make_keys = NamespaceKeys if watch is None else partial(WatchedKeys, watch=watch)
 
     def provider(self, provider_id: str) -> KmsProvider:
@@ -129,10 +134,13 @@ class KeyLoader:
 
         Raises:
             KeyNotFound: The namespace has no keys.
+            PinMismatch: These are the cell's own keys, and its identity root is not the pinned one.
         """
         if not records:
             msg = f"no keys are registered for namespace {namespace_id}"
             raise KeyNotFound(msg)
+        if self._pin is not None and namespace_id == self.cell_id:
+            check_commitment(records, self._pin.commitment)
         return await self.unwrap(records)
 
     async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:

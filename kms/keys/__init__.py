@@ -1,10 +1,12 @@
 """Keys: rows of the registry, key derivation, data keys, leases, and the unwrapped keys of a namespace."""
 
 from .namespace_keys import NamespaceKeys
+from .pin import CellPin, check_pin, pin_of
 from .registry import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
 from .signing import SigningKey, is_signed
 
 __all__ = [
+    "CellPin",
     "DataKeyRecord",
     "DataKeyStore",
     "KekUsage",
@@ -13,5 +15,7 @@ __all__ = [
     "KeyState",
     "NamespaceKeys",
     "SigningKey",
+    "check_pin",
     "is_signed",
+    "pin_of",
 ]

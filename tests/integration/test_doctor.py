@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from strongroom.driver.config import load_config
 from strongroom.driver.doctor import Finding, examine, summary
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
+from tests.support.fixtures.cell import initialised
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute, fetch
 
@@ -19,8 +19,7 @@ GROUPS = ["Cell", "TLS", "Database", "Audit", "Keys", "Namespaces", "Search", "A
 @pytest.fixture
 async def doctor_cell(config_path):
     """An open cell with a namespace."""
-    config = load_config(config_path)
-    await Strongroom.init(config)
+    config = await initialised(config_path)
     async with Strongroom.open(config) as strongroom:
         await strongroom.create_kek(KekRef.parse("local:tenant"))
         await strongroom.namespaces.create("tenant", kek=KekRef.parse("local:tenant"))

@@ -54,6 +54,7 @@ COMMANDS = {
     "keys rotate-kek": [f"local:{HOSTILE}"],
     "keys rewrap": ["--namespace", NAME],
     "keys retire": [f"local:{HOSTILE}", "--confirm", f"local:{HOSTILE}"],
+    "keys pin": ["--confirm", HOSTILE],
     "keys reseal": [NAME, "--wait", "0"],
     "keys destroy": [NAME, "--version", "1", "--wait", "0"],
     "keys keyring status": [],

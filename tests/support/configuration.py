@@ -32,6 +32,7 @@ shards = 4
 region = "eu-central-1"
 kms_regions = ["europe-west3"]
 kek = "local:cell"
+commitment = "{"5c" * 32}"
 [database]
 dsn = "postgresql://strongroom@db.example.com/strongroom"
 insecure = false

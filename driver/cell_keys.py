@@ -1,0 +1,61 @@
+"""The keyring of a cell, and the comparison of the cell's own keys with its configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.kms import Keyring, check_pin
+from strongroom.storage import PostgresDataKeyStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strongroom.kms import DataKeyRecord, KeyEventSink, KeyWatch, KmsProvider
+    from strongroom.storage import Database
+
+    from .config import StrongroomConfig
+
+
+def new_keyring(
+    config: StrongroomConfig,
+    registry: Database,
+    *,
+    providers: Mapping[str, KmsProvider],
+    key_events: KeyEventSink,
+    watch: KeyWatch | None,
+) -> Keyring:
+    """Return the keyring of a cell.
+
+    Args:
+        config: The cell's configuration.
+        registry: The connection of the key registry.
+        providers: The KMS providers, by their ids.
+        key_events: Receives changes of keys.
+        watch: Receives reports on sealing; None for none.
+    """
+    return Keyring(
+        cell_id=config.cell.cell_id,
+        providers=providers,
+        store=PostgresDataKeyStore(registry),
+        region=config.cell.region,
+        kek_regions=config.kek_regions,
+        pin=config.cell_pin,
+        policy=config.cache,
+        key_events=key_events,
+        watch=watch,
+    )
+
+
+async def cell_keys(keyring: Keyring) -> Sequence[DataKeyRecord]:
+    """Return the registry's rows of the cell's own keys."""
+    return await keyring.store.list_data_keys(keyring.cell_id)
+
+
+async def check_cell_keys(keyring: Keyring, config: StrongroomConfig) -> None:
+    """Compare the cell's own keys in the registry with the pin of the configuration, if it has one.
+
+    Raises:
+        PinMismatch: They are not the keys that the configuration names.
+    """
+    if config.cell_pin is not None:
+        check_pin(await cell_keys(keyring), config.cell_pin)
