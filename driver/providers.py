@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KmsAuthenticationError, LocalProvider, MultiProvider, ResilientProvider, client_context
-from strongroom.kms.private_files import UnsafePath, read_private
+from strongroom.kms.private_files import read_private
+from strongroom.kms.text import NotText, text_of
 
 from .config import AwsKms, AzureKms, ConfigError, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
+from .config.schema import MOST_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from .config import KmsConfig
 
+_WRONG_TEXT = "it holds more than one line, an invisible character or a text that is too long; write only the token or the PIN in it"
 _EXTRAS = {TransitKms: "vault", AwsKms: "aws", GcpKms: "gcp", AzureKms: "azure", Pkcs11Kms: "pkcs11"}
 
 
@@ -76,7 +79,7 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
             return TransitProvider(
                 provider_id,
                 config.address,
-                token=_secret(config.token, config.token_file),
+                token=secret_from(config.token, config.token_file),
                 mount=config.mount,
                 namespace=config.namespace,
                 tls=client_context(ca_certs=config.ca_certs, certificate=config.certificate),
@@ -126,24 +129,35 @@ def _with_client(provider_id: str, config: TransitKms | AwsKms | GcpKms | AzureK
                 provider_id,
                 config.module,
                 token=config.token,
-                pin=_secret(config.pin, config.pin_file),
+                pin=secret_from(config.pin, config.pin_file),
                 mechanism=config.mechanism,
                 region=config.region,
             )
 
 
-def _secret(value: str | None, file: Path | None) -> Callable[[], str]:
-    """Return a function that returns a token or PIN. A file is read in each call, because it may have been renewed."""
+def secret_from(value: str | None, file: Path | None) -> Callable[[], str]:
+    """Return a function that returns a token or PIN. A file is read in each call, because it may have been renewed.
+
+    Args:
+        value: The token or PIN, if the configuration has one.
+        file: The file that holds it otherwise.
+    """
 
     def read() -> str:
         if file is None:
             return value or ""
+        fault, found = "it is empty", ""
         try:
-            return read_private(file).decode("utf-8").strip()
-        except UnsafePath as error:
-            raise KmsAuthenticationError(str(error.strerror)) from None
-        except (OSError, UnicodeDecodeError):
-            msg = f"{file} can't be read; check that it exists and that this process may read it"
-            raise KmsAuthenticationError(msg) from None
+            found = text_of(read_private(file)).strip()
+            if found:
+                fault = "" if found.isprintable() and len(found) <= MOST_CHARACTERS else _WRONG_TEXT
+        except OSError as error:
+            fault = error.strerror or type(error).__name__
+        except NotText as error:
+            fault = str(error)
+        if fault:
+            msg = f"{file} can't be used: {fault}"
+            raise KmsAuthenticationError(msg)
+        return found
 
     return read

@@ -1,4 +1,4 @@
-"""Files and folders that only this process's user may change: secrets, keys, audit logs. One rule for all of them.
+"""Files and folders that only this process's user may change: secrets, keys, certificates, audit logs. One rule for all of them.
 
 A path is checked from the root to the file: each link on the way belongs to root or to this user, and no folder on the way can be
 changed by others. So nobody else can exchange the file between a check and its use. The file itself is checked on its open descriptor.
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST_BYTES = 64 * 2**20
+"""The maximum size of a file that is read as a whole. A larger one is not what the configuration means."""
 _LINKS = 40
 _OTHERS_WRITE = 0o022
 _OTHERS_USE = 0o055
@@ -41,18 +43,54 @@ def read_private(path: Path) -> bytes:
         UnsafePath: Others can read or change the file, or exchange it.
         OSError: The file can't be read.
     """
+    return _read(path, is_secret=True)
+
+
+def read_trusted(path: Path) -> bytes:
+    """Read a file that holds no secret but that this process relies on: a configuration, certificates, public keys.
+
+    Others may read it, and it may have several names. Only root and this process's user may change or exchange it.
+
+    Raises:
+        UnsafePath: Others can change or exchange the file, or it is not a regular file.
+        OSError: The file can't be read.
+    """
+    return _read(path, is_secret=False)
+
+
+def check_trusted(path: Path) -> None:
+    """Check a file that another library reads, as `read_trusted` does. Its size does not matter.
+
+    Raises:
+        UnsafePath: Others can change or exchange the file, or it is not a regular file.
+        OSError: The file can't be read.
+    """
+    os.close(_opened(path, is_secret=False))
+
+
+def _read(path: Path, *, is_secret: bool) -> bytes:
+    with os.fdopen(_opened(path, is_secret=is_secret), "rb") as file:
+        content = file.read(MOST_BYTES + 1)  # not the size of its status, which is 0 in /proc
+    if len(content) > MOST_BYTES:
+        raise OSError(
+            errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB; give the path of the right file", str(path)
+        )
+    return content
+
+
+def _opened(path: Path, *, is_secret: bool) -> int:
+    """Return the descriptor of a file that was checked after it was opened."""
     is_mounted = _walk(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a FIFO must not block
     try:
         status = os.fstat(descriptor)
-        _check_file(path, status)
-        if status.st_mode & _OTHERS_USE and not is_mounted and not _is_of_group(status):
-            remedy = f"run: chmod 600 {path}, and renew its secrets"
-            raise UnsafePath(path, f"has mode {_mode(status)}, so others can read or change it", remedy)
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
+        _check_file(path, status, may_have_names=not is_secret)
+        if is_secret and not is_mounted:
+            _check_unread(path, status)
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
 
 
 def check_private(path: Path) -> None:
@@ -156,11 +194,11 @@ def _check_on_way(folder: Path, status: os.stat_result) -> None:
         )
 
 
-def _check_file(path: Path, status: os.stat_result) -> None:
+def _check_file(path: Path, status: os.stat_result, *, may_have_names: bool = False) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsafePath(path, "is not a regular file", "give the path of a file")
     _check_owner(path, status)
-    if status.st_nlink > 1:
+    if status.st_nlink > 1 and not may_have_names:
         raise UnsafePath(
             path,
             "has a second name (a hard link), under which others may reach it",
@@ -172,6 +210,12 @@ def _check_file(path: Path, status: os.stat_result) -> None:
             f"has mode {_mode(status)}, so others can change it",
             f"check its content, and run: chmod 600 {path}",
         )
+
+
+def _check_unread(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & _OTHERS_USE and not _is_of_group(status):
+        remedy = f"run: chmod 600 {path}, and renew its secrets"
+        raise UnsafePath(path, f"has mode {_mode(status)}, so others can read or change it", remedy)
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:

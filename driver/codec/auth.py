@@ -10,6 +10,8 @@ import jwt
 
 from strongroom.driver.config import ConfigError
 from strongroom.kms import NotAuthenticated, Reloaded
+from strongroom.kms.private_files import read_trusted
+from strongroom.kms.text import NotText, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +113,7 @@ class _Tokens:
 def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:
     """Return the issuer's public keys by their ids. A key in PEM has no id, and verifies every token."""
     try:
-        text = config.keys.read_text(encoding="ascii")
+        text = text_of(read_trusted(config.keys))
         if text.lstrip().startswith("-----BEGIN PUBLIC KEY"):
             for algorithm in config.algorithms:
                 jwt.get_algorithm_by_name(algorithm).prepare_key(text)
@@ -122,7 +124,10 @@ def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:
     except OSError as error:
         msg = f"codec_server.jwt.keys: {config.keys} can't be read: {error.strerror}"
         raise ConfigError(msg) from None
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+    except NotText as error:
+        msg = f"codec_server.jwt.keys: {config.keys} can't be read: {error}"
+        raise ConfigError(msg) from None
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         msg = f"codec_server.jwt.keys: {config.keys} is neither a JWK set nor a public key in PEM for these algorithms"
         raise ConfigError(msg) from None
     if not found or ambiguous:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from strongroom.driver.config import ConfigError
-from strongroom.kms.transport.tls import ReloadingContext, load_own, load_trusted
+from strongroom.kms.transport.tls import ReloadingContext, load_own, load_revoked, load_trusted
 
 from .audit import CodecRecords
 from .auth import Authenticator
@@ -88,7 +88,7 @@ def server_context(config: CodecServerConfig) -> ssl.SSLContext:
             context.verify_mode = ssl.CERT_REQUIRED
             load_trusted(context, certificates.authority)
             if certificates.revoked is not None:
-                load_trusted(context, certificates.revoked)
+                load_revoked(context, certificates.revoked)
                 context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         return context
 

@@ -30,7 +30,7 @@ class ElasticsearchConfig:
 
     @model_validator(mode="after")
     def _check(self) -> ElasticsearchConfig:
-        checked_address(self.url, insecure=self.insecure)
+        checked_address("url", self.url, insecure=self.insecure)
         return self
 
     @property

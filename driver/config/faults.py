@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +21,7 @@ _WORDS = {"boolean": "true or false", "object": "a section"}
 _FORMATS = {"path": "a path", "environment-variable": "the name of an environment variable", "uuid": "a UUID"}
 _USUAL_LENGTH = 4096
 _VERBS = ("must ", "names ")
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Schema:
@@ -55,7 +57,7 @@ class Schema:
                 continue
             if isinstance(step, int) and "properties" in node:  # a positional argument
                 step = list(node["properties"])[step]
-            path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+            path += f"[{step}]" if isinstance(step, int) else f".{_name(step)}" if path else _name(step)
             within = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
             node = self.resolve(within or node.get("additionalProperties") or {})
         return path, node
@@ -127,6 +129,12 @@ def _sentence(schema: Schema, fault: ErrorDetails) -> str:
         case "value_error":
             text = str(fault["ctx"]["error"])
             return f"{path} {text}" if text.startswith(_VERBS) else f"{path}: {text}" if path else text
+        case "string_too_short":
+            return f"{path} must not be empty"
+        case "string_too_long":
+            return f"{path} must be text of at most {node.get('maxLength', _USUAL_LENGTH)} characters"
+        case "string_unicode":
+            return f"{path} must be text in valid UTF-8"
         case "string_pattern_mismatch":
             return f"{path} must have the form {node['form']}"
     meant = _nearest(fault["input"], node.get("enum", ())) if isinstance(fault["input"], str) else None
@@ -137,8 +145,7 @@ def _unknown(schema: Schema, fault: ErrorDetails) -> str:
     *section, name = fault["loc"]
     path, node = schema.follow(section)
     known = list(node.get("properties", ()))
-    shown = str(name) if str(name).isprintable() else ascii(name)
-    whole = f"{path}.{shown}".lstrip(".")
+    whole = f"{path}.{_name(name)}".lstrip(".")
     what = f"[{whole}] is no section" if isinstance(fault["input"], dict) else f"{whole} is no setting"
     meant = _nearest(str(name), known)
     elsewhere = [where for where, each in schema.sections() if where and name in each["properties"]]
@@ -147,6 +154,11 @@ def _unknown(schema: Schema, fault: ErrorDetails) -> str:
     if elsewhere:
         return f"{what}; [{elsewhere[0]}] has one of this name"
     return f"{what}; known here: {', '.join(known)}"
+
+
+def _name(key: object) -> str:
+    """Return a key as it is shown. A text that does not look like a key may be a value in a wrong place."""
+    return str(key) if _KEY.fullmatch(str(key)) else "(a key)"
 
 
 def _variant(path: str, node: Node, fault: ErrorDetails) -> str:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .schema import CaCerts, Count, File, Flag, Region, Secret, Text, about, checked_address, formed, secret, section
 
 GCP_ENDPOINT = "https://cloudkms.googleapis.com"
 Insecure = Annotated[Flag, about("Whether the address may be http, for a server on this machine.")]
+_PROVIDER_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+def _provider_id(text: str) -> str:
+    if not _PROVIDER_ID.fullmatch(text):
+        raise ValueError(
+            "must be a provider's id: a lower-case letter, then lower-case letters, digits or hyphens, at most 32"
+        )
+    return text
+
+
+ProviderId = Annotated[Text, AfterValidator(_provider_id)]
 InRegion = Annotated[Region, about("Region that the KEKs are in. Needed in a cell that is bound to a region.")]
 
 
@@ -42,7 +55,7 @@ class TransitKms:
     def _check(self) -> TransitKms:
         if (self.token is None) == (self.token_file is None):
             raise ValueError("give exactly one of the settings token_env and token_file")
-        checked_address(self.address, insecure=self.insecure)
+        checked_address("address", self.address, insecure=self.insecure)
         return self
 
 
@@ -64,7 +77,7 @@ class AwsKms:
     @model_validator(mode="after")
     def _check(self) -> AwsKms:
         if self.endpoint is not None:
-            checked_address(self.endpoint, insecure=self.insecure)
+            checked_address("endpoint", self.endpoint, insecure=self.insecure)
         elif self.insecure:
             raise ValueError("insecure = true is for an endpoint that is http; take it out")
         return self
@@ -87,7 +100,7 @@ class GcpKms:
 
     @model_validator(mode="after")
     def _check(self) -> GcpKms:
-        checked_address(self.endpoint, insecure=self.insecure)
+        checked_address("endpoint", self.endpoint, insecure=self.insecure)
         return self
 
     @property
@@ -107,6 +120,11 @@ class AzureKms:
     ca_certs: CaCerts | None = None
     region: InRegion | None = None
     type: Annotated[Literal["azure-keyvault"], about("Type of the provider.")] = "azure-keyvault"
+
+    @model_validator(mode="after")
+    def _check(self) -> AzureKms:
+        checked_address("vault_url", self.vault_url)
+        return self
 
 
 @section
@@ -135,7 +153,7 @@ class Pkcs11Kms:
 class MultiKms:
     """Several of the other providers as one. Each of them wraps a key, and any one unwraps it."""
 
-    providers: Annotated[tuple[Text, ...], Field(min_length=2), about("Ids of the other providers.")]
+    providers: Annotated[tuple[ProviderId, ...], Field(min_length=2), about("Ids of the other providers.")]
     policy: Annotated[
         Literal["all", "any"], about("Whether all providers must be up to wrap a key, or any of them.")
     ] = "all"

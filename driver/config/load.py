@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from strongroom.kms.private_files import check_private
+from strongroom.kms.private_files import check_private, read_trusted
+from strongroom.kms.text import NotText, text_of
 
 from .errors import ConfigError
 from .faults import describe
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _SECRETS = frozenset(("api_key", "passphrase", "password", "pin", "token"))
 """Settings whose value is a secret."""
+_DSN = "STRONGROOM_DSN"
+_MANY_DIGITS = re.compile(r"[0-9][0-9_]{1000}")
+_BARE_KEY = re.compile(r"\s*([A-Za-z0-9_.-]{1,100})\s*=")
 
 
 def load_config(path: Path) -> StrongroomConfig:
@@ -68,7 +73,7 @@ def parse_config(document: dict[str, Any], *, folder: Path, source: str) -> Stro
     Raises:
         ConfigError: As `load_config` raises it.
     """
-    dsn, database = os.environ.get("STRONGROOM_DSN"), document.get("database", {})
+    dsn, database = os.environ.get(_DSN), document.get("database", {})
     if dsn and isinstance(database, dict):
         document = {**document, "database": {**database, "dsn": dsn}}
     try:
@@ -77,6 +82,8 @@ def parse_config(document: dict[str, Any], *, folder: Path, source: str) -> Stro
         faults = describe(ConfigFile, error, by_alias=True)
     except ConfigError as error:
         faults = [str(error)]
+    if dsn and any(fault.startswith("database") for fault in faults):
+        source = f"{source} with database.dsn from the environment variable {_DSN}"
     if len(faults) == 1:
         raise ConfigError(f"{source}: {faults[0]}")
     raise ConfigError(f"{source} has {len(faults)} faults:", faults)
@@ -90,15 +97,17 @@ def _holds_secret(document: dict[str, Any]) -> bool:
     )
 
 
-def _settings(document: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(document, dict):
-        for name, value in document.items():
-            yield from _settings(value, name)
-    elif isinstance(document, list):
-        for value in document:
-            yield from _settings(value, key)
-    else:
-        yield key, document
+def _settings(document: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each setting with its name. Not recursive, because a wrong document can be nested more deeply than calls can be."""
+    waiting: list[tuple[str, Any]] = [("", document)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(key, each) for each in value]
+        else:
+            yield key, value
 
 
 def _has_password(text: str) -> bool:
@@ -112,11 +121,7 @@ def _has_password(text: str) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
-        if b"\0" in content:
-            msg = f"{path} can't be read: it is not UTF-8 (it may be UTF-16, as some Windows programs write it); save it as UTF-8"
-            raise ConfigError(msg)
-        return tomllib.loads(content.decode("utf-8-sig"))
+        return _parsed(text_of(read_trusted(path)))
     except FileNotFoundError:
         msg = (
             f"{path} is missing; if it is in another folder, name it before the command: strongroom --config FILE COMMAND; for a "
@@ -124,8 +129,32 @@ def _read(path: Path) -> dict[str, Any]:
         )
     except OSError as error:
         msg = f"{path} can't be read: {error.strerror}"
-    except UnicodeDecodeError:
-        msg = f"{path} can't be read: it is not UTF-8; save it as UTF-8"
-    except tomllib.TOMLDecodeError as error:
-        msg = f"{path} can't be read: it is not TOML: {error}"
+    except NotText as error:
+        msg = f"{path} can't be read: {error}"
     raise ConfigError(msg)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return the document of a text in TOML.
+
+    Raises:
+        NotText: It is not TOML, or its values are beyond every setting. The message holds no value.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason = f"it is not TOML: {error}"
+    except RecursionError:
+        reason = "its lists or sections are nested too deeply; no setting is"
+    except ValueError:  # the limit of Python for the digits of a whole number
+        reason = f"a number{_place(text)} has too many digits; no setting takes it"
+    raise NotText(reason)
+
+
+def _place(text: str) -> str:
+    """Return the key and the line of the first number with too many digits."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if _MANY_DIGITS.search(line):
+            key = _BARE_KEY.match(line)
+            return f"{f' of the key {key[1]}' if key else ''} at line {number}"
+    return ""

@@ -7,6 +7,7 @@ import re
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, StringConstraints, ValidationError
 from pydantic import ValidationInfo as Info
@@ -31,7 +32,12 @@ def about(description: str, *, unit: str | None = None) -> Any:
         description: The description of the setting, a noun phrase.
         unit: The unit of its value.
     """
-    return Field(description=description, json_schema_extra=None if unit is None else {"unit": unit})
+    # A `json_schema_extra` of None would replace that of `formed` on the same setting.
+    return (
+        Field(description=description)
+        if unit is None
+        else Field(description=description, json_schema_extra={"unit": unit})
+    )
 
 
 def formed(pattern: str, form: str) -> Any:
@@ -73,16 +79,46 @@ def section(cls: type[_Section]) -> type[_Section]:
     return made  # type: ignore[no-any-return] # the class, with slots
 
 
-def checked_address(address: str, *, insecure: bool) -> None:
+def checked_address(name: str, address: str, *, insecure: bool = False) -> None:
     """Refuse an address that would carry keys or tokens in clear.
 
+    Args:
+        name: The name of the setting, for messages.
+        address: The URL.
+        insecure: Whether it may be http to this machine.
+
     Raises:
-        ValueError: The address is neither https, nor http to this machine with `insecure`.
+        ValueError: The address is no URL with a host, or neither https, nor http to this machine with `insecure`.
     """
+    if not _is_url(address):
+        raise ValueError(f"{name} must be a URL: https://HOST or https://HOST:PORT")
     try:
         check_address(address, insecure=insecure)
     except InvalidRequest as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _is_url(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an unfinished address in brackets, or a port that is no number
+        return False
+
+
+def printable(text: str) -> str:
+    """Refuse a text that nobody means: control characters, byte order marks, lone surrogates, or nothing but spaces.
+
+    Raises:
+        ValueError: The text has such a character. The message does not hold the text.
+    """
+    if not text.isprintable():
+        raise ValueError(
+            "must not hold a control character, a line break, an invisible character or invalid UTF-8; take it out"
+        )
+    if text.isspace():
+        raise ValueError("must not be blank")
+    return text
 
 
 def _region(name: str) -> str:
@@ -95,9 +131,9 @@ def _region(name: str) -> str:
 def _in_folder(value: Any, info: Info) -> Any:
     if not isinstance(value, str):
         return value
-    if not 0 < len(value) <= MOST_CHARACTERS or "\0" in value:
+    if not 0 < len(value) <= MOST_CHARACTERS:
         raise ValueError("must be a path")
-    return value if info.context is None else info.context / value
+    return printable(value) if info.context is None else info.context / printable(value)
 
 
 def _from_environment(value: Any, info: Info) -> Any:
@@ -108,10 +144,18 @@ def _from_environment(value: Any, info: Info) -> Any:
     found = os.environ.get(value)
     if not found:
         raise ValueError("names an environment variable that is not set; set it, or correct the name")
-    return found
+    if len(found) > MOST_CHARACTERS:
+        raise ValueError(
+            f"names the environment variable {value}, whose value is longer than {MOST_CHARACTERS} characters"
+        )
+    try:
+        return printable(found)
+    except ValueError as error:
+        raise ValueError(f"names the environment variable {value}, whose value {error}") from None
 
 
-Text = Annotated[str, Strict(), StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
+_Length = StringConstraints(min_length=1, max_length=MOST_CHARACTERS)
+Text = Annotated[str, Strict(), _Length, AfterValidator(printable)]
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]

@@ -15,7 +15,7 @@ from strongroom.storage import Cell, check_dsn
 from .codec_server import CodecServerConfig
 from .config import MOST_CONNECTIONS, StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
-from .kms import KmsConfig, MultiKms
+from .kms import KmsConfig, MultiKms, ProviderId
 from .namespaces import NamespacesConfig
 from .schema import (
     CaCerts,
@@ -177,7 +177,7 @@ class ConfigFile:
     cell: CellSection
     database: DatabaseSection
     kms: Annotated[
-        dict[Text, Annotated[KmsConfig, Discriminator("type")]], Field(min_length=1), about("KMS providers.")
+        dict[ProviderId, Annotated[KmsConfig, Discriminator("type")]], Field(min_length=1), about("KMS providers.")
     ]
     keys: KeysSection = Field(default_factory=KeysSection)
     audit: AuditSection | None = None

@@ -9,6 +9,8 @@ from cryptography import x509
 
 from strongroom.kms.errors import InvalidRequest
 
+from .pem import read_pem
+
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
@@ -23,12 +25,9 @@ def pem_expiry(file: Path) -> datetime:
         InvalidRequest: The file can't be read, or has nothing that expires.
     """
     try:
-        ends = [_end(kind, block) for kind, block in _blocks(file.read_bytes())]
-    except (OSError, ValueError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else "it contains no certificate or revocation list in PEM"
-        )
-        msg = f"TLS: {file} can't be used: {reason}"
+        ends = [_end(kind, block) for kind, block in _blocks(read_pem(file))]
+    except ValueError:
+        msg = f"TLS: {file} can't be used: it contains no certificate or revocation list in PEM"
         raise InvalidRequest(msg) from None
     expiries = [end for end in ends if end is not None]
     if not expiries:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from strongroom.kms.errors import InvalidRequest
-from strongroom.kms.private_files import check_private
 
+from .pem import CERTIFICATE, REVOCATIONS, read_pem
 from .reloaded import Reloaded
 
 if TYPE_CHECKING:
@@ -107,12 +107,24 @@ def client_context(
 
 
 def load_trusted(context: ssl.SSLContext, file: Path) -> None:
-    """Add the authorities or revocation lists in a PEM file to a context.
+    """Add the authorities in a PEM file to a context.
 
     Raises:
         InvalidRequest: The file can't be used.
     """
-    with _naming("it contains no certificate or revocation list in PEM", file):
+    read_pem(file, CERTIFICATE)
+    with _naming("it contains a certificate that is damaged", file):
+        context.load_verify_locations(file)
+
+
+def load_revoked(context: ssl.SSLContext, file: Path) -> None:
+    """Add the revocation lists in a PEM file to a context.
+
+    Raises:
+        InvalidRequest: The file can't be used.
+    """
+    read_pem(file, REVOCATIONS)
+    with _naming("it contains a revocation list that is damaged", file):
         context.load_verify_locations(file)
 
 
@@ -122,8 +134,10 @@ def load_own(context: ssl.SSLContext, certificate: Path, key: Path | None) -> No
     Raises:
         InvalidRequest: A file can't be used.
     """
+    read_pem(certificate, CERTIFICATE, is_secret=key is None)
+    if key is not None:
+        read_pem(key, is_secret=True)
     with _naming("they contain no certificate in PEM with its key, or the key has a passphrase", certificate, key):
-        check_private(key or certificate)
         context.load_cert_chain(
             certificate, key, password=""
         )  # without it OpenSSL would ask for a passphrase on the terminal

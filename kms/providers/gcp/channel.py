@@ -18,8 +18,9 @@ from google.auth.credentials import TokenState, with_scopes_if_required
 from google.auth.transport.requests import Request
 from google.cloud.kms_v1.types import resources, service
 
-from strongroom.kms.errors import InvalidRequest, KmsAuthenticationError, KmsError, KmsTimeout, KmsUnavailable
+from strongroom.kms.errors import KmsAuthenticationError, KmsError, KmsTimeout, KmsUnavailable
 from strongroom.kms.loop_deadline import loop_deadline
+from strongroom.kms.transport.pem import CERTIFICATE, read_pem
 from strongroom.kms.transport.reloaded import Reloaded
 from strongroom.kms.transport.tls import check_address, client_context
 from strongroom.kms.transport.unreachable import failed_connection
@@ -206,8 +207,4 @@ def _default() -> Credentials:
 
 def _read(path: Path) -> bytes:
     client_context(ca_certs=path)  # checks the file now, because gRPC would fail only at the first call
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        msg = f"TLS: {path} can't be used: {error.strerror}"
-        raise InvalidRequest(msg) from None
+    return read_pem(path, CERTIFICATE)

@@ -14,6 +14,7 @@ import pkcs11
 
 from strongroom.kms.errors import InvalidRequest, KmsTimeout, KmsUnavailable
 from strongroom.kms.loop_deadline import TICKS
+from strongroom.kms.private_files import UnsafePath, check_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +87,15 @@ class Module:
 
         Raises:
             KmsUnavailable: The module can't be loaded, or has no such token now.
-            InvalidRequest: Several tokens have this label.
+            InvalidRequest: Several tokens have this label, or others can change the module.
         """
         tokens: list[pkcs11.Token] = []
+        try:
+            check_trusted(self.path)  # a library runs in this process
+        except UnsafePath as error:
+            raise InvalidRequest(f"{what}: the PKCS#11 module can't be used: {error.strerror}") from None
+        except OSError as error:
+            raise KmsUnavailable(f"{what}: the PKCS#11 module {self.path} can't be used: {error.strerror}") from None
         try:
             library = pkcs11.lib(str(self.path))
             tokens = _labelled(library, label)
