@@ -38,7 +38,7 @@ MESSAGE = 6000
 
 
 @pytest.fixture(autouse=True)
-def _secrets(monkeypatch):
+def _variables(monkeypatch):
     for name in SECRETS:
         monkeypatch.setenv(name, "the secret")
 

@@ -191,7 +191,7 @@ def contents(tmp_path_factory):
 
 
 @pytest.fixture
-def place(tmp_path, contents):
+def private_file(tmp_path, contents):
     """A private folder with the files that other settings name. The file of a test is written into it."""
     folder = tmp_path / "private"
     folder.mkdir(mode=0o700)
@@ -250,14 +250,14 @@ MESSAGE = 1500
     ("name", "kind"),
     [(name, kind) for name, use in USES.items() for kind in (*BAD, *(BAD_TEXT if use.is_text else ()))],
 )
-def test_a_file_that_cannot_be_meant_is_refused(place, contents, name, kind):
+def test_a_file_that_cannot_be_meant_is_refused(private_file, contents, name, kind):
     """Each is an error of this package that names the file, quickly and without its content."""
     use = USES[name]
-    {**BAD, **BAD_TEXT}[kind](place, contents[use.holds])
+    {**BAD, **BAD_TEXT}[kind](private_file, contents[use.holds])
     with pytest.raises(StrongroomError) as refused:
-        use.read(place)
+        use.read(private_file)
     message = str(refused.value)
-    assert str(place) in message or str(place.parent) in message
+    assert str(private_file) in message or str(private_file.parent) in message
     assert len(message) < MESSAGE
     assert "None" not in message
     assert "PRIVATE" not in message
@@ -265,11 +265,11 @@ def test_a_file_that_cannot_be_meant_is_refused(place, contents, name, kind):
 
 
 @pytest.mark.parametrize("name", [name for name, use in USES.items() if use.is_secret])
-def test_a_secret_that_others_can_read_is_refused(place, contents, name):
+def test_a_secret_that_others_can_read_is_refused(private_file, contents, name):
     """The message has the command that repairs it."""
-    written(place, contents[USES[name].holds], 0o644)
+    written(private_file, contents[USES[name].holds], 0o644)
     with pytest.raises(StrongroomError, match="chmod 600"):
-        USES[name].read(place)
+        USES[name].read(private_file)
 
 
 GOOD = {
@@ -282,31 +282,31 @@ GOOD = {
 
 @pytest.mark.parametrize("form", GOOD)
 @pytest.mark.parametrize("name", [name for name, use in USES.items() if use.holds])
-def test_the_usual_forms_are_read(place, contents, name, form):
+def test_the_usual_forms_are_read(private_file, contents, name, form):
     """Files of Windows programs are read, and files without a secret may be readable by others and have several names."""
     use = USES[name]
-    written(place, GOOD[form](contents[use.holds]), 0o600 if use.is_secret else 0o644)
+    written(private_file, GOOD[form](contents[use.holds]), 0o600 if use.is_secret else 0o644)
     if not use.is_secret:
-        os.link(place, place.with_name("second"))
-    found = use.read(place)
+        os.link(private_file, private_file.with_name("second"))
+    found = use.read(private_file)
     assert use.holds != "secret" or found == "a-secret"
 
 
 @pytest.mark.parametrize("before", [b" ", b"\t", b"-----END CERTIFICATE-----"])
-def test_a_certificate_that_openssl_would_pass_over_is_refused(place, contents, before):
+def test_a_certificate_that_openssl_would_pass_over_is_refused(private_file, contents, before):
     """OpenSSL passes over an indented block without an error, so that a host would not be trusted or a caller not be revoked."""
     for use in USES.values():
         if use.holds in {"authority", "revoked"}:
-            written(place, before + contents[use.holds] + contents[use.holds])
+            written(private_file, before + contents[use.holds] + contents[use.holds])
             with pytest.raises(StrongroomError, match="has something before it"):
-                use.read(place)
+                use.read(private_file)
 
 
-def test_a_list_of_revoked_certificates_trusts_nobody(place, contents):
+def test_a_list_of_revoked_certificates_trusts_nobody(private_file, contents):
     """OpenSSL trusts each certificate in a file that it reads revocation lists from."""
-    written(place, contents["revoked"] + contents["authority"])
+    written(private_file, contents["revoked"] + contents["authority"])
     with pytest.raises(StrongroomError, match="would be trusted"):
-        USES["codec_server.client_certificates.revoked"].read(place)
-    written(place, contents["authority"])
+        USES["codec_server.client_certificates.revoked"].read(private_file)
+    written(private_file, contents["authority"])
     with pytest.raises(StrongroomError, match="no revocation list"):
-        USES["codec_server.client_certificates.revoked"].read(place)
+        USES["codec_server.client_certificates.revoked"].read(private_file)
