@@ -143,7 +143,7 @@ TASK_QUEUE_USER_DATA = (
 NAMESPACES = (
     Operation("create", CREATE_NAMESPACE, "create", "cell", "name suite index_layout region", makes_namespace=True),
     Operation("get", READ, "read", "namespace", "name"),
-    Operation("find", READ, "read", "namespace", "name"),
+    Operation("find", READ, "read", "namespace", "name unavailable"),
     Operation("list_namespaces", None, "read", "filtered"),
     Operation("add_search_attributes", ADMIN, "update", "namespace"),
     Operation("set_aliases", ADMIN, "update", "namespace"),
@@ -151,7 +151,7 @@ NAMESPACES = (
 )
 METADATA = (
     Operation("create_namespace", CREATE_NAMESPACE, "create", "cell", "name is_global suite", makes_namespace=True),
-    Operation("get_namespace", READ, "read", "namespace", "name"),
+    Operation("get_namespace", READ, "read", "namespace", "name unavailable"),
     Operation("update_namespace", ADMIN, "update", "namespace", "is_global notification_version"),
     Operation("rename_namespace", ADMIN, "update", "namespace", "name is_global notification_version"),
     Operation("delete_namespace", ADMIN, "delete", "namespace"),
