@@ -19,6 +19,7 @@ from .ageing import Action, Load, new_age, next_action
 from .cache_policy import CachePolicy
 from .cached_keys import CachedKeys
 from .elapsed import elapsed
+from .failed_loads import FailedLoads
 from .loader import KeyLoader
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Keyring:
         )
         self._cache: OrderedDict[UUID, CachedKeys] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[CachedKeys]] = {}
+        self._failed = FailedLoads(self.policy, clock)
         self._refreshing = asyncio.Semaphore(self.policy.refreshes)
 
     async def open(self, namespace_id: UUID) -> NamespaceKeys:
@@ -101,6 +103,7 @@ class Keyring:
         if self._watch is not None:
             self._report_look_up(cached, self._watch)
         if cached is None:
+            self._failed.check(namespace_id)
             keys = await self._load_once(namespace_id)
         else:
             self._cache.move_to_end(namespace_id)
@@ -142,6 +145,7 @@ class Keyring:
     def evict(self, namespace_id: UUID) -> None:
         """Remove a namespace's keys from the cache. The next call reads the registry again."""
         self._cache.pop(namespace_id, None)
+        self._failed.forget(namespace_id)
         self._loading.pop(namespace_id, None)  # callers that wait for the load get its result, which is not cached
 
     def ages(self) -> list[float]:
@@ -249,11 +253,12 @@ class Keyring:
         return task
 
     def _loaded(self, namespace_id: UUID, task: asyncio.Task[CachedKeys]) -> None:
-        failed = task.cancelled() or task.exception() is not None
+        failure = None if task.cancelled() else task.exception()
         if self._loading.get(namespace_id) is not task:
             return  # the namespace was evicted during the load, so the result may be stale
         del self._loading[namespace_id]
-        if failed:
+        self._failed.note(namespace_id, failure)
+        if failure is not None or task.cancelled():
             return
         self._cache[namespace_id] = task.result()
         self._cache.move_to_end(namespace_id)

@@ -4,61 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
+import signal
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
-import httpx
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from temporalio import activity, workflow
-from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
-    CountWorkflowExecutionsRequest,
     DescribeNamespaceRequest,
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
-    ListWorkflowExecutionsRequest,
-    RegisterNamespaceRequest,
-    SignalWorkflowExecutionRequest,
-    StartWorkflowExecutionRequest,
-    TerminateWorkflowExecutionRequest,
 )
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from examples.temporal.processes import free_ports
-from examples.temporal.scene import connected, until
-from strongroom.driver.config import load_config
-from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import KekRef
+from examples.temporal.scene import until
 from tests.integration.temporal.conftest import running_stack
+from tests.support.temporal.tenants import (
+    PAUSE,
+    TYPED,
+    WORKFLOWS,
+    Tenants,
+    finished,
+    ran,
+    registered,
+    started,
+    statuses,
+    working,
+)
 
 if TYPE_CHECKING:
     from temporalio.client import Client
 
     from examples.temporal.sealed import SealedCell
-    from tests.integration.temporal.conftest import TemporalStack
 
-WORKFLOWS = 6
-"""Workflows of a tenant, so that both tenants have some on most shards."""
-PAUSE = 5.0
-"""The timer of a workflow, in seconds: longer than keys are cached, so that it is due during an outage."""
-PATIENCE = 240
-WINDOW = 1.0
+WINDOW = 5.0
 """Time in which failing calls are counted, in seconds."""
-MOST_FAILURES = 5 * WORKFLOWS
+MOST_FAILURES = 5 * WORKFLOWS * int(WINDOW)
 """Calls of the stores that may fail in this time. Without pauses between them it would be hundreds."""
-QUEUE = "tenants"
+MOST_KMS_CALLS = 6
+"""Calls of the KMS that may fail in this time, for each namespace that has its keys there. The pauses between them are 0.5 s at least
+at first, and 2.5 to 5 s later."""
 CONFIG = """
 [keys]
 soft_ttl_seconds = 0.5
@@ -72,60 +64,6 @@ keyring = "other-keyring.json"
 [serve]
 metrics = "127.0.0.1:{port}"
 """
-TYPED = {RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.UNAVAILABLE}
-ran: Counter[tuple[str, int]] = Counter()
-"""How often each activity of each workflow was run."""
-
-
-@activity.defn
-async def step(number: int) -> int:
-    """Count the run, and return the number."""
-    ran[activity.info().workflow_id, number] += 1
-    return number
-
-
-@workflow.defn
-class Work:
-    """Runs an activity, waits for a timer, and runs another activity."""
-
-    @workflow.run
-    async def run(self, pause: float) -> list[int]:
-        """Return the numbers of the activities."""
-        limit = timedelta(seconds=5)
-        first = await workflow.execute_activity(step, 1, start_to_close_timeout=limit)
-        await workflow.sleep(pause)
-        return [first, await workflow.execute_activity(step, 2, start_to_close_timeout=limit)]
-
-
-@dataclass(frozen=True, slots=True)
-class Tenants:
-    """A running stack, with the file of the second keyring and the address of the metrics."""
-
-    stack: TemporalStack
-    metrics: str
-
-    @property
-    def keyring(self):
-        """The keyring of the tenants whose KMS can be taken away."""
-        return self.stack.cell.folder / "other-keyring.json"
-
-    def calls(self):
-        """Return the numbers of all calls of the stores so far, and of failed ones, by operation."""
-        text = httpx.get(self.metrics).text
-        called, failed = Counter(), Counter()
-        for labels, number in re.findall(r"^strongroom_call_duration\w*_count\{(.*)\} (\S+)$", text, re.MULTILINE):
-            operation = ".".join(re.findall(r'strongroom_(?:store|operation)="(\w+)"', labels))
-            called[operation] += int(float(number))
-            if 'error_type="' in labels and 'error_type=""' not in labels:
-                failed[operation] += int(float(number))
-        return called, failed
-
-    async def failures(self, seconds):
-        """Return how many calls of each operation fail in a time."""
-        _, before = self.calls()
-        await asyncio.sleep(seconds)
-        _, after = self.calls()
-        return after - before
 
 
 @pytest.fixture(scope="module")
@@ -143,167 +81,112 @@ def tenants(temporal_binary, tmp_path_factory):
         yield Tenants(running, f"http://127.0.0.1:{port}/metrics")
 
 
-async def registered(tenants: Tenants, name: str, kek: str | None = None) -> Client:
-    """Register a namespace, and return a client in it."""
-    address = tenants.stack.server.address
-    if kek is not None:
-        async with Strongroom.open(load_config(tenants.stack.cell.config)) as strongroom:
-            await strongroom.create_kek(KekRef.parse(kek))
-    service = (await connected(address, "default")).workflow_service
-    await service.register_namespace(
-        RegisterNamespaceRequest(
-            namespace=name,
-            workflow_execution_retention_period=Duration(seconds=86400),
-            data={} if kek is None else {"strongroom.kek": kek},
-        ),
-        retry=True,
-    )
-    client = await connected(address, name)
-
-    async def known() -> bool:
-        try:
-            await client.count_workflows()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            return False
-        return True
-
-    await until(known, f"the registration of {name}")
-    return client
-
-
 @asynccontextmanager
-async def working(*clients: Client):
-    """Run a worker in each namespace."""
-    workers = [
-        Worker(
-            client,
-            task_queue=QUEUE,
-            workflows=[Work],
-            activities=[step],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            graceful_shutdown_timeout=timedelta(0),
-        )
-        for client in clients
-    ]
-    async with asyncio.timeout(PATIENCE):
-        for worker in workers:
-            await worker.__aenter__()
-        try:
-            yield
-        finally:
-            for worker in workers:
-                await worker.__aexit__(None, None, None)
-
-
-async def started(client: Client, name: str, pause: float, number: int = WORKFLOWS):
-    """Start workflows, and wait until each has run its first activity."""
-    handles = await asyncio.gather(
-        *(
-            client.start_workflow(Work.run, pause, id=f"{client.namespace}-{name}-{each}", task_queue=QUEUE)
-            for each in range(number)
-        )
-    )
-
-    async def began() -> bool:
-        return all(ran[handle.id, 1] for handle in handles)
-
-    await until(began, "the first activity of each workflow")
-    return handles
-
-
-async def finished(handles) -> None:
-    """Wait for workflows, and check their results. The SDK gives up too early while a namespace has no keys."""
-
-    async def result(handle):
-        while True:
-            try:
-                return await handle.result()
-            except RPCError as error:
-                if error.status not in TYPED:
-                    raise
-
-    results = await asyncio.gather(*(result(handle) for handle in handles))
-    assert results == [[1, 2]] * len(handles)
-
-
-async def statuses(client: Client, workflow_id: str) -> dict[str, RPCStatusCode | None]:
-    """Return how the server answers the calls of a tenant; None for a call that succeeds.
-
-    A description of the namespace is not among them: the server answers it from what it read last.
-    """
-    service, namespace = client.workflow_service, client.namespace
-    run = WorkflowExecution(workflow_id=workflow_id)
-    calls = {
-        "start": service.start_workflow_execution(
-            StartWorkflowExecutionRequest(
-                namespace=namespace,
-                workflow_id="another",
-                workflow_type=WorkflowType(name="Work"),
-                task_queue=TaskQueue(name=QUEUE),
-                request_id="another",
-            ),
-            retry=False,
-        ),
-        "signal": service.signal_workflow_execution(
-            SignalWorkflowExecutionRequest(namespace=namespace, workflow_execution=run, signal_name="s"), retry=False
-        ),
-        "terminate": service.terminate_workflow_execution(
-            TerminateWorkflowExecutionRequest(namespace=namespace, workflow_execution=run), retry=False
-        ),
-        "describe": service.describe_workflow_execution(
-            DescribeWorkflowExecutionRequest(namespace=namespace, execution=run), retry=False
-        ),
-        "history": service.get_workflow_execution_history(
-            GetWorkflowExecutionHistoryRequest(namespace=namespace, execution=run), retry=False
-        ),
-        "list": service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace=namespace), retry=False),
-        "count": service.count_workflow_executions(CountWorkflowExecutionsRequest(namespace=namespace), retry=False),
-    }
-    answers = {}
-    for name, call in calls.items():
-        try:
-            await call
-            answers[name] = None
-        except RPCError as error:
-            answers[name] = error.status
-    return answers
-
-
-async def test_kms_outage_of_one_tenant(tenants):
-    """The other tenant's workflows go on. This tenant's calls fail with a type, and its workflows end after the outage."""
-    away, stays = await registered(tenants, "away", kek="other:away"), await registered(tenants, "stays")
+async def outage(tenants: Tenants):
+    """Take the keyring of the tenants away."""
     moved = tenants.keyring.with_suffix(".moved")
+    tenants.keyring.rename(moved)
+    try:
+        yield
+    finally:
+        moved.rename(tenants.keyring)
 
-    async def refused() -> bool:
+
+async def refused(client: Client, workflow_id: str) -> None:
+    """Wait until each call of a tenant fails with a type, and never with NOT_FOUND: workers would end and tasks be lost."""
+
+    async def all_fail() -> bool:
         request = DescribeWorkflowExecutionRequest(
-            namespace=away.namespace, execution=WorkflowExecution(workflow_id=waiting[0].id)
+            namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id)
         )
         try:
-            await away.workflow_service.describe_workflow_execution(request, retry=False)
-        except RPCError:
-            answers = await statuses(away, waiting[0].id)
+            await client.workflow_service.describe_workflow_execution(request, retry=False)
+        except RPCError as error:
+            answers = {"first": error.status, **await statuses(client, workflow_id)}
         else:
             return False
         assert RPCStatusCode.NOT_FOUND not in answers.values()
         return set(answers.values()) <= TYPED
 
+    await until(all_fail, "the end of the cached keys")
+
+
+async def few_failures(tenants: Tenants, client: Client, namespaces: int) -> None:
+    """Check that nobody asks the stores or the KMS again and again, however often clients call."""
+    request = GetWorkflowExecutionHistoryRequest(
+        namespace=client.namespace, execution=WorkflowExecution(workflow_id="none")
+    )
+    calls = Counter()
+
+    async def call_again_and_again() -> None:
+        while True:
+            try:
+                await client.workflow_service.get_workflow_execution_history(request, retry=False)
+            except RPCError as error:
+                calls[error.status] += 1
+
+    callers = [asyncio.create_task(call_again_and_again()) for _ in range(4)]
+    failing, asked = await tenants.failures(WINDOW)
+    for caller in callers:
+        caller.cancel()
+    assert set(calls) <= TYPED
+    # A call of a client fails in one call of a store, or in two if the server repeats it.
+    assert failing.total() <= MOST_FAILURES + 2 * calls.total(), failing
+    assert asked <= MOST_KMS_CALLS * namespaces
+
+
+async def test_kms_outage_of_one_tenant(tenants):
+    """The other tenant's workflows go on. This tenant's calls fail with a type, and its workflows end after the outage."""
+    away, stays = await registered(tenants, "away", kek="other:away"), await registered(tenants, "stays")
     async with working(away, stays):
         waiting = await started(away, "open", PAUSE)
         going = await started(stays, "open", PAUSE)
-        tenants.keyring.rename(moved)
-        try:
-            await until(refused, "the end of the cached keys")
+        async with outage(tenants):
+            await refused(away, waiting[0].id)
             await finished(going)
             late = [handle.id for handle in waiting if not ran[handle.id, 2]]
             await finished(await started(stays, "new", 0))
-            failing = await tenants.failures(WINDOW)
-            assert failing.total() <= MOST_FAILURES, failing
-        finally:
-            moved.rename(tenants.keyring)
+            await few_failures(tenants, away, namespaces=1)
         await finished(waiting)
     assert late, "no timer was due during the outage"
+
+
+def restart_server(tenants: Tenants) -> None:
+    """Kill the Temporal server, whose registry of namespaces is empty at its start."""
+    tenants.stack.server.process.stop(signal.SIGKILL)
+    tenants.stack.server.start()
+
+
+def restart_serve(tenants: Tenants) -> None:
+    """Restart `strongroom serve`, which has no keys at its start."""
+    tenants.stack.cell.stop()
+    tenants.stack.cell.serve()
+
+
+def restart_both(tenants: Tenants) -> None:
+    """Restart both, so that nothing is left of what was read before the outage."""
+    tenants.stack.server.stop()
+    restart_serve(tenants)
+    tenants.stack.server.start()
+
+
+@pytest.mark.parametrize("restart", [restart_server, restart_serve, restart_both])
+async def test_a_restart_in_an_outage(tenants, restart):
+    """The other tenant goes on after the restart. This tenant's calls fail with a type, and its workflows end after the outage."""
+    away = await registered(tenants, f"{restart.__name__}-away", kek=f"other:{restart.__name__}")
+    stays = await registered(tenants, f"{restart.__name__}-stays")
+    async with working(away, stays):
+        waiting = await started(away, "open", PAUSE)
+        going = await started(stays, "open", PAUSE)
+        async with outage(tenants):
+            await refused(away, waiting[0].id)
+            await asyncio.to_thread(restart, tenants)
+            await finished(going)
+            await finished(await started(stays, "new", 0))
+            await refused(away, waiting[0].id)
+            await few_failures(tenants, away, namespaces=4)
+        await finished(waiting)
+        await finished(await started(away, "new", 0))
 
 
 async def shred(tenants: Tenants, client: Client) -> None:
@@ -341,7 +224,7 @@ async def test_a_namespace_ends_with_open_workflows(tenants, end):
         await finished(await started(stays, "new", 0))
 
         async def settled() -> bool:
-            return (await tenants.failures(WINDOW)).total() == 0
+            return (await tenants.failures(1.0))[0].total() == 0
 
         await until(settled, "the end of failing calls")
     answers = await statuses(gone, lost[0].id)

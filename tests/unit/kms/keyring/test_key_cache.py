@@ -228,6 +228,7 @@ async def test_outage_is_served_to_the_hard_times(deployment, warm, error):
         with pytest.raises(error):
             await warm.opens()
     deployment.provider.error = None
+    deployment.clock.now += POLICY.failure_ttl
     assert await warm.opens() == b"text"
     await warm.seals()
 
@@ -264,6 +265,7 @@ async def test_cold_namespace_fails_at_once_in_an_outage(deployment, warm):
         await deployment.keyring.open(cold)
     assert await warm.opens() == b"text"
     deployment.provider.error = None
+    deployment.clock.now += 1
     await deployment.keyring.open(cold)
 
 
@@ -342,6 +344,7 @@ async def test_change_of_the_registry_in_an_outage_fails_closed(deployment, warm
     with pytest.raises(KmsUnavailable):
         await warm.opens()
     deployment.provider.error = None
+    deployment.clock.now += 2
     assert await warm.opens() == b"text"
 
 

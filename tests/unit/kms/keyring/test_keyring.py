@@ -104,24 +104,26 @@ async def test_evicted_while_loading_is_not_kept(deployment):
 
 
 @pytest.mark.parametrize("error", [KmsUnavailable, Throttled, KmsTimeout])
-async def test_retryable_failure_is_not_cached(deployment, error):
-    """An outage or timeout fails the current callers only. The next call asks the KMS again."""
+async def test_retryable_failure_is_forgotten_after_a_second(deployment, error):
+    """An outage or timeout fails the callers of one second. The next call asks the KMS again."""
     namespace = await deployment.namespace()
     deployment.provider.error = error()
     with pytest.raises(error):
         await deployment.keyring.open(namespace)
     deployment.provider.error = None
+    deployment.clock.now += 1
     await deployment.keyring.open(namespace)
     assert deployment.provider.unwraps == 2
 
 
-async def test_retryable_failure_of_one_version_is_not_cached(deployment):
-    """A retryable failure of one version is not cached, even if the KMS returns the other versions."""
+async def test_retryable_failure_of_one_version_is_forgotten_after_a_second(deployment):
+    """A retryable failure of one version is tried again, even if the KMS returns the other versions."""
     namespace = await deployment.namespace()
     deployment.provider.errors_by_version["data", 1] = Throttled()
     with pytest.raises(Throttled):
         await deployment.keyring.open(namespace)
     deployment.provider.errors_by_version.clear()
+    deployment.clock.now += 1
     keys = await deployment.keyring.open(namespace)
     assert keys.active_data_key().version == 1
 
