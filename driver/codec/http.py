@@ -85,7 +85,7 @@ def preflight(headers: Mapping[str, str]) -> Response:
     """Return the answer to a browser that asks whether a page may call."""
     allowed = {
         "access-control-allow-methods": "POST",
-        "access-control-allow-headers": "Authorization, Content-Type, X-Namespace",
+        "access-control-allow-headers": "Authorization, Authorization-Extras, Content-Type, X-Namespace",
         "access-control-max-age": str(PREFLIGHT_SECONDS),
     }
     return answer(204, headers={**headers, **allowed})

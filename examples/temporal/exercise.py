@@ -23,6 +23,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from .nexus_operations import nexus_operations
 from .scene import prepare, until
 from .workflows import Chain, Conversation, Endless, Family, TwoActivities
 
@@ -209,6 +210,7 @@ STEPS: tuple[tuple[str, Callable[[Scene], Awaitable[None]]], ...] = (
     ("reset", reset),
     ("schedules", schedules),
     ("lists and counts with filters", lists_and_counts),
+    ("Nexus operations between namespaces", nexus_operations),
     ("batch termination", batch_terminate),
     ("deletion of a workflow", deletion),
     ("deletion of a namespace", namespace_deletion),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from .binaries import MODULE, build
+from .certificate import Certificate, self_signed
 from .processes import accepts, free_ports, start, stopped_at_the_end
 from .sealed import STRONGROOM
 
@@ -35,17 +37,20 @@ class WebInterface:
         url: Its address.
         codec: The address of the codec server.
         token: The token that the codec server accepts.
+        certificate: The certificate of the codec server.
     """
 
     url: str
     codec: str
     token: str
+    certificate: Certificate
 
 
 def web_interface(stack: ExitStack, cell: SealedCell, temporal: str, namespace: str) -> WebInterface:
     """Start the interface, and a codec server that opens the payloads of one namespace for it.
 
-    The demonstration signs its own token. In production the company's login does that.
+    The demonstration signs its own token. In production the company's login does that. The interface sends a token only to a codec
+    server with TLS, so the codec server has a certificate.
 
     Args:
         stack: Stops both at its end.
@@ -55,16 +60,17 @@ def web_interface(stack: ExitStack, cell: SealedCell, temporal: str, namespace: 
     """
     program = build(".", "temporal-ui", MODULE / "ui")
     codec_port, port, inner_port = free_ports(3)
+    certificate = self_signed(cell.folder / "codec.pem", "127.0.0.1")
     token = _token(cell, codec_port, f"http://127.0.0.1:{port}", namespace)
     codec = start("codec-server", [STRONGROOM, "--config", cell.config, "codec-server"], cell.folder)
     stopped_at_the_end(stack, codec).wait_until(lambda: accepts(codec_port), "its socket")
     file = cell.folder / "ui-token"
     file.write_text(token)
-    address = f"http://127.0.0.1:{codec_port}"
+    address = f"https://127.0.0.1:{codec_port}"
     options = ["--temporal", temporal, "--port", str(port), "--inner-port", str(inner_port), "--codec", address]
     ui = start("temporal-ui", [program, *options, "--token", file], cell.folder)
     stopped_at_the_end(stack, ui).wait_until(lambda: accepts(port) and accepts(inner_port), "its sockets")
-    return WebInterface(f"http://127.0.0.1:{port}", address, token)
+    return WebInterface(f"http://127.0.0.1:{port}", address, token, certificate)
 
 
 def _token(cell: SealedCell, port: int, origin: str, namespace: str) -> str:
@@ -75,7 +81,7 @@ def _token(cell: SealedCell, port: int, origin: str, namespace: str) -> str:
     keys.write_text(json.dumps({"keys": [{**public, "kid": "demo", "alg": "ES256", "use": "sig"}]}))
     with cell.config.open("a") as config:
         config.write(
-            f'\n[codec_server]\nlisten = "127.0.0.1:{port}"\ninsecure = true\norigins = ["{origin}"]\n'
+            f'\n[codec_server]\nlisten = "127.0.0.1:{port}"\ncertificate = "codec.pem"\norigins = ["{origin}"]\n'
             f'\n[codec_server.jwt]\nkeys = "{keys.name}"\nissuer = "{_ISSUER}"\naudience = "{_AUDIENCE}"\n'
             f'algorithms = ["ES256"]\nclaim = "groups"\n\n[codec_server.jwt.namespaces]\n{_GROUP} = ["{namespace}"]\n'
         )
@@ -107,13 +113,16 @@ def check_interface(web: WebInterface, namespace: str, secret: str) -> None:
         f"{web.codec}/decode",
         body=payloads,
         headers={"X-Namespace": namespace, "Authorization": f"Bearer {web.token}"},
+        tls=ssl.create_default_context(cafile=web.certificate.file),
     )
     text = base64.b64decode(opened["payloads"][0]["data"]).decode()
     assert secret in text, "the codec server did not open the payload"
 
 
-def _json(url: str, *, body: object = None, headers: dict[str, str] | None = None) -> Any:
+def _json(
+    url: str, *, body: object = None, headers: dict[str, str] | None = None, tls: ssl.SSLContext | None = None
+) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = Request(url, data=data, headers={"Content-Type": "application/json", **(headers or {})})  # noqa: S310 - http
-    with urlopen(request, timeout=60) as answer:  # noqa: S310 - http
+    with urlopen(request, timeout=60, context=tls) as answer:  # noqa: S310 - http
         return json.load(answer)

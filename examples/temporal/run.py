@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -17,12 +16,17 @@ from strongroom.driver import Strongroom, load_config
 from strongroom.driver.codec.payload_codec import SealedPayloadCodec
 
 from .exercise import STEPS
-from .scene import Scene, connected, prepare
+from .scene import Scene, connected, id_of, prepare
 from .workflows import ACTIVITIES, WORKFLOWS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+    from uuid import UUID
+
+
+class NotRunError(Exception):
+    """A step needs a program that is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,13 @@ class Outcome:
         name: The step.
         seconds: Its duration, in seconds.
         failure: The reason why it failed; None if it did not.
+        not_run: What was missing for it; None if it was run.
     """
 
     name: str
     seconds: float
     failure: str | None
+    not_run: str | None = None
 
 
 @asynccontextmanager
@@ -53,13 +59,11 @@ async def scene(address: str, namespace: str, secret: str, *, config: Path | Non
     async with AsyncExitStack() as stack:
         client = await connected(address, namespace)
         await prepare(client, namespace)
+        converter = plain
         if config is not None:
-            described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
-            cell = await stack.enter_async_context(Strongroom.open(load_config(config)))
+            converter = partial(sealing, await stack.enter_async_context(Strongroom.open(load_config(config))))
             client = await Client.connect(
-                address,
-                namespace=namespace,
-                data_converter=sealing(cell, UUID(described.namespace_info.id)),
+                address, namespace=namespace, data_converter=converter(await id_of(client, namespace))
             )
         queue = f"queue-{secret}"
         await stack.enter_async_context(
@@ -71,13 +75,18 @@ async def scene(address: str, namespace: str, secret: str, *, config: Path | Non
                 workflow_runner=UnsandboxedWorkflowRunner(),
             )
         )
-        yield Scene(client, queue, secret)
+        yield Scene(client, queue, secret, converter)
 
 
-def sealing(cell: Strongroom, namespace_id: UUID) -> DataConverter:
-    """Return a converter that seals payloads and failures with the namespace's keys."""
+def plain(*_: UUID) -> DataConverter:
+    """Return a converter that leaves payloads in clear."""
+    return DataConverter.default
+
+
+def sealing(cell: Strongroom, namespace_id: UUID, *partners: UUID) -> DataConverter:
+    """Return a converter that seals payloads and failures with the namespace's keys. It opens those of its partners, too."""
     return DataConverter(
-        payload_codec=SealedPayloadCodec(cell.keyring, namespace_id),
+        payload_codec=SealedPayloadCodec(cell.keyring, namespace_id, partners=partners),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )
 
@@ -112,6 +121,8 @@ def measured(name: str, step: Callable[[], None]) -> Outcome:
     begin = time.perf_counter()
     try:
         step()
+    except NotRunError as error:
+        return Outcome(name, time.perf_counter() - begin, None, str(error))
     except Exception as error:  # noqa: BLE001 - as above
         return Outcome(name, time.perf_counter() - begin, _reason(error))
     return Outcome(name, time.perf_counter() - begin, None)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import IndexedValueType
@@ -20,6 +21,8 @@ from .workflows import AMOUNT, CUSTOMER, DUE, ITEMS, NOTE, SEARCH_ATTRIBUTES, TA
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from temporalio.converter import DataConverter
+
 PATIENCE = 120.0
 """Time that a condition may take to become true, in seconds. It is reached only if something is wrong."""
 
@@ -32,11 +35,13 @@ class Scene:
         client: The client, in the namespace of the run.
         queue: The task queue of the worker.
         secret: A planted string. It is in every id, name, payload and search attribute of the run.
+        converter: Returns the data converter of a namespace, which opens the payloads of other namespaces too, by their ids.
     """
 
     client: Client
     queue: str
     secret: str
+    converter: Callable[..., DataConverter]
 
     def id(self, name: str) -> str:
         """Return a workflow id with the planted string."""
@@ -98,6 +103,12 @@ async def connected(address: str, namespace: str, **options: Any) -> Client:
             if asyncio.get_running_loop().time() > end:
                 raise
         await asyncio.sleep(0.2)
+
+
+async def id_of(client: Client, namespace: str) -> UUID:
+    """Return the id of a namespace."""
+    described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    return UUID(described.namespace_info.id)
 
 
 async def prepare(client: Client, namespace: str) -> None:

@@ -166,11 +166,7 @@ class Keyring:
             cached.age.fresh_until = self._clock()
 
     def provider(self, provider_id: str) -> KmsProvider:
-        """Return a provider by its id.
-
-        Raises:
-            KeyNotFound: It is not configured.
-        """
+        """Return a provider by its id. See `KeyLoader.provider`."""
         return self._loader.provider(provider_id)
 
     def check_kek(self, kek: KekRef) -> None:

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"log"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"strconv"
 	"time"
@@ -46,7 +45,7 @@ func main() {
 
 	target := &url.URL{Scheme: "http", Host: "127.0.0.1:" + strconv.Itoa(*inner)}
 	mux := http.NewServeMux()
-	mux.Handle("/", httputil.NewSingleHostReverseProxy(target))
+	mux.Handle("/", interfaceWithLogin(target))
 	mux.HandleFunc("GET /demo", demo(*token))
 	log.Fatal(http.ListenAndServe("127.0.0.1:"+strconv.Itoa(*port), mux))
 }

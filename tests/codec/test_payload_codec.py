@@ -133,3 +133,39 @@ async def test_rotated_keys_open_and_destroyed_keys_do_not(strongroom, namespace
         await codec.decode(old)
     with pytest.raises((KeyDestroyed, KeyNotFound)):
         await codec.encode([Payload(data=b"1")])
+
+
+# --- partners: the namespaces of the other side of Nexus operations
+
+
+async def test_a_partners_payloads_open_next_to_own_ones(codec_bench):
+    """One call opens payloads of this namespace and of a partner, in order. A codec without the partner opens neither."""
+    [own] = await codec_of(codec_bench, "first").encode([plain_text("own")])
+    [theirs] = await codec_of(codec_bench, "second").encode([plain_text("theirs")])
+    both = codec_of(codec_bench, "first", partners=[codec_bench.ids["second"]])
+    assert [payload.data for payload in await both.decode([theirs, own, theirs])] == [b"theirs", b"own", b"theirs"]
+    with pytest.raises(IntegrityError):
+        await codec_of(codec_bench, "first").decode([own, theirs])
+
+
+async def test_a_partner_seals_with_its_own_keys(codec_bench):
+    """`encode` seals for this namespace, so that a partner must list it to open the payload."""
+    first, second = codec_bench.ids["first"], codec_bench.ids["second"]
+    [sealed] = await codec_of(codec_bench, "first", partners=[second]).encode([plain_text("own")])
+    with pytest.raises(IntegrityError):
+        await codec_of(codec_bench, "second").decode([sealed])
+    [opened] = await codec_of(codec_bench, "second", partners=[first]).decode([sealed])
+    assert opened.data == b"own"
+
+
+async def test_an_altered_payload_of_a_partner_does_not_open(codec_bench):
+    """Neither namespace opens it."""
+    codec = codec_of(codec_bench, "first", partners=[codec_bench.ids["second"]])
+    [theirs] = await codec_of(codec_bench, "second").encode([plain_text("theirs")])
+    altered = Payload(metadata=theirs.metadata, data=theirs.data[:-1] + bytes([theirs.data[-1] ^ 1]))
+    with pytest.raises(IntegrityError):
+        await codec.decode([altered])
+
+
+def plain_text(text):
+    return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from examples.temporal.browser import chromium
+from tests.support.services import CHROMIUM, missing_service
 from tests.support.temporal.go import require_go
 from tests.support.tree import ROOT
 
@@ -28,11 +30,16 @@ def run(module, *arguments):
     return done.stdout
 
 
-def test_everything_that_a_server_offers_works_and_nothing_leaks():
+def test_everything_that_a_server_offers_works_and_nothing_leaks(tmp_path):
     """Every step works on a sealed cell. A planted string is in no file of its database, and in files of the plain stores."""
-    output = run("examples.temporal", "--no-elasticsearch")
-    assert "12 of 12" in output
+    output = run("examples.temporal", "--no-elasticsearch", "--images", str(tmp_path))
     assert "planted strings in the sealed files 0 in" in output
+    if chromium() is None:
+        assert "NOT RUN: the web interface in a browser" in output
+        missing_service(CHROMIUM, "no browser for Temporal's web interface")
+    assert "14 of 14" in output
+    assert "NOT RUN" not in output
+    assert all((tmp_path / f"{page}.png").stat().st_size for page in ("list", "history"))
 
 
 def test_killed_parts_lose_nothing():

@@ -41,7 +41,9 @@ CITUS = Service(
     is_packaged=False,
 )
 SOFTHSM = Service("SoftHSM (PKCS#11 keys)", "", "apt-get install softhsm2")
-CHROMIUM = Service("Chromium (the codec server in a browser)", "", "apt-get install chromium")
+CHROMIUM = Service(
+    "Chromium (the codec server and Temporal's web interface in a browser)", "", "apt-get install chromium"
+)
 KERNEL = Service(
     "native kernel",
     "",
