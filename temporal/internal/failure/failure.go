@@ -70,6 +70,7 @@ var mappings = map[string]func(call client.Call, failure *client.Error) error{
 	// Reads get this type too, for the same reason as in namespaceExhausted: an operator must act first, which may take long.
 	"PermissionDenied": systemExhausted,
 	"AuditUnavailable": systemExhausted,
+	"PinMismatch":      systemExhausted,
 	"StorageError":     unavailable,
 	"Unavailable":      unavailable,
 	"Timeout":          unavailable,
