@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from strongroom.kms import NO_KEY_EVENTS, Background, StrongroomError
 from strongroom.storage import (
     AccessPolicyStore,
-    AuditCheckpoint,
     AuditCheckpointStore,
     ClusterMetadataStore,
     Database,
@@ -37,8 +36,7 @@ from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import Indexer, VisibilityManager, new_layout
 
 from .access import CALLER, AccessControl
-from .audit import AuditLog, KeyRecords, LogSettings
-from .audit.events import now
+from .audit import AuditLog, KeyRecords, LogSettings, Witness
 from .audit.log import opened
 from .background import background_work
 from .cell_keys import new_keyring
@@ -56,7 +54,6 @@ if TYPE_CHECKING:
     from strongroom.kms import KeyEventSink, Keyring, SigningKey
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
-    from .audit import Checkpoint
     from .config import StrongroomConfig
     from .telemetry.telemetry import Telemetry
 
@@ -261,15 +258,11 @@ def _audit_log(
     folder: Path, database: Database, keyring: Callable[[], Keyring], settings: LogSettings | None
 ) -> AuditLog:
     """Return the audit log of this process. It is signed with the cell's key, and the database holds its checkpoints."""
-    checkpoints = AuditCheckpointStore(database)
 
     async def sign() -> SigningKey:
         return (await keyring().open(keyring().cell_id)).audit_key()
 
-    async def witness(covered: Checkpoint, signature: bytes) -> None:
-        await checkpoints.put(AuditCheckpoint(covered.stream_id, covered.sequence, covered.chain, signature, now()))
-
-    return AuditLog(folder, sign=sign, witness=witness, settings=settings)
+    return AuditLog(folder, sign=sign, witness=Witness(AuditCheckpointStore(database)), settings=settings)
 
 
 def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:

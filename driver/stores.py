@@ -259,6 +259,7 @@ COMMANDS = (
     command("access.list_grants", None, "read", "cell"),
     command("access.review", AUDIT, "read", "cell"),
     command("access.change", ACCOUNT_ADMIN, "update", "cell", "principal role"),
+    command("access.accept_older", OWNER, "update", "cell", "version reason"),
     command("access.bind", ADMIN, "update", "namespace", "name principal role"),
     command("access.request_grant", None, "create", "cell", "role reason"),
     command("access.approve_grant", None, "update", "cell", "grant_id"),

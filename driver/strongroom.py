@@ -38,6 +38,7 @@ from .audit.events import DENIED, now
 from .cell_keys import check_cell_keys
 from .config import ADD_AUDIT, ConfigError
 from .deletions import Deletions, new_deletions
+from .freshness import check_policy_version, read_checkpoints
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
@@ -72,6 +73,7 @@ class Strongroom(Cell):
         log_settings: LogSettings | None = None,
         lock_timeout: float = LOCK_TIMEOUT,
         check_keyrings: bool = True,
+        check_policy: bool = True,
     ) -> AsyncIterator[Strongroom]:
         """Open a cell whose database `Strongroom.init` has prepared.
 
@@ -80,19 +82,16 @@ class Strongroom(Cell):
             audit: Receives changes of keys and calls of a KMS; None for the audit log.
             telemetry: Metrics and traces (docs/telemetry.md); None for none.
             log_settings: Deadlines and limits of the audit log; None for the defaults.
-            lock_timeout: Time that a statement of several calls waits for a row lock, in seconds. After that its calls are
-                sent one by one.
-            check_keyrings: Whether a local keyring is refused if it is not the copy that made the cell's newest KEKs. A command
-                that repairs a keyring does not check it.
+            lock_timeout: See `LOCK_TIMEOUT`, in seconds.
+            check_keyrings: Whether a local keyring is refused if it is not the copy that made the cell's newest KEKs.
+            check_policy: Whether an access policy is refused if it is older than one that was in force.
 
         Raises:
-            SchemaMismatch: The database is older or newer than this version.
-            CellMismatch: The database belongs to another cell, or to a cell of another region.
-            Unavailable: The database can't be reached.
-            PoolingNotSupported: A pooler in front of the database does not keep one session for each connection.
-            KeyringFileError: A local keyring can't be used.
-            KeyringDiverged: A local keyring is not the copy that made the cell's newest KEKs.
+            SchemaMismatch, CellMismatch: The database is of another version of the schema, of another cell, or of another region.
+            Unavailable, PoolingNotSupported: The database can't be reached, or not with one session for each connection.
+            KeyringFileError, KeyringDiverged: A local keyring can't be used, or is not the copy that made the newest KEKs.
             PinMismatch: The cell's own keys are not the ones that the configuration names.
+            PolicyRolledBack, AuditUnavailable: The access policy is older than one in the audit log; the log can't be read.
         """
         async with assembled(
             cls, config, key_events=audit, telemetry=telemetry, log_settings=log_settings, lock_timeout=lock_timeout
@@ -102,9 +101,11 @@ class Strongroom(Cell):
             await strongroom.database.check_sessions()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
+            await read_checkpoints(strongroom)
             await check_cell_keys(strongroom.keyring, config)
             if check_keyrings:
                 await check_keyring_files(strongroom.keyring.providers)
+            await check_policy_version(strongroom.access, refuse_older=check_policy)
             background: list[asyncio.Task[None]] = [
                 asyncio.create_task(
                     follow_key_changes(strongroom.database, strongroom.keyring, strongroom.key_notifications)
@@ -146,6 +147,7 @@ class Strongroom(Cell):
             else:
                 kek = await strongroom.create_kek(KekRef(next(iter(config.kms)), CELL_KEK))
             await strongroom.namespaces.ensure_cell_keys(kek)
+            await read_checkpoints(strongroom)
             await check_cell_keys(strongroom.keyring, config)
             return steps
 

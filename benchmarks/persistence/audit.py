@@ -25,7 +25,7 @@ from benchmarks.persistence.opened import open_strongroom
 from strongroom.driver.access import changes
 from strongroom.driver.audit import PendingRecords, verify_records
 from strongroom.driver.audit.reader import read_lines
-from strongroom.driver.audit.stream import Stream
+from strongroom.driver.audit.taking import take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ def _ratio(ratios: Sequence[float]) -> str:
 def verifying(records: int, journal: Journal) -> None:
     """Measure the time to write and to verify a log, and print it."""
     with tempfile.TemporaryDirectory() as folder:
-        stream = Stream.take(Path(folder))
+        stream = take(Path(folder)).stream
         began = time.perf_counter()
         for first in range(0, records, 1000):
             stream.write(

@@ -9,16 +9,16 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from strongroom.driver.audit.events import of_policy
-from strongroom.kms import IntegrityError, commits_several_times
+from strongroom.kms import commits_several_times
 
 from . import changes
 from .api_keys import find_by_api_key
 from .caller import CALLER
-from .errors import NotAuthenticated
+from .errors import InvalidPolicyChange, NotAuthenticated, PolicyRolledBack
 from .policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from strongroom.driver.audit import AuditLog
     from strongroom.storage import AccessPolicyStore
@@ -32,6 +32,10 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 class AccessControl:
     """Reads and changes the policy.
 
+    Attributes:
+        newest_known: The highest version of the policy that is known to have been in force. An older policy is refused.
+        accepts_older: Whether an older policy is used nevertheless, by commands that examine or accept it.
+
     Args:
         store: Stores the policy.
         log: Records the hash of each policy before and after it is stored.
@@ -42,6 +46,8 @@ class AccessControl:
         self, store: AccessPolicyStore, *, log: AuditLog | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store, self._log, self._clock = store, log, clock
+        self.newest_known = 0
+        self.accepts_older = False
         self._policy = Policy()
         self._read_at = float("-inf")
         self._server_time, self._server_time_at = _NEVER, 0.0
@@ -64,7 +70,8 @@ class AccessControl:
         """Return the policy as it was at most ten seconds ago.
 
         Raises:
-            IntegrityError: The policy was altered, or replaced by an older one.
+            PolicyRolledBack: The policy was replaced by an older one, or deleted.
+            IntegrityError: The policy was altered.
             StorageError: The policy can't be read. No call is allowed then.
         """
         policy = self.kept()
@@ -97,6 +104,7 @@ class AccessControl:
 
         Raises:
             InvalidPolicyChange, PermissionDenied: Raised by `edit`.
+            PolicyRolledBack, IntegrityError: As `policy`.
             ConditionFailed: Another process changed the policy at the same time.
             AuditUnavailable: The change could not be recorded.
         """
@@ -104,32 +112,76 @@ class AccessControl:
             await self._read()
             wanted = changes.without_expired(edit(self._policy), now=self.now())
             if wanted != self._policy:
-                data, version = wanted.encode(), self._policy.version
-                await self._record(version + 1, data, "begun")
-                await self._store.put(data, version=version)
-                await self._record(version + 1, data, "done")
-                await self._read()
+                await self._put(wanted.encode(), self._policy.version, self._policy.version + 1, {})
         return self._policy
+
+    @commits_several_times
+    async def accept_older(self, version: int, *, reason: str) -> int:
+        """Put the older policy that the database has in force again, as the newest version. The change is recorded.
+
+        Args:
+            version: The version of that policy; 0 if the database has none.
+            reason: Why the older policy is accepted, for example a restore from a backup.
+
+        Returns:
+            The new version of the policy.
+
+        Raises:
+            InvalidPolicyChange: The database has another version, or the policy is not older than the newest known one.
+            ConditionFailed: Another process changed the policy at the same time.
+            AuditUnavailable: The change could not be recorded.
+        """
+        async with self._reading:
+            stored, data, _ = await self._store.get()
+            if stored != version:
+                msg = f"the access policy in the database has version {stored}, not {version}; check it and run this again"
+                raise InvalidPolicyChange(msg)
+            if stored >= self.newest_known:
+                msg = f"the access policy has version {stored}, and no newer one is known; there is nothing to accept"
+                raise InvalidPolicyChange(msg)
+            fields = {"accepted_version": stored, "instead_of": self.newest_known, "reason": reason}
+            accepted = data if stored else Policy().encode()
+            await self._put(accepted, stored, self.newest_known + 1, fields)
+        return self._policy.version
 
     async def digest(self) -> tuple[int, str]:
         """Return the version and the SHA-256 of the stored policy, for reviews."""
         version, data, _ = await self._store.get()
         return version, sha256(data).hexdigest()
 
-    async def _record(self, version: int, data: bytes, outcome: str) -> None:
+    async def _put(self, data: bytes, version: int, next_version: int, fields: Mapping[str, object]) -> None:
+        """Replace a version of the policy, and record it before and after."""
+        await self._record(next_version, data, "begun", fields)
+        await self._store.put(data, version=version, next_version=next_version)
+        await self._record(next_version, data, "done", fields)
+        await self._read()
+
+    async def _record(self, version: int, data: bytes, outcome: str, more: Mapping[str, object]) -> None:
         if self._log is not None:
-            fields = {"policy_version": version, "policy_digest": sha256(data).hexdigest(), "outcome": outcome}
+            fields = {"policy_version": version, "policy_digest": sha256(data).hexdigest(), "outcome": outcome, **more}
             await self._log.record(of_policy(fields, CALLER.get()))
 
     async def _read(self) -> None:
         asked_at = self._clock()
         version, data, server_time = await self._store.get()
-        if version < self._policy.version:
-            msg = "the access policy was replaced by an older one, or deleted"
-            raise IntegrityError(msg)
+        if version < self.newest_known and not self.accepts_older:
+            raise PolicyRolledBack(_rolled_back(version, self.newest_known))
         policy = Policy.decode(version, data)
         self._server_time, self._server_time_at = max(self.now(), server_time), self._clock()
         self._policy, self._read_at = policy, asked_at
+        self.newest_known = max(self.newest_known, version)
+        if self._log is not None:
+            self._log.policy_version = max(self._log.policy_version, version)
+
+
+def _rolled_back(version: int, newest: int) -> str:
+    """Return the message about an older policy: what is wrong, the likely causes, and what to do."""
+    found = f"is older than one that was in force: it has version {version}" if version else "was deleted"
+    return (
+        f"the access policy in the database {found}, and version {newest} is in the audit log or its checkpoints. Restore version "
+        f"{newest}, and find out who changed the table access_policy. If the database was restored from a backup on purpose, run "
+        f"'strongroom access accept-older --version {version} --reason TEXT'"
+    )
 
 
 def by_api_key(policy: Policy, key: str, *, now: datetime) -> tuple[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from strongroom.kms import NotAuthenticated, StrongroomError
+from strongroom.kms import IntegrityError, NotAuthenticated, StrongroomError
 
-__all__ = ["InvalidPolicyChange", "NotAuthenticated", "PermissionDenied"]
+__all__ = ["InvalidPolicyChange", "NotAuthenticated", "PermissionDenied", "PolicyRolledBack"]
 
 
 class PermissionDenied(StrongroomError):  # noqa: N818 - says what happened
@@ -13,3 +13,7 @@ class PermissionDenied(StrongroomError):  # noqa: N818 - says what happened
 
 class InvalidPolicyChange(StrongroomError):  # noqa: N818
     """The change of the access policy is invalid."""
+
+
+class PolicyRolledBack(IntegrityError):  # noqa: N818
+    """The access policy in the database is older than one that was in force."""

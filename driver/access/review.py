@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from strongroom.driver.audit.events import INTENT, OUTCOME, POLICY, READ
+from strongroom.driver.audit.newest_policy import policy_version_of
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.stream import parse
 from strongroom.driver.stores import OPERATIONS
@@ -57,7 +58,9 @@ class AccessReview:
         cell_id: The cell.
         at: When the report was made, in UTC.
         policy_version: The version of the policy.
-        policy_matches: Whether the last policy in the audit log is this one. If not, it was changed without a record.
+        policy_matches: Whether the audit log has this policy. If not, it was changed without a record.
+        newest_policy: The highest version of the policy in the audit log and its checkpoints. If it is higher than the policy's
+            version, an older policy was put back.
         records: The number of audit records that were read.
         roles: Roles by principal.
         without_role: Principals that have no role.
@@ -69,11 +72,17 @@ class AccessReview:
     at: datetime
     policy_version: int
     policy_matches: bool
+    newest_policy: int
     records: int
     roles: Sequence[ReviewedRole]
     without_role: Sequence[str]
     expired_keys: Mapping[str, Sequence[str]]
     grants: Sequence[Grant]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the policy is the newest one, and the audit log has it."""
+        return self.policy_matches and self.newest_policy <= self.policy_version
 
 
 @dataclass(slots=True)
@@ -83,12 +92,14 @@ class _Evidence:
     Attributes:
         records: The number of records.
         used: The last use of a permission, by principal and namespace.
-        policies: Version and digest of each recorded policy.
+        policies: Digest of each recorded policy of the current version.
+        newest_policy: The highest version of the policy.
     """
 
     records: int
     used: dict[tuple[str, str | None, Permission], datetime]
     policies: set[tuple[int, str]]
+    newest_policy: int = 0
 
 
 async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUID, stale: timedelta) -> AccessReview:
@@ -109,6 +120,7 @@ async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUI
         at=now,
         policy_version=policy.version,
         policy_matches=digest in evidence.policies,
+        newest_policy=max(evidence.newest_policy, access.newest_known),
         records=evidence.records,
         roles=list(_roles(policy, evidence, now, stale)),
         without_role=[principal.name for principal in policy.principals.values() if not principal.bindings],
@@ -152,6 +164,7 @@ def _read(root: Path, version: int) -> _Evidence:
         fields = parsed[0]
         evidence.records += 1
         event = fields.get("event")
+        evidence.newest_policy = max(evidence.newest_policy, policy_version_of(fields))
         if event == POLICY and fields.get("policy_version") == version:
             evidence.policies.add((version, str(fields.get("policy_digest"))))
         elif event in (INTENT, READ, OUTCOME):

@@ -10,6 +10,7 @@ from strongroom.driver.stores import OPERATIONS, STORES
 
 from .authoriser import Authoriser
 from .authorization import decide
+from .errors import PermissionDenied
 from .interceptor import AccessInterceptor
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Session:
         outermost: Sequence[Interceptor] = (),
     ) -> None:
         self.principal = principal
+        self._policy, self._decide = access, decide
         caller = {"principal": principal, "credential": credential} | ({} if source is None else {"source": source})
         authoriser = Authoriser(access, keyring, stores["namespaces"].find, log, caller=caller, decide=decide)
         self._access = AccessInterceptor(authoriser, access, log, principal=principal, decide=decide)
@@ -118,3 +120,16 @@ class Session:
             self._access.end(entry, running, error)
             raise
         self._access.end(entry, running)
+
+    async def permits(self, operation: str, /) -> None:
+        """Authorise an operation on the cell, without a record. `audit verify` uses it, because it must not change what it verifies.
+
+        Args:
+            operation: The name of the operation in the table (`driver/stores.py`).
+
+        Raises:
+            PermissionDenied: The caller may not do this.
+        """
+        policy = await self._policy.policy()
+        if not self._decide(policy, self.principal, OPERATIONS[operation], (), now=self._policy.now()).allowed:
+            raise PermissionDenied

@@ -8,33 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import socket
 import threading
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from strongroom.kms import Background, StrongroomError
 
-from .checkpoint import Checkpoint, as_event
+from .chain import GENESIS
+from .checkpoint import NOT_IN_DATABASE, as_event
 from .errors import AuditUnavailable
-from .events import CHECKPOINT, OPENED, of_key
+from .events import BREAK, CHECK
+from .newest_policy import newest_policy_version
+from .own_stream import OwnStream
 from .pending import PendingRecords
 from .settings import LogSettings
-from .stream import Stream
+from .taking import DATABASE
 from .writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from strongroom.kms import KeyEvent, SigningKey
+    from strongroom.kms import SigningKey
 
-    from .events import Event, Fields
+    from .checkpoint import SignedCheckpoint
+    from .events import Event
+    from .witness import Witness
 
-LAST_SIGNATURE_SECONDS = 0.4
+LAST_SIGNATURE_SECONDS = 1.0
 """Timeout for the last signature of a process, in case the database or the KMS does not answer."""
+LAST_ROW_SECONDS = 0.6
+"""Part of it for the database. After that the signature is written to the file alone."""
+ROW_SECONDS = 10.0
+"""Timeout for adding a checkpoint to the database, in seconds."""
+COMPACT_EVERY = 100
+"""Number of checkpoints of the cell after which the process that wrote the last one deletes old ones, if there are enough."""
 
 
 class AuditLog:
@@ -43,12 +51,14 @@ class AuditLog:
     Attributes:
         root: The folder of all streams.
         is_healthy: Whether the last write succeeded.
+        policy_version: The highest version of the access policy that this process knows, from the log, the database's
+            checkpoints, or because it has read it.
         signing_work: The state of the loop that signs, for monitoring.
 
     Args:
         root: The folder of all streams; it is created if it does not exist.
         sign: Returns the cell's audit key; None for a log without signatures.
-        witness: Stores a checkpoint and its signature in a second place.
+        witness: The checkpoints in the database; None for none.
         settings: Deadlines and limits.
     """
 
@@ -57,18 +67,18 @@ class AuditLog:
         root: Path,
         *,
         sign: Callable[[], Awaitable[SigningKey]] | None = None,
-        witness: Callable[[Checkpoint, bytes], Awaitable[None]] | None = None,
+        witness: Witness | None = None,
         settings: LogSettings | None = None,
     ) -> None:
         self.root = root
         self.is_healthy = True
         self._sign, self._witness, self._settings = sign, witness, settings or LogSettings()
-        self._stream: Stream | None = None
+        self.policy_version = 0
+        self._own = OwnStream(root, self._settings)
         self._writer = Writer(self._turn)
         self._pending, self._lock = PendingRecords(), threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._signed = 0
         self.signing_work = Background("audit signatures")
         self._due = asyncio.Event()
         self._signing = asyncio.Lock()
@@ -76,12 +86,12 @@ class AuditLog:
     @property
     def waiting(self) -> int:
         """The number of records in memory that are not known to be on disk."""
-        return len(self._pending.events) + (self._stream.waiting if self._stream is not None else 0)
+        return len(self._pending.events) + self._own.waiting
 
     @property
     def unsigned(self) -> int:
         """The number of records written since the last signature."""
-        return self._stream.written[0] - self._signed if self._stream is not None else 0
+        return self._own.unsigned
 
     async def record(self, event: Event) -> None:
         """Append a record, and return once it is on disk.
@@ -128,23 +138,76 @@ class AuditLog:
         self._flush_timer = None
         self._writer.request_turn()
 
-    async def checkpoint(self) -> None:
-        """Sign the records on disk, if there are any since the last signature. Unavailable keys are not an error."""
+    async def prepare(self) -> None:
+        """Read the checkpoints in the database, with which this process compares the stream that it continues.
+
+        Raises:
+            AuditUnavailable: The files of the log can't be read.
+            StorageError: The checkpoints can't be read. The stream is then compared before its first checkpoint.
+        """
+        try:
+            version = await asyncio.to_thread(newest_policy_version, self.root)
+        except OSError as error:
+            raise AuditUnavailable(_unwritable(self.root, error)) from None
+        self.policy_version = max(self.policy_version, version)
+        if self._witness is not None:
+            known = await self._witness.known()
+            self._own.knows(known)
+            self.policy_version = max(self.policy_version, known.policy_version)
+
+    async def checkpoint(self, *, seconds: float = ROW_SECONDS) -> None:
+        """Sign the records on disk, if there are any since the last signature. Unavailable keys are not an error.
+
+        Args:
+            seconds: Timeout for the database, in seconds. After that the checkpoint is written to the file alone.
+
+        Raises:
+            IntegrityError: The rows in the database were changed, so old ones are not deleted. The signature is written.
+            StorageError: Old rows could not be deleted. The signature is written.
+        """
         async with self._signing:
-            stream = self._stream
-            if self._sign is None or stream is None or not self.unsigned:
+            if self._sign is None or not self.unsigned:
                 return
-            with suppress(StrongroomError):
+            try:
                 key = await self._sign()  # This may append records itself.
-                covered = Checkpoint(stream.stream_id, *stream.written)
-                signature = key.sign(covered.message())
-                at = self._settings.now()
-                await self.record(
-                    as_event(covered, kind=CHECKPOINT, at=at, public_key=key.public_key, signature=signature)
-                )
-                self._signed = covered.sequence + 1  # The checkpoint's own record needs no signature.
-                if self._witness is not None:
-                    await self._witness(covered, signature)
+                made = await self._in_database(key, seconds)
+                await self.record(as_event(made, public_key=key.public_key))
+            except StrongroomError:
+                return
+            self._own.signed = made.covered.sequence + 1  # The checkpoint's own record needs no signature.
+            if self._witness is not None and made.number and made.number % COMPACT_EVERY == 0:
+                await self._witness.compact(key)
+
+    async def _in_database(self, key: SigningKey, seconds: float) -> SignedCheckpoint:
+        """Add a checkpoint to the database before its record is written, so that each record of one has its row.
+
+        Returns:
+            The checkpoint. Its number is `NOT_IN_DATABASE` if it could not be added, or if it is not known whether it was.
+        """
+        if self._witness is not None:
+            with suppress(StrongroomError, TimeoutError):
+                async with asyncio.timeout(seconds):
+                    return await self._added(key, self._witness)
+        if not self._own.is_taken:  # It was ended, and the disk does not take a new one.
+            raise AuditUnavailable
+        return self._own.made(NOT_IN_DATABASE, GENESIS, self.policy_version).signed(key)
+
+    async def _added(self, key: SigningKey, witness: Witness) -> SignedCheckpoint:
+        own = self._own
+        while True:
+            recent = await witness.recent(own.position().stream_id)
+            if recent.lost is not None:
+                lost = {"reason": DATABASE, "stated": recent.lost.number, "found": recent.number}
+                await self.record({"event": BREAK, "at": self._settings.now(), **lost})
+                witness.forget_lost()
+            if not await asyncio.to_thread(own.fits, recent.of_stream, key.public_key):
+                # The next write continues in a new stream, whose first record names the break.
+                await self.record({"event": CHECK, "at": self._settings.now()})
+                continue
+            made = own.made(recent.number + 1, recent.hash, self.policy_version).signed(key)
+            if await witness.add(made):
+                own.compared = made.covered
+                return made
 
     async def keep_signing(self) -> None:
         """Sign every 30 seconds, or after 1,000 records, until cancelled."""
@@ -160,20 +223,20 @@ class AuditLog:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         # Records that can't be written by then are outcomes, or belong to namespaces that put availability first.
-        if await asyncio.to_thread(self._writer.end, self._settings.write_timeout) and self._stream is not None:
-            self._stream.close()
+        if await asyncio.to_thread(self._writer.end, self._settings.write_timeout):
+            self._own.close()
 
     def _turn(self) -> bool:
         """Write all records in memory, in the writer's thread; return whether that succeeded."""
         with self._lock:
             pending, self._pending = self._pending, PendingRecords()
-        if not pending.events and (self._stream is None or not self._stream.waiting):
+        if not pending.events and not self._own.waiting:
             return True
         try:
-            self._append(pending.events)
+            self._own.append(pending.events)
         except Exception as error:  # noqa: BLE001 - the thread must live on, and the callers must get an error
             self.is_healthy = False
-            if self._stream is None:
+            if not self._own.is_taken:
                 with self._lock:
                     self._pending.events[:0] = pending.events  # They have no number yet.
             self._in_loop(pending.settle, AuditUnavailable(_unwritable(self.root, error)))
@@ -189,15 +252,6 @@ class AuditLog:
         with suppress(RuntimeError):  # The loop is closed.
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(callback, *args)
-
-    def _append(self, events: list[Event]) -> None:
-        if self._stream is None:
-            stream = Stream.take(self.root, self._settings)
-            self._signed = stream.written[0]
-            self._stream = stream
-            process = {"host": socket.gethostname(), "process": os.getpid(), "version": version("strongroom")}
-            events = [{"event": OPENED, "at": self._settings.now(), **process}, *events]
-        self._stream.write(events)
 
     def _expire(self, pending: PendingRecords) -> None:
         if pending.passed:
@@ -218,26 +272,6 @@ def _unwritable(folder: Path, error: Exception) -> str:
     return f"the audit log can't be written, so nothing was done: {folder}: {cause}; {advice}"
 
 
-class KeyRecords:
-    """Records key events in an audit log; see `strongroom.kms.KeyEventSink`.
-
-    Args:
-        log: The audit log.
-        caller: Returns the fields of the caller whose operation caused the event.
-    """
-
-    def __init__(self, log: AuditLog, caller: Callable[[], Fields]) -> None:
-        self._log, self._caller = log, caller
-
-    async def record(self, event: KeyEvent) -> None:
-        """Record an event.
-
-        Raises:
-            AuditUnavailable: The record was not on disk in time. The operation on the key must then not run.
-        """
-        await self._log.record(of_key(event, self._caller()))
-
-
 @asynccontextmanager
 async def opened(log: AuditLog) -> AsyncIterator[AuditLog]:
     """Sign a log regularly while the block runs, sign it once more at the end, and close it."""
@@ -248,7 +282,7 @@ async def opened(log: AuditLog) -> AsyncIterator[AuditLog]:
         signing.cancel()
         with suppress(asyncio.CancelledError):
             await signing
-        with suppress(TimeoutError):  # The keys are unavailable. The next process signs these records.
+        with suppress(TimeoutError, StrongroomError):  # The keys are unavailable. The next process signs these records.
             async with asyncio.timeout(LAST_SIGNATURE_SECONDS):
-                await log.checkpoint()
+                await log.checkpoint(seconds=LAST_ROW_SECONDS)
         await log.aclose()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms.private_files import open_regular
 
-from .stream import parse, read_base, segments, streams
+from .base import read_base
+from .stream import parse, segments, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,9 +25,17 @@ def read_records(root: Path, *, after: Mapping[UUID, int] | None = None) -> Iter
         root: The folder of all streams.
         after: The number of the last record to skip, by stream.
     """
-    for stream_id, folder in streams(root):
+    for stream_id, folder in _all_streams(root):
         for sequence, line in _read_stream(folder, (after or {}).get(stream_id, 0)):
             yield stream_id, sequence, line
+
+
+def _all_streams(root: Path) -> Iterator[tuple[UUID, Path]]:
+    """Yield the streams, and those that began meanwhile, because records that were read may name them."""
+    seen: set[UUID] = set()
+    while found := [each for each in streams(root) if each[0] not in seen]:
+        seen.update(stream_id for stream_id, _ in found)
+        yield from found
 
 
 def _read_stream(folder: Path, last: int) -> Iterator[tuple[int, bytes]]:
@@ -49,7 +58,7 @@ def _read_stream(folder: Path, last: int) -> Iterator[tuple[int, bytes]]:
 
 def read_lines(root: Path) -> Iterator[bytes]:
     """Yield the lines of all records."""
-    for _, folder in streams(root):
+    for _, folder in _all_streams(root):
         if read_base(folder) is None:  # All lines are wanted, so they need not be parsed.
             for segment in segments(folder):
                 yield from _whole_lines(segment)

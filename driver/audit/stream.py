@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import time
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 
 from strongroom.kms import sync_folder
-from strongroom.kms.private_files import UnsafePath, check_descriptor, check_folder, open_regular
+from strongroom.kms.private_files import UnsafePath, check_descriptor, open_regular
 
+from .base import read_base
 from .chain import GENESIS, MARK, MARKED_BYTES
 from .encoding import members
-from .settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .events import Event
+    from .settings import LogSettings
 
 _STREAM = re.compile(r"stream-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _SEGMENT = re.compile(r"(\d{12})\.jsonl")
@@ -43,6 +43,7 @@ class Stream:
     No method awaits, because `AuditLog` calls them in a thread.
 
     Attributes:
+        folder: The stream's folder.
         stream_id: The stream's id, which is in each of its records.
         written: Number of the last record on disk, and the chain after it. It is one tuple, because other threads read it.
 
@@ -58,7 +59,7 @@ class Stream:
         self.stream_id = stream_id
         self._head = b'{"stream":"%b","sequence":' % str(stream_id).encode()
         self.written = (0, GENESIS)
-        self._folder, self._lock = folder, lock
+        self.folder, self._lock = folder, lock
         self._path = folder
         self._file: int | None = None
         self._offset = 0
@@ -67,37 +68,6 @@ class Stream:
         self._checked_at = float("-inf")
         # Encoded records that are not known to be on disk. They are written before any other, so they keep their numbers and chain.
         self._waiting: list[bytes] = []
-
-    @classmethod
-    def take(cls, root: Path, settings: LogSettings | None = None) -> Stream:
-        """Take a stream that no process writes, or create one.
-
-        Args:
-            root: The folder of all streams; it is created if it does not exist.
-            settings: See `LogSettings`.
-
-        Raises:
-            OSError: The folder can't be used.
-        """
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_folder(root)
-        while True:
-            for stream_id, folder in streams(root):
-                check_folder(folder)
-                lock = _locked(folder)
-                if lock is not None:
-                    stream = cls(folder, stream_id, lock, settings or LogSettings())
-                    is_resumed = False
-                    try:
-                        is_resumed = stream._resume()
-                    finally:
-                        if not is_resumed:
-                            os.close(lock)
-                    if is_resumed:
-                        return stream
-            # The new stream is taken in the next iteration, because another process may take it first.
-            (root / f"stream-{uuid4()}").mkdir(mode=0o700)
-            sync_folder(root)
 
     def write(self, events: Iterable[Event]) -> None:
         """Write records, and return once they are on disk.
@@ -141,6 +111,11 @@ class Stream:
         """The number of records that have a number and are not known to be on disk."""
         return len(self._waiting)
 
+    def end(self) -> list[bytes]:
+        """Release the stream, which is not continued, and return the records that have no place in it yet."""
+        self.close()
+        return self._waiting
+
     def close(self) -> None:
         """Release the stream for another process."""
         if self._file is not None:
@@ -154,14 +129,14 @@ class Stream:
             self._file = None
         first = self.written[0] + 1
         # After a failed write of the same records a segment of this name exists, and must not be overwritten.
-        names = (self._folder / f"{number:012}.jsonl" for number in range(first, first + len(self._waiting)))
+        names = (self.folder / f"{number:012}.jsonl" for number in range(first, first + len(self._waiting)))
         path = next((name for name in names if not name.exists()), None)
         if path is None:
             msg = "the disk failed to write these records several times"
             raise OSError(errno.EIO, msg)
         self._path, self._file, self._offset = path, os.open(path, _NEW, 0o600), 0
         self._day = self._settings.now().date()
-        sync_folder(self._folder)
+        sync_folder(self.folder)
 
     def _reopen_segment(self) -> None:
         """Continue the segment of another process. An incomplete last record is cut off, because no caller's wait ended with it."""
@@ -181,9 +156,9 @@ class Stream:
             return os.path.samestat(os.fstat(self._file), self._path.stat(follow_symlinks=False))
         return False
 
-    def _resume(self) -> bool:
+    def resume(self) -> bool:
         """Continue after the last whole record. Return False if it can't be read; the stream is then left for verification."""
-        for segment in reversed(segments(self._folder)):
+        for segment in reversed(segments(self.folder)):
             content = _read_segment(segment)
             whole = content[: content.rfind(b"\n") + 1]
             if not whole:
@@ -197,7 +172,7 @@ class Stream:
                 self._day = datetime.fromisoformat(first[0]["at"]).date()
             break
         else:
-            base = read_base(self._folder)
+            base = read_base(self.folder)
             if base is not None:
                 self.written = base
         return True
@@ -247,25 +222,3 @@ def _read_segment(path: Path) -> bytes:
     with open_regular(path) as file:
         check_descriptor(path, file.fileno())
         return file.read()
-
-
-def read_base(folder: Path) -> tuple[int, bytes] | None:
-    """Return number and chain of the last pruned record; None if nothing was pruned."""
-    with suppress(FileNotFoundError), open_regular(folder / "base.json") as file:
-        base = orjson.loads(file.read())
-        return base["sequence"], bytes.fromhex(base["chain"])
-    return None
-
-
-def _locked(folder: Path) -> int | None:
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        check_descriptor(folder / "lock", descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor

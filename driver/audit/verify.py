@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from .chain import GENESIS, link
-from .checkpoint import PREFIX, PRUNED_PREFIX, Checkpoint
-from .events import BASE, CHECKPOINT
+from .checkpoint import NOT_IN_DATABASE, PRUNED_PREFIX, Checkpoint, of_record
+from .events import BASE, BREAK, CHECKPOINT, OPENED
+from .newest_policy import policy_version_of
 from .stream import parse
+from .taking import BEHIND, DATABASE, OTHER, PRUNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from .checkpoint import SignedCheckpoint
 
 _CHAIN_BYTES = 32
 
@@ -43,20 +47,53 @@ class Verification:
     Attributes:
         streams: The streams, in the order of their ids.
         unreadable: The numbers of the first ten lines that are not records.
+        breaks: The breaks that processes recorded.
+        confirmed: The signed checkpoints in the records that the database must have.
+        policy_version: The highest version of the access policy that the records name.
     """
 
     streams: Sequence[StreamVerification]
     unreadable: Sequence[int]
+    breaks: Sequence[str] = ()
+    confirmed: Sequence[SignedCheckpoint] = ()
+    policy_version: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether all streams are valid."""
-        return not self.unreadable and all(stream.problem is None for stream in self.streams)
+        return not self.unreadable and not self.breaks and all(stream.problem is None for stream in self.streams)
 
     @property
     def records(self) -> int:
         """The number of valid records."""
         return sum(stream.records for stream in self.streams)
+
+
+@dataclass(slots=True)
+class _Mentions:
+    """What valid records say about streams and the access policy.
+
+    Attributes:
+        named: The stream and the record that names a stream, by the stream that is named.
+        breaks: The breaks.
+        policy_version: The highest version of the access policy.
+    """
+
+    named: dict[UUID, str] = field(default_factory=dict)
+    breaks: list[str] = field(default_factory=list)
+    policy_version: int = 0
+
+    def read(self, stream_id: UUID, fields: Mapping[str, Any]) -> None:
+        """Note what a record says."""
+        event = fields.get("event")
+        if event == OPENED and isinstance(fields.get("streams"), list):
+            for name in fields["streams"]:
+                named = _uuid(name)
+                if named is not None:
+                    self.named.setdefault(named, f"record {fields['sequence']} of stream {stream_id}")
+        elif event == BREAK:
+            self.breaks.append(_description(stream_id, fields))
+        self.policy_version = max(self.policy_version, policy_version_of(fields))
 
 
 @dataclass(slots=True)
@@ -68,6 +105,7 @@ class _Stream:
     signed: int = 0
     problem: str | None = None
     chains: bytearray = field(default_factory=bytearray)
+    confirmed: list[SignedCheckpoint] = field(default_factory=list)
 
     def chain_at(self, sequence: int) -> bytes | None:
         """Return the chain after a record, or before the first record; None if the record was not read."""
@@ -92,6 +130,7 @@ def verify_records(
         The result, with the first problem of each stream.
     """
     by_id: dict[UUID, _Stream] = {}
+    mentions = _Mentions()
     ids: dict[str, UUID] = {}
     unreadable: list[int] = []
     for number, line in enumerate(lines, 1):
@@ -108,7 +147,13 @@ def verify_records(
             ids[name] = stream_id
             stream = by_id[stream_id] = _Stream()
         if stream.problem is None:
+            last = stream.sequence
             public_key = _check_record(stream, stream_id, fields, body, chain, public_key)
+            if stream.sequence > last:
+                mentions.read(stream_id, fields)
+    for named, record in mentions.named.items():
+        if named not in by_id:
+            by_id[named] = _Stream(problem=f"the whole stream is missing: {record} names it")
     for checkpoint in witnessed:
         _check_witness(by_id.setdefault(checkpoint.stream_id, _Stream()), checkpoint)
     return Verification(
@@ -123,7 +168,24 @@ def verify_records(
             for stream_id, stream in sorted(by_id.items())
         ],
         unreadable[:10],
+        mentions.breaks,
+        [each for stream in by_id.values() for each in stream.confirmed],
+        mentions.policy_version,
     )
+
+
+def _description(stream_id: UUID, fields: Mapping[str, Any]) -> str:
+    """Return a description of a recorded break."""
+    where = f"record {fields['sequence']} of stream {stream_id}, {fields.get('at')}"
+    found, stated, reason = fields.get("found"), fields.get("stated"), fields.get("reason")
+    if reason == DATABASE:
+        return f"the database lost checkpoint {stated} while a process was running; its newest was {found} ({where})"
+    what = {
+        BEHIND: f"had {found} records, and the database's checkpoint covers {stated}",
+        OTHER: f"had another record {stated} than the database's checkpoint covers",
+        PRUNED: "had a statement about pruned records that is not signed by the audit key",
+    }.get(str(reason), "could not be read")
+    return f"stream {fields.get('ended')} {what}, so it was ended ({where})"
 
 
 def _check_record(
@@ -156,17 +218,20 @@ def _check_signature(
     stream: _Stream, stream_id: UUID, fields: Mapping[str, Any], public_key: bytes | None
 ) -> bytes | None:
     """Check the signature in a checkpoint record. Return the public key for the next record."""
-    covered, signature, named = _signature(fields)
-    key = public_key or named
-    chain = stream.chain_at(covered)
-    checkpoint = Checkpoint(stream_id, covered, chain or b"")
-    if chain is None or not checkpoint.is_signed(signature, public_key=key, prefix=PREFIX):
+    read = of_record(stream_id, fields)
+    covered = 0 if read is None else read[0].covered.sequence
+    key = public_key if read is None or public_key is not None else read[1]
+    is_pruned = covered < stream.first - 1  # The record after it may be in the first segment that is left.
+    fits = read is not None and (is_pruned or stream.chain_at(covered) == read[0].covered.chain)
+    if read is None or key is None or not fits or not read[0].is_signed(key):
         stream.problem = (
             f"the signature in record {fields['sequence']} is not valid: one of the records from "
             f"{stream.signed + 1} to {covered} was altered, or the signature was made with another key"
         )
         return public_key
     stream.signed = max(stream.signed, covered)
+    if read[0].number != NOT_IN_DATABASE:
+        stream.confirmed.append(read[0])
     return key
 
 

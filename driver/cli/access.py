@@ -11,7 +11,7 @@ from strongroom.driver.access import changes
 from strongroom.driver.access.api_keys import make_api_key
 from strongroom.driver.config import ConfigError
 
-from .cell import caller_name, with_cell
+from .cell import caller_name, with_cell, with_older_policy
 from .commands import Group
 from .grants import approve, end, list_grants, request
 from .show import access as cli_show_access
@@ -195,7 +195,8 @@ def revoke(config_path: Path, key_id: str) -> None:
 def review(config_path: Path, stale_days: int) -> None:
     """Report each role with its holder, the principal that gave it, its age and its last use, and each grant with its reason.
 
-    The last use comes from the audit log of this host. The exit code is 1 if the policy in the log differs from the database's.
+    The last use comes from the audit log of this host. The exit code is 1 if the policy in the log differs from the database's, or
+    is newer.
     """
 
     async def run(strongroom: Strongroom) -> None:
@@ -209,10 +210,38 @@ def review(config_path: Path, stale_days: int) -> None:
                 stale=timedelta(days=stale_days),
             )
         cli_show_access.review(report)
-        if not report.policy_matches:
+        if not report.ok:
             raise click.exceptions.Exit(1)
 
-    with_cell(config_path, run, "access.review")
+    with_older_policy(config_path, run, "access.review")
+
+
+@access.command(
+    "accept-older",
+    epilog="\b\nExample:\n  strongroom access accept-older --version 3 --reason 'backup of 2 May restored'",
+)
+@click.option(
+    "--version", type=click.IntRange(0), required=True, help="Version of the older policy; 0 if there is none."
+)
+@click.option("--reason", required=True, help="Reason. It is recorded.")
+@click.pass_obj
+def accept_older(config_path: Path, version: int, reason: str) -> None:
+    """Accept an older access policy after a database was restored from a backup. Only an owner can do this.
+
+    Every process refuses a policy that is older than one in the audit log or its checkpoints. This command stores the older
+    policy again as the newest version, and records who did it and why. Run `strongroom access review` afterwards, because
+    principals that were removed since the backup have their roles again.
+    """
+
+    async def run(strongroom: Strongroom) -> None:
+        strongroom.needed_audit("access control needs an audit log")
+        accepted = await strongroom.access.accept_older(version, reason=reason)
+        result(
+            {"accepted_version": version, "version": accepted},
+            f"the policy of version {version} is in force as version {accepted}; review it with 'strongroom access review'",
+        )
+
+    with_older_policy(config_path, run, "access.accept_older", version=version, reason=reason)
 
 
 def _change(config_path: Path, edit: Callable[[Policy, str, datetime], Policy], subject: str) -> None:

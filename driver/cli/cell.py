@@ -16,7 +16,7 @@ from strongroom.driver.access import CALLER, Decision, NotAuthenticated, Session
 from strongroom.driver.config import ConfigError, load_config
 from strongroom.driver.stores import OPERATIONS
 from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import KeyDisabled, KeyNotFound, StrongroomError, Suite
+from strongroom.kms import NO_KEY_EVENTS, KeyDisabled, KeyNotFound, StrongroomError, Suite
 
 from .interrupts import INTERRUPTS
 
@@ -83,6 +83,36 @@ def with_other_pin(
     INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_keys=False))
 
 
+def with_older_policy(
+    config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
+) -> None:
+    """Run a command, even if the access policy is older than one that was in force. See `with_cell`."""
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_policy=False))
+
+
+def with_unrecorded_cell(config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str) -> None:
+    """Run a command that only reads, without appending to the audit log, even if the access policy is an older one.
+
+    Args:
+        config_path: The configuration.
+        run: The command.
+        operation: Its name in the catalogue. It is an operation on the cell.
+
+    Raises:
+        ConfigError, NotAuthenticated, PermissionDenied: As `with_cell`.
+    """
+
+    async def unrecorded() -> None:
+        config = load_config(config_path)
+        async with Strongroom.open(config, audit=NO_KEY_EVENTS, check_policy=False) as strongroom:
+            caller = await caller_of(strongroom)
+            if caller is not None:
+                await caller.permits(operation)
+            await run(strongroom)
+
+    INTERRUPTS.run(unrecorded())
+
+
 async def _perform(
     config_path: Path,
     run: Callable[[Strongroom], Awaitable[None]],
@@ -91,12 +121,13 @@ async def _perform(
     *,
     check_keyrings: bool,
     check_keys: bool = True,
+    check_policy: bool = True,
 ) -> None:
     assert operation in OPERATIONS  # noqa: S101 - a misspelt name, which a test finds
     config = load_config(config_path)
     if not check_keys:
         config = replace(config, cell_commitment=None)
-    async with Strongroom.open(config, check_keyrings=check_keyrings) as strongroom:
+    async with Strongroom.open(config, check_keyrings=check_keyrings, check_policy=check_policy) as strongroom:
         caller = await caller_of(strongroom)
         given = {name: value for name, value in arguments.items() if value is not None}
         try:

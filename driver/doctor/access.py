@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from strongroom.driver.access import PolicyRolledBack
 from strongroom.driver.audit.events import CHECK, now
 from strongroom.driver.config import ADD_AUDIT
 from strongroom.kms import StrongroomError
@@ -24,6 +25,8 @@ async def access_control(strongroom: Strongroom) -> Finding:
     """Check the access policy."""
     try:
         policy = await strongroom.access.latest()
+    except PolicyRolledBack as error:
+        return wrong(ACCESS, "access control", error, "strongroom access review shows the older policy.")
     except StrongroomError as error:
         advice = (
             "If the checks of the database and the keys passed, the policy's row was altered: restore it from a backup."

@@ -55,23 +55,25 @@ class AccessPolicyStore:
         )
         return version, data, now
 
-    async def put(self, data: bytes, *, version: int) -> None:
-        """Replace the policy. The stored version rises by 1.
+    async def put(self, data: bytes, *, version: int, next_version: int | None = None) -> None:
+        """Replace the policy.
 
         Args:
             data: The whole policy.
             version: The version that was read; 0 to create the first policy.
+            next_version: The new version, higher than every version before; None for the next one.
 
         Raises:
             ConditionFailed: The policy was changed since it was read.
         """
         keys = await self._keyring.open(self._keyring.cell_id)
-        sealed = keys.seal(ACCESS_POLICY, (version + 1,), data)
+        written_version = version + 1 if next_version is None else next_version
+        sealed = keys.seal(ACCESS_POLICY, (written_version,), data)
         async with self._database.connection(NO_NAMESPACE) as connection:
             if version == 0:
-                written = await connection.fetch(_SQL["create"], sealed)
+                written = await connection.fetch(_SQL["create"], written_version, sealed)
             else:
-                written = await connection.fetch(_SQL["replace"], version, sealed)
+                written = await connection.fetch(_SQL["replace"], written_version, sealed, version)
         if not written:
             msg = "the access policy was changed since it was read; read it and try again"
             raise ConditionFailed(msg)

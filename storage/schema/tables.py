@@ -1,8 +1,7 @@
 """One descriptor for each table of the schema.
 
-Driver-role rights, row-level-security policies, the purge of a namespace, distribution over Citus and resealing read these
-descriptors. A new table needs one entry here, and its SQL. Tests compare the descriptors with the live catalogue and with
-docs/reference/schema.md.
+Driver-role rights, row-level-security policies, the purge of a namespace, distribution over Citus and resealing read them.
+A new table needs one entry here, and its SQL. Tests compare them with the live catalogue and with docs/reference/schema.md.
 """
 
 from __future__ import annotations
@@ -181,7 +180,8 @@ TABLES = (
         ("data", kinds.ACCESS_POLICY, "version"),
     ),
     _cell("search_index_writers", "writer uuid", "The counters that the search index has a copy of.", _ALL),
-    _cell("audit_checkpoints", "stream uuid", "The last signed record of each audit log.", _CHANGE),
+    _cell("audit_checkpoints", "number bigint", "Signed positions of the audit logs.", "SELECT, INSERT, DELETE"),
+    _cell("audit_compaction", "only_row boolean", "The statement about deleted checkpoints of audit logs.", _CHANGE),
     # History service. Citus co-locates all other distributed tables with the first one.
     _partitioned(
         "shards",

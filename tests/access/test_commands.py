@@ -71,8 +71,12 @@ def test_the_advice_to_enforce_is_valid_toml(config_path):
 
 
 def test_a_policy_that_was_taken_away_opens_nothing(walk, config_path, dsn):
-    """If the configuration enforces access control, a deleted policy stops every command."""
+    """A deleted policy stops every command by the audit log, and without the log if the configuration enforces access control."""
     sql(dsn, "DELETE FROM access_policy")
+    for by in (None, OWNER):
+        assert "was deleted" in walk("namespace", "list", by=by, code=2)
+    (config_path.parent / "audit").rename(config_path.parent / "away")
+    sql(dsn, "DELETE FROM audit_checkpoints")
     walk("namespace", "list", by=None)
     with config_path.open("a") as file:
         file.write("\n[access]\nenforce = true\n")
@@ -168,12 +172,22 @@ def test_a_log_that_was_cut_is_noticed(walk, config_path):
 
 
 def test_a_stream_that_was_taken_away_is_missing(walk, config_path):
-    """A log of another host is reported as missing, unless `--other-hosts` is passed."""
+    """A stream of this folder is missing if it is not there, even with `--other-hosts`."""
     (stream,) = (path for path in (config_path.parent / "audit").iterdir())
     walk("audit", "verify")
     stream.rename(config_path.parent / "away")
     assert "the whole stream is missing" in walk("audit", "verify", code=1)
-    assert "other hosts" in walk("audit", "verify", "--other-hosts")
+    assert "the whole stream is missing" in walk("audit", "verify", "--other-hosts", code=1)
+
+
+def test_a_stream_of_another_folder_is_accepted_as_such(walk, config_path):
+    """A log of another host or folder is reported as missing, unless `--other-hosts` is passed."""
+    walk("audit", "verify")
+    (config_path.parent / "audit").rename(config_path.parent / "elsewhere")
+    config_path.write_text(config_path.read_text().replace('folder = "audit"', 'folder = "other"'))
+    walk("namespace", "list")
+    assert "was written at" in walk("audit", "verify", code=1)
+    assert "was written at" in walk("audit", "verify", "--other-hosts")
 
 
 def test_doctor_looks_at_log_and_rights(walk, config_path):

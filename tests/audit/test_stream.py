@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.driver.audit import LogSettings, verify_records
-from strongroom.driver.audit.checkpoint import Checkpoint, as_event
-from strongroom.driver.audit.events import CHECKPOINT, now
+from strongroom.driver.audit.chain import GENESIS
+from strongroom.driver.audit.checkpoint import NOT_IN_DATABASE, Checkpoint, SignedCheckpoint, as_event
+from strongroom.driver.audit.events import now
 from strongroom.driver.audit.reader import read_lines, read_records
-from strongroom.driver.audit.stream import Stream, segments
+from strongroom.driver.audit.stream import segments
+from strongroom.driver.audit.taking import take
 from strongroom.kms import Secret, SigningKey
 from tests.support.audit.disk import Disk
 
@@ -24,7 +26,7 @@ KEY, OTHER = SigningKey(Secret(bytes(range(32)))), SigningKey(Secret(bytes(32)))
 @contextmanager
 def taken(root, settings=None):
     """Yield a stream of the folder, and release it at the end."""
-    stream = Stream.take(root, settings)
+    stream = take(root, settings).stream
     try:
         yield stream
     finally:
@@ -39,9 +41,8 @@ def event(number):
 def signed(stream, key=KEY):
     """Return a signature over all records on disk."""
     covered = Checkpoint(stream.stream_id, *stream.written)
-    return as_event(
-        covered, kind=CHECKPOINT, at=now(), public_key=key.public_key, signature=key.sign(covered.message())
-    )
+    made = SignedCheckpoint(NOT_IN_DATABASE, GENESIS, covered, "host:/folder", 0, now())
+    return as_event(made.signed(key), public_key=key.public_key)
 
 
 def written(root, records=10, *, key=KEY, settings=None):
@@ -224,7 +225,7 @@ def _kept(lines):
 
 def _rechained(lines, number):
     """Return lines with an altered record, and with every chain from there on recomputed."""
-    from strongroom.driver.audit.chain import GENESIS, link, with_chain  # noqa: PLC0415
+    from strongroom.driver.audit.chain import link, with_chain  # noqa: PLC0415
     from strongroom.driver.audit.stream import parse  # noqa: PLC0415
 
     chain, made = GENESIS, []

@@ -193,7 +193,7 @@ def test_dump_and_restore_as_a_plain_owner(server_of_two, tmp_path, sample_path)
 
 
 def test_an_older_audit_log_is_noticed(dsn, tmp_path):
-    """`audit verify` accepts a log that continued after the backup, and reports one that is older than the database."""
+    """`audit verify` reports a log that is older than the database, and checkpoints that a restored database lacks."""
     command(tmp_path, "init", "--dsn", dsn)
     command(tmp_path, "namespace", "create", "payments")
     shutil.copytree(tmp_path / "audit", tmp_path / "older")
@@ -221,7 +221,7 @@ def test_an_older_audit_log_is_noticed(dsn, tmp_path):
     subprocess.run(restore, input=dump, check=True)
     shutil.rmtree(tmp_path / "audit")
     shutil.copytree(newer, tmp_path / "audit")
-    command(tmp_path, "audit", "verify")
+    assert "an older state of the database was restored" in command(tmp_path, "audit", "verify", code=1)
 
 
 def test_the_search_index_is_built_again(databases, elasticsearch, tmp_path, sample_path):

@@ -78,7 +78,7 @@ def grants(policy: Policy, *, at: datetime, show_all: bool) -> None:
 def review(report: AccessReview) -> None:
     """Print an access review."""
     if json_wanted():
-        result(asdict(report))
+        result({**asdict(report), "ok": report.ok})
         return
     line(f"cell {report.cell_id}, {_minute(report.at)} UTC, policy version {report.policy_version}")
     table(
@@ -106,6 +106,12 @@ def review(report: AccessReview) -> None:
         line(
             ": rights were changed on another host, or without the audit log. Run the review on the other host",
             label="the audit log does not have this policy",
+            style="red",
+        )
+    if report.newest_policy > report.policy_version:
+        line(
+            f": version {report.newest_policy} was in force. See 'strongroom access accept-older --help'",
+            label="this policy is older than one in the audit log",
             style="red",
         )
 

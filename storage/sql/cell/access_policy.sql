@@ -3,7 +3,7 @@
 SELECT coalesce(p.version, 0) AS version, p.data, clock_timestamp() AS now FROM (SELECT) AS always LEFT JOIN access_policy AS p ON true
 
 -- name: create
-INSERT INTO access_policy (version, data) VALUES (1, $1) ON CONFLICT DO NOTHING RETURNING version
+INSERT INTO access_policy (version, data) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING version
 
 -- name: replace
-UPDATE access_policy SET version = version + 1, data = $2 WHERE version = $1 RETURNING version
+UPDATE access_policy SET version = $1, data = $2 WHERE version = $3 RETURNING version

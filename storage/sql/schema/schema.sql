@@ -380,13 +380,29 @@ CREATE TABLE access_policy (
     data     bytea   NOT NULL
 );
 
--- The last signed record of each process's audit log. It shows which later records are missing from the files.
+-- Signed positions of the audit logs. Rows are only added, and each has the hash of the row before it, so that a row that is
+-- altered, removed or put back is noticed. They show which records are missing from the files.
 CREATE TABLE audit_checkpoints (
-    stream     uuid        PRIMARY KEY,
-    sequence   bigint      NOT NULL CHECK (sequence >= 1),
-    chain      bytea       NOT NULL CHECK (octet_length(chain) = 32),
-    signature  bytea       NOT NULL CHECK (octet_length(signature) = 64),
-    written_at timestamptz NOT NULL
+    number         bigint      PRIMARY KEY CHECK (number >= 1),
+    previous       bytea       NOT NULL CHECK (octet_length(previous) = 32),
+    stream         uuid        NOT NULL,
+    place          text        NOT NULL,
+    sequence       bigint      NOT NULL CHECK (sequence >= 1),
+    chain          bytea       NOT NULL CHECK (octet_length(chain) = 32),
+    policy_version bigint      NOT NULL CHECK (policy_version >= 0),
+    written_at     timestamptz NOT NULL,
+    signature      bytea       NOT NULL CHECK (octet_length(signature) = 64)
+);
+
+-- A signed statement about the checkpoints that were deleted because newer ones replace them.
+CREATE TABLE audit_compaction (
+    only_row         boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    number           bigint      NOT NULL CHECK (number >= 1),
+    hash             bytea       NOT NULL CHECK (octet_length(hash) = 32),
+    kept             bytea       NOT NULL CHECK (octet_length(kept) = 32),
+    policy_version   bigint      NOT NULL CHECK (policy_version >= 0),
+    forgotten_before timestamptz NOT NULL,
+    signature        bytea       NOT NULL CHECK (octet_length(signature) = 64)
 );
 
 -- Sealed values do not compress, so PostgreSQL does not try. A value that fits a page stays in its row.

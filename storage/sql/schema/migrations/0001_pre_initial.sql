@@ -344,11 +344,25 @@ CREATE TABLE access_policy (
 );
 
 CREATE TABLE audit_checkpoints (
-    stream     uuid        PRIMARY KEY,
-    sequence   bigint      NOT NULL CHECK (sequence >= 1),
-    chain      bytea       NOT NULL CHECK (octet_length(chain) = 32),
-    signature  bytea       NOT NULL CHECK (octet_length(signature) = 64),
-    written_at timestamptz NOT NULL
+    number         bigint      PRIMARY KEY CHECK (number >= 1),
+    previous       bytea       NOT NULL CHECK (octet_length(previous) = 32),
+    stream         uuid        NOT NULL,
+    place          text        NOT NULL,
+    sequence       bigint      NOT NULL CHECK (sequence >= 1),
+    chain          bytea       NOT NULL CHECK (octet_length(chain) = 32),
+    policy_version bigint      NOT NULL CHECK (policy_version >= 0),
+    written_at     timestamptz NOT NULL,
+    signature      bytea       NOT NULL CHECK (octet_length(signature) = 64)
+);
+
+CREATE TABLE audit_compaction (
+    only_row         boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
+    number           bigint      NOT NULL CHECK (number >= 1),
+    hash             bytea       NOT NULL CHECK (octet_length(hash) = 32),
+    kept             bytea       NOT NULL CHECK (octet_length(kept) = 32),
+    policy_version   bigint      NOT NULL CHECK (policy_version >= 0),
+    forgotten_before timestamptz NOT NULL,
+    signature        bytea       NOT NULL CHECK (octet_length(signature) = 64)
 );
 
 ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;

@@ -1,0 +1,176 @@
+"""The rows of signed checkpoints in the cell's database, which write access to the files of an audit log can't change."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from strongroom.kms import IntegrityError
+from strongroom.storage.cell import AuditCheckpoint, AuditCompaction
+
+from .chain import GENESIS
+from .checkpoint import compaction_message, kept_hash, of_row
+from .rows import check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from strongroom.kms import SigningKey
+    from strongroom.storage.cell import AuditCheckpointStore
+
+    from .checkpoint import Checkpoint, SignedCheckpoint
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KEPT = 1000
+"""Number of newest rows that a compaction leaves as they are. It begins when there are twice as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The content of the database when a process began.
+
+    Attributes:
+        newest: The newest checkpoint of each stream.
+        places: The host and folder of each stream.
+        policy_version: The highest version of the access policy that a checkpoint has.
+    """
+
+    newest: Mapping[UUID, Checkpoint]
+    places: Mapping[UUID, str]
+    policy_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The end of the rows.
+
+    Attributes:
+        number: The number of the newest row; 0 if there is none.
+        hash: Its hash.
+        of_stream: The newest checkpoint of the stream; None if there is none.
+        lost: The row that this process added last, if it is no longer there.
+    """
+
+    number: int
+    hash: bytes
+    of_stream: Checkpoint | None
+    lost: SignedCheckpoint | None
+
+
+class Witness:
+    """Adds the checkpoints of one process to the rows of its cell.
+
+    Every operation raises `StorageError` if the database can't be used.
+
+    Args:
+        store: The rows.
+    """
+
+    def __init__(self, store: AuditCheckpointStore) -> None:
+        self._store = store
+        self._own: SignedCheckpoint | None = None
+
+    async def known(self) -> Known:
+        """Return what the database has."""
+        statement, rows = await self._store.list_checkpoints()
+        made = [of_row(row) for row in rows]
+        version = 0 if statement is None else statement.policy_version
+        return Known(
+            newest={each.covered.stream_id: each.covered for each in made},
+            places={each.covered.stream_id: each.place for each in made},
+            policy_version=max((each.policy_version for each in made), default=version),
+        )
+
+    async def recent(self, stream_id: UUID) -> Recent:
+        """Return the end of the rows, and check that the row which this process added last is still there.
+
+        Args:
+            stream_id: The stream of the process.
+        """
+        own = self._own
+        rows = [of_row(row) for row in await self._store.recent(stream_id, 0 if own is None else own.number)]
+        is_lost = own is not None and all(row.hash() != own.hash() for row in rows)
+        statement = await self._store.compaction() if is_lost or not rows else None
+        if own is not None and statement is not None and statement.number >= own.number:
+            is_lost = False  # A compaction deleted it.
+        number, last = (rows[-1].number, rows[-1].hash()) if rows else (0, GENESIS)
+        if statement is not None and statement.number > number:
+            number, last = statement.number, statement.hash
+        of_stream = [row.covered for row in rows if row.covered.stream_id == stream_id]
+        return Recent(number, last, of_stream[-1] if of_stream else None, own if is_lost else None)
+
+    def forget_lost(self) -> None:
+        """Continue after the rows that the database has, because their loss was recorded."""
+        self._own = None
+
+    async def add(self, made: SignedCheckpoint) -> bool:
+        """Add a row.
+
+        Returns:
+            Whether it was added. If not, another process added a row meanwhile.
+        """
+        row = AuditCheckpoint(
+            number=made.number,
+            previous=made.previous,
+            stream=made.covered.stream_id,
+            place=made.place,
+            sequence=made.covered.sequence,
+            chain=made.covered.chain,
+            policy_version=made.policy_version,
+            written_at=made.at,
+            signature=made.signature,
+        )
+        if not await self._store.add(row):
+            return False
+        self._own = made
+        return True
+
+    async def compact(self, key: SigningKey, *, keep: int = KEPT, forget_before: datetime | None = None) -> int:
+        """Delete rows that newer rows of their streams replace, and leave a signed statement.
+
+        Args:
+            key: The cell's audit key.
+            keep: Number of newest rows that stay as they are.
+            forget_before: Time before which streams without a newer row are forgotten; None to forget none.
+
+        Returns:
+            The number of rows that were deleted.
+
+        Raises:
+            IntegrityError: The rows were changed, so none is deleted.
+        """
+        statement, rows = await self._store.list_checkpoints()
+        made, problems = await asyncio.to_thread(check_rows, statement, rows, key.public_key)
+        if not problems and len(made) < 2 * keep and forget_before is None:
+            return 0
+        if problems:
+            msg = f"the checkpoints in the database are not compacted: {problems[0]}; run 'strongroom audit verify'"
+            raise IntegrityError(msg)
+        covered = made[: len(made) - keep]
+        if len(made) <= keep or (statement is not None and covered[-1].number <= statement.number):
+            return 0
+        before = max(
+            each for each in (_EPOCH if statement is None else statement.forgotten_before, forget_before) if each
+        )
+        newest = {each.covered.stream_id: each.number for each in made}
+        kept = [each for each in covered if newest[each.covered.stream_id] == each.number and each.at >= before]
+        unsigned = AuditCompaction(
+            number=covered[-1].number,
+            hash=covered[-1].hash(),
+            kept=kept_hash(each.hash() for each in kept),
+            policy_version=max(
+                0 if statement is None else statement.policy_version, *(each.policy_version for each in covered)
+            ),
+            forgotten_before=before,
+            signature=b"",
+        )
+        delete = sorted({each.number for each in covered} - {each.number for each in kept})
+        done = await self._store.compact(
+            replace(unsigned, signature=key.sign(compaction_message(unsigned))),
+            replaces=0 if statement is None else statement.number,
+            delete=delete,
+        )
+        return len(delete) if done else 0

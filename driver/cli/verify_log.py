@@ -1,0 +1,172 @@
+"""The command that verifies the audit log. It appends nothing to the log, because it would change what it verifies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.audit import verify_records
+from strongroom.driver.audit.whole_log import verify_log
+from strongroom.driver.config import ConfigError
+
+from .cell import with_unrecorded_cell
+from .commands import Command, refuse_unused
+from .show.output import busy, json_wanted, line, result, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.driver.audit import Verification
+    from strongroom.driver.audit.verify import StreamVerification
+    from strongroom.driver.audit.whole_log import LogReport
+    from strongroom.driver.strongroom import Strongroom
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    "verify",
+    cls=Command,
+    epilog="\b\nExamples:\n  strongroom audit verify\n  strongroom audit verify export.jsonl --public-key 5f0c...",
+)
+@click.argument("files", nargs=-1, type=_FILE)
+@click.option(
+    "--public-key",
+    metavar="HEX",
+    help="Public key of the cell's audit log, from `strongroom audit key`. Required for FILES.",
+)
+@click.option("--other-hosts", is_flag=True, help="Accept that the streams of other hosts and folders are not here.")
+@click.pass_obj
+def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, other_hosts: bool) -> None:
+    """Verify that no record and no checkpoint was altered, removed or added, and name the first one that was.
+
+    Without FILES it verifies this host's log and the checkpoints in the database, each against the other. It appends nothing to the
+    log. FILES are JSON Lines from `audit export`; they need no configuration and no database. Ends with 1 if something is wrong.
+    """
+    if files:
+        if public_key is None:
+            msg = "records in files are verified with a public key; give --public-key with the output of `strongroom audit key`"
+            raise click.UsageError(msg)
+        refuse_unused({"other_hosts": "--other-hosts"}, "FILES are verified alone; leave it out")
+        _report_files(verify_records(_lines(files), public_key=_key(public_key)))
+        return
+    if public_key is not None:
+        msg = "--public-key is for FILES, because this host's log is verified with the cell's own key; leave it out"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        log = strongroom.needed_audit()
+        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key().public_key
+        with busy("reading ..."):
+            found = await verify_log(
+                strongroom.audit_checkpoints, log.root, public_key=key, has_other_hosts=other_hosts
+            )
+        version, _ = await strongroom.access.digest()
+        _report(found, version=version, has_other_hosts=other_hosts)
+
+    with_unrecorded_cell(config_path, run, "audit.verify")
+
+
+def _report_files(found: Verification) -> None:
+    if json_wanted():
+        result({"ok": found.ok, **_records(found)})
+    else:
+        _print_records(found)
+        line(f"{found.records} records in {len(found.streams)} streams: {_conclusion(ok=found.ok)}")
+    raise click.exceptions.Exit(0 if found.ok else 1)
+
+
+def _report(found: LogReport, *, version: int, has_other_hosts: bool) -> None:
+    problems = list(found.problems)
+    if version < found.policy_version:
+        problems.append(
+            f"the access policy in the database has version {version}, and version {found.policy_version} was in force: an older "
+            f"policy was put back; see `strongroom access accept-older --help`"
+        )
+    ok = found.records.ok and not problems
+    if json_wanted():
+        result(
+            {
+                "ok": ok,
+                **_records(found.records),
+                "checkpoints": found.checkpoints,
+                "checkpoint_problems": problems,
+                "streams_elsewhere": {str(each): found.places[each] for each in found.elsewhere},
+                "policy_version": version,
+                "newest_policy": found.policy_version,
+            }
+        )
+        raise click.exceptions.Exit(0 if ok else 1)
+    _print_records(found.records)
+    for stream_id in found.elsewhere:
+        line(f"stream {stream_id} was written at {found.places[stream_id]}")
+    if found.elsewhere and not has_other_hosts:
+        line("run the command there, or collect exports from there; if these hosts are known, pass --other-hosts")
+    for problem in problems:
+        line(problem, style="red")
+    line(
+        f"{found.records.records} records in {len(found.records.streams)} streams, and {found.checkpoints} checkpoints in the "
+        f"database: {_conclusion(ok=ok)}"
+    )
+    if not ok:
+        line(
+            "keep copies of the folder and of the table audit_checkpoints, and compare with exports: docs/audit-log.md"
+        )
+        raise click.exceptions.Exit(1)
+
+
+def _conclusion(*, ok: bool) -> str:
+    return "nothing was altered, removed or added" if ok else "the audit log was changed"
+
+
+def _records(found: Verification) -> dict[str, object]:
+    return {
+        "records": found.records,
+        "streams": [
+            {
+                "stream": each.stream_id,
+                "records": each.records,
+                "begins": each.begins,
+                "signed": each.signed,
+                "problem": each.problem,
+            }
+            for each in found.streams
+        ],
+        "unreadable_lines": found.unreadable,
+        "breaks": found.breaks,
+    }
+
+
+def _print_records(found: Verification) -> None:
+    def row(each: StreamVerification) -> tuple[object, ...]:
+        return each.stream_id, each.records, each.begins, each.signed, each.problem or "as written"
+
+    table(*("stream", "records", "from", "signed to", ""), rows=map(row, found.streams))
+    for number in found.unreadable:
+        line(f"line {number} is not a record")
+    for each in found.breaks:
+        line(each, style="red")
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != 32:  # noqa: PLR2004 - Ed25519
+        msg = "--public-key takes 64 hexadecimal digits, the output of `strongroom audit key`"
+        raise click.UsageError(msg)
+    return key
+
+
+def _lines(files: tuple[Path, ...]) -> Iterator[bytes]:
+    for path in files:
+        try:
+            with path.open("rb") if str(path) != "-" else sys.stdin.buffer as file:
+                yield from file
+        except OSError as error:
+            msg = f"{path} can't be read: {error.strerror}"
+            raise ConfigError(msg) from None

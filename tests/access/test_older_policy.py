@@ -1,0 +1,179 @@
+"""An access policy of before that is put back in the database opens nothing. A person can accept it by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from strongroom.driver.access import InvalidPolicyChange, PolicyRolledBack, changes
+from strongroom.driver.access.review import review_access
+from strongroom.driver.strongroom import Strongroom
+from tests.support.access.people import OWNER, bound, records
+from tests.support.audit.disk import Disk
+from tests.support.fixtures.command_line import run_command, sql
+
+pytestmark = pytest.mark.integration
+
+AT = datetime.now(UTC)
+
+
+@pytest.fixture
+def put_back(dsn):
+    """Return a function that replaces the access policy with an earlier row."""
+    import asyncio  # noqa: PLC0415
+
+    async def alter(row):
+        await asyncio.to_thread(sql, dsn, "DELETE FROM access_policy")
+        if row is not None:
+            await asyncio.to_thread(
+                sql, dsn, "INSERT INTO access_policy (version, data) VALUES ($1, $2)", row["version"], row["data"]
+            )
+
+    async def read():
+        (row,) = await asyncio.to_thread(sql, dsn, "SELECT version, data FROM access_policy")
+        return row
+
+    alter.read = read
+    return alter
+
+
+def opened(config):
+    """Open the cell as a new process."""
+    return Strongroom.open(config, log_settings=Disk().settings())
+
+
+async def two_versions(config, put_back):
+    """Store a policy with an owner and one with a second principal; return the row of the first."""
+    async with opened(config) as cell:
+        await cell.access.change(lambda _: changes.first_owner(OWNER, now=AT))
+        row = await put_back.read()
+        await bound(cell, "second")
+        await cell.audit.checkpoint(seconds=120)
+    return row
+
+
+async def test_a_starting_process_refuses_an_older_policy(config, put_back):
+    """A process that starts refuses a policy that is older than one in the log or the checkpoints, or that was deleted."""
+    old = await two_versions(config, put_back)
+    newest = await put_back.read()
+    for row in (old, None):
+        await put_back(row)
+        with pytest.raises(PolicyRolledBack, match=r"version 2 is in the audit log.*access accept-older --version"):
+            async with opened(config):
+                pass
+    await put_back(newest)
+    async with opened(config) as cell:
+        assert "second" in (await cell.access.latest()).principals, "control"
+
+
+@pytest.mark.parametrize("left", ["the folder", "the database"])
+async def test_one_of_both_is_enough(config, put_back, dsn, left):
+    """The older policy is refused if only the log's folder, or only the checkpoints, are left."""
+    import asyncio  # noqa: PLC0415
+
+    old = await two_versions(config, put_back)
+    await put_back(old)
+    if left == "the folder":
+        await asyncio.to_thread(sql, dsn, "DELETE FROM audit_checkpoints")
+    else:
+        shutil.rmtree(config.audit_folder)
+    with pytest.raises(PolicyRolledBack):
+        async with opened(config):
+            pass
+    shutil.rmtree(config.audit_folder)
+    await asyncio.to_thread(sql, dsn, "DELETE FROM audit_checkpoints")
+    async with opened(config) as cell:
+        assert (await cell.access.latest()).version == 1, "control: without both the older policy is believed"
+
+
+async def test_a_running_process_refuses_an_older_policy(config, put_back):
+    """A process that has seen version 2 refuses version 1."""
+    async with opened(config) as cell:
+        await cell.access.change(lambda _: changes.first_owner(OWNER, now=AT))
+        old = await put_back.read()
+        await bound(cell, "second")
+        await put_back(old)
+        with pytest.raises(PolicyRolledBack):
+            await cell.access.latest()
+        with pytest.raises(PolicyRolledBack):
+            await cell.access.change(lambda policy: policy)
+
+
+async def test_a_change_that_was_not_stored_is_no_version(config, put_back, monkeypatch):
+    """A process that dies between the record and the change leaves a policy that the next process accepts."""
+    await two_versions(config, put_back)
+
+    async def dies(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    async with opened(config) as cell:
+        monkeypatch.setattr(type(cell.access._store), "put", dies)
+        with pytest.raises(KeyboardInterrupt):
+            await bound(cell, "third")
+        monkeypatch.undo()
+    async with opened(config) as cell:
+        assert (await cell.access.latest()).version == 2
+
+
+async def test_an_older_policy_is_accepted_by_name(config, put_back):
+    """After a restore the older policy becomes the newest version. Processes that have seen the newer one accept that too."""
+    old = await two_versions(config, put_back)
+    async with opened(config) as running:
+        await running.access.latest()
+        await put_back(old)
+        async with Strongroom.open(config, check_policy=False) as cell:
+            for version in (0, 2):
+                with pytest.raises(InvalidPolicyChange, match="has version 1, not"):
+                    await cell.access.accept_older(version, reason="backup restored")
+            assert await cell.access.accept_older(1, reason="backup restored") == 3
+            with pytest.raises(InvalidPolicyChange, match="nothing to accept"):
+                await cell.access.accept_older(3, reason="backup restored")
+        assert (await running.access.latest()).version == 3
+        accepted = [each for each in records(running) if "accepted_version" in each]
+    assert [each["outcome"] for each in accepted] == ["begun", "done"]
+    assert accepted[1]["reason"] == "backup restored"
+    async with opened(config) as cell:
+        assert set((await cell.access.latest()).principals) == {OWNER}
+
+
+async def test_a_review_names_an_older_policy(config, put_back):
+    """A review of an older policy says which version was in force. Without this comparison it is a policy that the log has."""
+    old = await two_versions(config, put_back)
+    await put_back(old)
+    async with Strongroom.open(config, check_policy=False) as cell:
+        report = await review_access(
+            cell.access, cell.audit.root, cell_id=config.cell.cell_id, stale=timedelta(days=90)
+        )
+    assert (report.policy_version, report.newest_policy, report.ok) == (1, 2, False)
+    assert report.policy_matches, "control: the log has the older policy too"
+
+
+def test_the_commands(config_path, dsn):
+    """Commands refuse an older policy. Verification and review name it, and append nothing. An owner accepts it."""
+    folder = config_path.parent
+    key = {}
+
+    def run(*arguments, code=0):
+        done = run_command(folder, *arguments, environment=key)
+        assert done.returncode == code, done
+        return done.stdout + done.stderr
+
+    run("init")
+    key["STRONGROOM_API_KEY"] = json.loads(run("access", "init", OWNER, "--json"))["api_key"]
+    sql(dsn, "CREATE TABLE kept AS SELECT * FROM access_policy")
+    run("access", "add", "carl")
+    sql(dsn, "DELETE FROM access_policy")
+    sql(dsn, "INSERT INTO access_policy SELECT * FROM kept")
+    assert "accept-older --version 1" in run("namespace", "list", code=2)
+    before = {path: path.read_bytes() for path in (folder / "audit").rglob("*") if path.is_file()}
+    assert "version 2 was in force" in run("audit", "verify", code=1)
+    found = json.loads(run("audit", "verify", "--json", code=1))
+    assert (found["ok"], found["policy_version"], found["newest_policy"]) == (False, 1, 2)
+    assert {path: path.read_bytes() for path in (folder / "audit").rglob("*") if path.is_file()} == before
+    assert "version 2 was in force" in run("access", "review", code=1)
+    run("access", "accept-older", "--version", "1", "--reason", "backup restored")
+    assert "carl" not in run("access", "list")
+    assert "nothing was altered" in run("audit", "verify")
