@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EVENT_ID, _EVENT_TIME, _EVENT_TYPE = 1, 2, 3
 _MAX_DEPTH = 12
+_SIGN, _MOST_TYPES = 2**63, 2**31
+_SECONDS = range(-62_135_596_800, 253_402_300_800)
+"""The seconds that a protobuf `Timestamp` has: the years 1 to 9999."""
 
 # Event types in the order of their numbers, from 1.
 EVENT_TYPES = tuple(
@@ -79,7 +82,10 @@ def read_event(data: bytes) -> HistoryEvent:
         raise ValueError  # noqa: TRY004 - malformed input, not a programming error
     time = dict(fields(moment))
     seconds, nanoseconds = time.get(1, 0), time.get(2, 0)
-    if not isinstance(seconds, int) or not isinstance(nanoseconds, int) or event_id < 1 or number < 1:
+    if not isinstance(seconds, int) or not isinstance(nanoseconds, int):
+        raise ValueError  # noqa: TRY004 - likewise
+    seconds -= (seconds & _SIGN) << 1  # a varint of an int64 is its two's complement
+    if not (0 < event_id < _SIGN and 0 < number < _MOST_TYPES and seconds in _SECONDS and nanoseconds < 10**9):
         raise ValueError
     name = EVENT_TYPES[number - 1] if number <= len(EVENT_TYPES) else f"EventType{number}"
     return HistoryEvent(event_id, seconds * 10**9 + nanoseconds, name, data)

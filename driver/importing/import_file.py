@@ -170,7 +170,7 @@ def _execution(item: dict[str, Any], events: tuple[HistoryEvent, ...]) -> Execut
         root_workflow_id=_optional(item, "root_workflow_id"),
         root_run_id=_optional(item, "root_run_id"),
         search_attributes=values,
-        memo=orjson.dumps(item["memo"]) if item.get("memo") else b"",
+        memo=_memo(item.get("memo")),
     )
     try:
         check_record(record, types)
@@ -186,6 +186,15 @@ def _get(item: dict[str, Any], name: str, wanted: type) -> Any:
     if isinstance(value, str) and "\x00" in value:
         raise Fault(f"{name} holds a NUL character")
     return value
+
+
+def _memo(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value) if value else b""
+    except TypeError:
+        pass
+    # Raised outside the handler, because the error's context would hold the memo.
+    raise Fault("memo is nested too deeply, or holds a whole number beyond 64 bits")
 
 
 def _optional(item: dict[str, Any], name: str) -> str | None:

@@ -150,7 +150,9 @@ def _event(number: int, message: EventMessage) -> HistoryEvent:
         return read_event(message.SerializeToString(deterministic=True))
     except ValueError:
         pass
-    raise Fault(f"event {number} has no eventId, eventTime or eventType; export the history again")
+    raise Fault(
+        f"event {number} has no eventId, eventTime or eventType that Temporal could have written; export the history again"
+    )
 
 
 def _attributes(messages: Iterable[EventMessage]) -> tuple[dict[str, Any], dict[str, Any]]:
