@@ -22,6 +22,8 @@ LEEWAY = 10
 """Accepted difference between the issuer's clock and ours, in seconds."""
 _MAX_NAME = 256
 _CLAIMS = ("exp", "iss", "aud", "sub")
+_ODD = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+"""Errors of a token. Headers and claims of odd types, with huge numbers or deep nesting raise the last four."""
 _PUBLIC = {"EC", "OKP", "RSA"}
 
 
@@ -91,7 +93,7 @@ class _Tokens:
                 leeway=LEEWAY,
                 options={"require": list(_CLAIMS), "enforce_minimum_key_length": True},
             )
-        except (jwt.PyJWTError, ValueError, TypeError) as error:  # claims of odd types can raise the last two
+        except _ODD as error:
             raise NotAuthenticated from error
         subject, values = claims["sub"], claims.get(self._config.claim)
         if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_NAME:

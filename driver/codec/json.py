@@ -8,9 +8,10 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from temporalio.api.common.v1 import Payload
+
+from strongroom.driver.strict_json import read_json
 
 from .http import Refused
 
@@ -32,7 +33,7 @@ def read_payloads(body: bytes, limit: int) -> list[Payload]:
         Refused: The body is not `Payloads`, or has too many.
     """
     try:
-        document = orjson.loads(body)
+        document = read_json(body)
         listed = document["payloads"]
         if document.keys() != {"payloads"} or not isinstance(listed, list):
             raise TypeError

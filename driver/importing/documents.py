@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import sys
 import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 
-import orjson
+from strongroom.driver.strict_json import NotJson, read_json
 
 from .errors import Fault, ImportFileError
 
@@ -60,24 +59,10 @@ def parse(text: bytes) -> Any:
     Raises:
         Fault: It is not JSON, or an object has a key twice.
     """
-    fault = "not JSON: the document is nested too deeply"
     try:
-        orjson.loads(text)  # strict and fast: no NaN, no lone surrogates
-        return json.loads(text, object_pairs_hook=_without_duplicates)
-    except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno} of the document, column" if error.lineno > 1 else "column"
-        fault = f"not JSON ({where} {error.colno})"
-    except RecursionError:
-        pass
-    # Raised outside the handlers, because the errors of parsers have the document in their context.
-    raise Fault(fault)
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise Fault("an object has a key twice; remove one of the two")
-    return found
+        return read_json(text)
+    except NotJson as error:
+        raise Fault(str(error)) from None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
