@@ -21,7 +21,7 @@ from .header import HEAD_BYTES, PADDED, Suite
 from .packing import Unpacker, check_length
 from .record_kind import encoder
 from .tokens import Tokens
-from .xaes import PREFIX_BYTES, XAES256GCM
+from .xaes import KEY_BYTES, PREFIX_BYTES, XAES256GCM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cipher", "KeyMismatch", "NotOpened", "Tokens", "Unpacker", "open_rows"]
 
+MOST_ROWS = 1 << 16
 TAIL_BYTES = 12
 TAG_BYTES = 16
 LONG_BYTES = 16 * 2**10
@@ -52,6 +53,9 @@ class Cipher:
     __slots__ = ("_derive", "_prefix_bytes")
 
     def __init__(self, key: bytes, suite: int) -> None:
+        if len(key) != KEY_BYTES:
+            msg = f"a key must have {KEY_BYTES} bytes"
+            raise ValueError(msg)
         self._derive: Callable[[bytes], AESGCM]
         if Suite(suite) is Suite.XAES_256_GCM:
             self._derive, self._prefix_bytes = XAES256GCM(key).derive, PREFIX_BYTES
@@ -61,6 +65,9 @@ class Cipher:
 
     def batch(self, count: int) -> SealingBatch:
         """Return a new batch with random nonces for `count` rows, at most 2^16, and a derived key."""
+        if not 0 <= count <= MOST_ROWS:
+            msg = f"a batch must have at most {MOST_ROWS} rows"
+            raise ValueError(msg)
         prefix, tails = batch_nonces(count) if self._prefix_bytes else (b"", random_nonces(count))
         return SealingBatch(self._derive(prefix), prefix, tails)
 
@@ -81,6 +88,9 @@ class Cipher:
 
     def subkey(self, prefix: bytes) -> AESGCM:
         """Return the key that opens values whose nonces begin with `prefix`. In suite 1 all values have the same key."""
+        if self._prefix_bytes and len(prefix) != self._prefix_bytes:
+            msg = "the first part of the nonce has another length"
+            raise ValueError(msg)
         return self._derive(prefix)
 
     def __repr__(self) -> str:

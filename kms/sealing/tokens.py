@@ -52,6 +52,9 @@ class Tokens:
     __slots__ = ("_inner", "_outer")
 
     def __init__(self, key: bytes) -> None:
+        if len(key) > _BLOCK:  # HMAC would hash it first
+            msg = f"a token key must have at most {_BLOCK} bytes"
+            raise ValueError(msg)
         block = key.ljust(_BLOCK, b"\x00")
         self._inner = sha256(block.translate(_INNER_PAD))
         self._outer = sha256(block.translate(_OUTER_PAD))
