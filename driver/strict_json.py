@@ -1,4 +1,4 @@
-"""Read JSON that somebody else wrote: strictly, and without an exception that holds the document."""
+"""Read the JSON of another program: strictly, and without an exception that holds the document."""
 
 from __future__ import annotations
 
