@@ -1,11 +1,16 @@
 package suites
 
 import (
+	"context"
+	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/suite"
 	"go.temporal.io/server/common/log"
+	"go.temporal.io/server/common/persistence"
 	persistencetests "go.temporal.io/server/common/persistence/persistence-tests"
 	"go.temporal.io/server/common/persistence/serialization"
 	"go.temporal.io/server/common/persistence/sql"
@@ -114,7 +119,54 @@ func TestQueue(t *testing.T) {
 	suite.Run(t, &persistencetests.QueuePersistenceSuite{TestBase: testBase(t)})
 }
 
+// TestClusterMetadata is not parallel, because Temporal's suite reads records that expire after a second.
 func TestClusterMetadata(t *testing.T) {
-	t.Parallel()
-	suite.Run(t, &persistencetests.ClusterMetadataManagerSuite{TestBase: testBase(t)})
+	suite.Run(t, &clusterMetadataSuite{persistencetests.ClusterMetadataManagerSuite{TestBase: testBase(t)}})
+}
+
+// clusterMetadataSuite is Temporal's suite, with more time where it writes a hundred records within their expiry of three seconds.
+type clusterMetadataSuite struct {
+	persistencetests.ClusterMetadataManagerSuite
+}
+
+func (s *clusterMetadataSuite) TestClusterMembershipUpsertCanPageRead() {
+	const hosts = 100
+	ctx, manager := context.Background(), s.ClusterMetadataManager
+	expected := make(map[string]int, hosts)
+	upsert := func(id []byte, expiry time.Duration) {
+		s.Require().NoError(manager.UpsertClusterMembership(ctx, &persistence.UpsertClusterMembershipRequest{
+			HostID:       id,
+			RPCAddress:   net.ParseIP("127.0.0.2"),
+			RPCPort:      123,
+			Role:         persistence.Frontend,
+			SessionStart: time.Now().UTC(),
+			RecordExpiry: expiry,
+		}))
+	}
+	for range hosts {
+		id := uuid.New()
+		expected[string(id[:])]++
+		upsert(id[:], time.Hour)
+	}
+	request := &persistence.GetClusterMembersRequest{PageSize: 9}
+	for {
+		page, err := manager.GetClusterMembers(ctx, request)
+		s.Require().NoError(err)
+		for _, member := range page.ActiveMembers {
+			expected[string(member.HostID)]--
+		}
+		if request.NextPageToken = page.NextPageToken; request.NextPageToken == nil {
+			break
+		}
+	}
+	s.Len(expected, hosts)
+	for id, left := range expected {
+		s.Zero(left)
+		upsert([]byte(id), time.Second)
+	}
+	s.Eventually(func() bool {
+		s.NoError(manager.PruneClusterMembership(ctx, &persistence.PruneClusterMembershipRequest{MaxRecordsPruned: hosts}))
+		found, err := manager.GetClusterMembers(ctx, &persistence.GetClusterMembersRequest{LastHeartbeatWithin: time.Hour})
+		return err == nil && len(found.ActiveMembers) == 0
+	}, time.Minute, 100*time.Millisecond)
 }
