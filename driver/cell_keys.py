@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import Keyring, check_pin
 from strongroom.storage import PostgresDataKeyStore
+from strongroom.storage.keys.registry_heads import RegistryHeads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,10 +34,11 @@ def new_keyring(
         key_events: Receives changes of keys.
         watch: Receives reports on sealing; None for none.
     """
-    return Keyring(
+    heads = RegistryHeads(config.cell.cell_id, lambda: keyring.registry.key())  # noqa: PLW0108 - the keyring is made after it
+    keyring = Keyring(
         cell_id=config.cell.cell_id,
         providers=providers,
-        store=PostgresDataKeyStore(registry),
+        store=PostgresDataKeyStore(registry, heads),
         region=config.cell.region,
         kek_regions=config.kek_regions,
         pin=config.cell_pin,
@@ -44,11 +46,12 @@ def new_keyring(
         key_events=key_events,
         watch=watch,
     )
+    return keyring
 
 
 async def cell_keys(keyring: Keyring) -> Sequence[DataKeyRecord]:
-    """Return the registry's rows of the cell's own keys."""
-    return await keyring.store.list_data_keys(keyring.cell_id)
+    """Return the registry's rows of the cell's own keys as the database has them. No KMS is called."""
+    return await keyring.store.list_unverified(keyring.cell_id)
 
 
 async def check_cell_keys(keyring: Keyring, config: StrongroomConfig) -> None:

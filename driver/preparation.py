@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms import CellPin, KekRef, check_pin, pin_of
-from strongroom.storage import CellMismatch, PostgresDataKeyStore, schema_status
+from strongroom.storage import CellMismatch, schema_status
+from strongroom.storage.keys.store import providers_in_use
 from strongroom.storage.schema.preflight import check_claimable
 
 from .cell_keys import cell_keys
@@ -63,7 +64,7 @@ class Preparation:
         async with Strongroom.unchecked(self.config) as strongroom:
             await check_claimable(strongroom.database, self.config.cell)
             started = (await schema_status(strongroom.database)).version > 0
-            in_use = await PostgresDataKeyStore(strongroom.database).providers_in_use() if started else set()
+            in_use = await providers_in_use(strongroom.database) if started else set()
             for provider_id, provider in strongroom.keyring.providers.items():
                 section = self.config.kms[provider_id]
                 is_new = isinstance(section, LocalKms) and not section.keyring.exists() and provider_id not in in_use

@@ -11,14 +11,22 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from strongroom.kms import KeyEvent, commits_several_times, destroy_data_keys, dispose_of_kek, recording_change
+from strongroom.kms import (
+    KekDisposal,
+    KeyEvent,
+    commits_several_times,
+    depending_on,
+    destroy_data_keys,
+    dispose_of_kek,
+    recording_change,
+)
 from strongroom.storage import MARGIN, ConditionFailed, NamespaceNotFound, ShreddingStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.kms import KekDisposal, KekRef, Keyring
+    from strongroom.kms import KekRef, Keyring
     from strongroom.storage import Database, ShredRequest
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
@@ -182,7 +190,10 @@ class Shredding:
     async def _dispose_of(self, namespace_id: UUID, kek: KekRef) -> None:
         event = KeyEvent("kek.delete", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
         await self._keyring.key_events.record(replace(event, at=datetime.now(UTC)))
-        answer = await dispose_of_kek(self._keyring, kek)
+        if depending_on(self._keyring, await self._keyring.store.list_kek_usage(), [kek]):
+            answer = KekDisposal(kek, "delete", error="KeyConflict: the KEK wraps other keys now, so it is not deleted")
+        else:
+            answer = await dispose_of_kek(self._keyring, kek)
         outcome: Literal["done", "failed"] = "done" if answer.error is None else "failed"
         answered = replace(
             event, outcome=outcome, at=datetime.now(UTC), request_id=answer.request_id, note=answer.state

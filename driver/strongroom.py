@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from strongroom.kms import KekRef
 from strongroom.storage import (
     MARGIN,
-    PostgresDataKeyStore,
     RegistryWait,
     Reseal,
     VisibilityEpochs,
@@ -21,6 +20,7 @@ from strongroom.storage import (
     claim_cell,
     follow_key_changes,
 )
+from strongroom.storage.keys.store import providers_in_use
 from strongroom.storage.schema.preflight import check_claimable
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import (
@@ -140,7 +140,7 @@ class Strongroom(Cell):
             await check_claimable(strongroom.database, config.cell)
             steps = await apply_schema(strongroom.database)
             await claim_cell(strongroom.database, config.cell)
-            in_use = await PostgresDataKeyStore(strongroom.database).providers_in_use()
+            in_use = await providers_in_use(strongroom.database)
             await create_keyring_files(strongroom.keyring.providers, in_use)
             if config.cell_kek is not None:
                 kek = KekRef.parse(config.cell_kek)

@@ -26,7 +26,7 @@ from strongroom.storage import (
 from .access import access_control, audit_log
 from .clock import server_clock
 from .connections import SESSION_ADVICE, SESSIONS, connections
-from .pin import KEYS, cell_keys
+from .pin import KEYS, key_registry
 from .report import Finding, wrong
 from .row_level_security import DATABASE, row_level_security
 from .search import search_index
@@ -94,7 +94,7 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
     if not all(finding.ok for finding in [*found, kms[0]]):  # the cell's own keys need the first KMS
         return [*found, *kms, _skipped("KEKs, data keys, namespaces, search index and access control")]
     found += kms
-    found.append(await cell_keys(strongroom))
+    found += [finding async for finding in key_registry(strongroom)]
     if not found[-1].ok:
         return [*found, _skipped("KEKs, data keys, namespaces, search index and access control")]
     found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]

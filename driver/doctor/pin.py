@@ -1,4 +1,4 @@
-"""Check that the configuration names the cell's own keys, and that the registry has those."""
+"""Check the cell's own keys against the configuration, and the whole key registry against its heads."""
 
 from __future__ import annotations
 
@@ -10,22 +10,31 @@ from strongroom.kms import StrongroomError
 from .report import Finding, wrong
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from strongroom.driver.strongroom import Strongroom
 
 KEYS = "Keys"
 """The section of findings on keys."""
 
 
-async def cell_keys(strongroom: Strongroom) -> Finding:
-    """Compare the cell's own keys with the pin of the configuration."""
+async def key_registry(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    """Compare the cell's own keys with the pin, and check every head of the registry. Other checks need both."""
     pin = strongroom.config.cell_pin
     if pin is None:
         text = "not pinned: a person who can write to the database and use one KEK of the cell could replace them"
-        return Finding(
-            KEYS, "cell keys", text, "note", "Run strongroom keys pin, and copy the configuration to every host."
-        )
+        advice = "Run strongroom keys pin, and copy the configuration to every host."
+        yield Finding(KEYS, "cell keys", text, "note", advice)
+    else:
+        try:
+            await check_cell_keys(strongroom.keyring, strongroom.config)
+        except StrongroomError as error:
+            yield wrong(KEYS, "cell keys", error)
+            return
+        yield Finding(KEYS, "cell keys", f"as pinned: {pin.kek}, commitment {pin.commitment.hex()[:16]}...")
     try:
-        await check_cell_keys(strongroom.keyring, strongroom.config)
+        used = await strongroom.keyring.store.list_kek_usage()
     except StrongroomError as error:
-        return wrong(KEYS, "cell keys", error)
-    return Finding(KEYS, "cell keys", f"as pinned: {pin.kek}, commitment {pin.commitment.hex()[:16]}...")
+        yield wrong(KEYS, "key registry", error)
+        return
+    yield Finding(KEYS, "key registry", f"authenticated: {sum(each.keys for each in used)} keys")

@@ -21,6 +21,7 @@ from .cached_keys import CachedKeys
 from .elapsed import elapsed
 from .failed_loads import FailedLoads
 from .loader import KeyLoader
+from .registry_access import RegistryAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -86,6 +87,7 @@ class Keyring:
             pin=pin,
             watch=watch,
         )
+        self.registry = RegistryAccess(cell_id, store, self._loader)
         self._cache: OrderedDict[UUID, CachedKeys] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[CachedKeys]] = {}
         self._failed = FailedLoads(self.policy, clock)

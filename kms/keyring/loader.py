@@ -13,6 +13,7 @@ from strongroom.kms.keys.data_key import DataKey
 from strongroom.kms.keys.namespace_keys import NamespaceKeys
 from strongroom.kms.keys.pin import check_commitment
 from strongroom.kms.keys.registry import KeyClass, KeyState
+from strongroom.kms.keys.registry_head import RegistryKey
 from strongroom.kms.keys.versions import unusable
 from strongroom.kms.provider import KekRef, Wrapped
 from strongroom.kms.region import bound_cell_id, check_kek_regions
@@ -142,6 +143,23 @@ class KeyLoader:
         if self._pin is not None and namespace_id == self.cell_id:
             check_commitment(records, self._pin.commitment)
         return await self.unwrap(records)
+
+    async def registry_key(self, records: Sequence[DataKeyRecord]) -> RegistryKey:
+        """Unwrap the cell's identity root, and return the key of the registry's heads.
+
+        Args:
+            records: The cell's rows. Only the identity row is used, and it is verified by the pin, if there is one.
+
+        Raises:
+            KeyNotFound: The cell has no keys.
+            PinMismatch: The identity root is not the pinned one.
+            StrongroomError: The root can't be unwrapped.
+        """
+        identity = [record for record in records if record.key_class is KeyClass.IDENTITY]
+        (root,) = await self.unwrap_all(self.cell_id, identity)
+        if isinstance(root, StrongroomError):
+            raise root
+        return RegistryKey(root, bound_cell_id(self.cell_id, self.region))
 
     async def unwrap(self, records: Sequence[DataKeyRecord]) -> list[Secret | StrongroomError]:
         """Unwrap rows of the registry, and compare each root with its commitment. All providers are called at once.

@@ -46,6 +46,11 @@ def audit_seed(root: Secret) -> Secret:
     return Secret(_derive(root, b"strongroom audit v1", b""))
 
 
+def registry_key(root: Secret) -> Secret:
+    """Derive the key that authenticates the key registry from the cell's identity root."""
+    return Secret(_derive(root, b"strongroom registry v1", b""))
+
+
 def commitment(root: Secret, context: KeyContext, suite: Suite) -> bytes:
     """Return the commitment to a root and its context, 32 bytes. A commitment is not secret."""
     return _derive(root, b"strongroom commitment v1", context.encode() + bytes((suite,)))

@@ -7,7 +7,7 @@ the root.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -98,6 +98,8 @@ class DataKeyRecord:
         destroyed_at: The time of destruction, UTC, by the same clock, or None.
         layout: The layout of the documents of this epoch (class index). The first layout is "".
         withdrawn: Whether the namespace is deleted. Its keys are disabled, and found by nobody until they are destroyed or restored.
+        disabled_from: The state of a disabled key before the keys of its namespace were disabled together, or None.
+        lease: The number of reserved uses. It changes with each reservation, so it is not compared.
     """
 
     namespace_id: UUID
@@ -114,6 +116,8 @@ class DataKeyRecord:
     destroyed_at: datetime | None = None
     layout: str = ""
     withdrawn: bool = False
+    disabled_from: KeyState | None = None
+    lease: int = field(default=0, compare=False)
 
     def context(self, cell_id: UUID, region: str | None = None) -> KeyContext:
         """Return the context of this root in a cell, and in the cell's region if it has one."""
@@ -144,6 +148,12 @@ class DataKeyStore(Protocol):
 
     async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Return all keys of a namespace, including destroyed ones, ordered by class and version."""
+
+    async def list_unverified(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
+        """Return all keys of a namespace as the store has them, without the check of their head.
+
+        Only for the cell's identity key, which the pin verifies, and from which the key of the heads is derived.
+        """
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> Sequence[DataKeyRecord]:
         """Insert new keys of a namespace, all or none, and return them with the store's time of creation.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.kms.commits import commits_several_times
-from strongroom.kms.errors import KeyConflict, KeyDestroyed, KeyNotFound, UnsupportedOperation
+from strongroom.kms.errors import KeyConflict, KeyDestroyed, KeyNotFound, RegistryAltered, UnsupportedOperation
 from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.keys import derivation
 from strongroom.kms.keys.registry import UNREGISTERED, DataKeyRecord, KeyClass, KeyContext, KeyState
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms.keyring.keyring import Keyring
+    from strongroom.kms.secret import Secret
 
 
 @commits_several_times
@@ -46,8 +47,17 @@ async def create_data_keys(
     contexts = (_context(keyring, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass)
     event = KeyEvent("key.create", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
     async with recording_change(keyring.key_events, event):
-        records = [await _new_key(keyring, context, kek, suite) for context in contexts]
-        await keyring.store.insert_data_keys(records)
+        made = [await _new_root(keyring, context, kek, suite) for context in contexts]
+        if namespace_id == keyring.cell_id:  # the registry begins with these keys
+            keyring.registry.begin(next(root for key, root in made if key.key_class is KeyClass.IDENTITY))
+        try:
+            await keyring.store.insert_data_keys([key for key, _ in made])
+        except BaseException as error:
+            if namespace_id == keyring.cell_id:
+                keyring.registry.begin(None)
+                if isinstance(error, RegistryAltered):  # another process began the registry with its own keys
+                    raise KeyConflict from None
+            raise
 
 
 @commits_several_times
@@ -214,9 +224,14 @@ async def _destroy(keyring: Keyring, namespace_id: UUID, key_class: KeyClass, ve
 
 
 async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Suite) -> DataKeyRecord:
+    key, _ = await _new_root(keyring, context, kek, suite)
+    return key
+
+
+async def _new_root(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Suite) -> tuple[DataKeyRecord, Secret]:
     generated = await keyring.provider_of(kek).generate_data_key(kek, context=context.encryption_context())
     keyring.check_kek(generated.wrapped.kek)  # an alias may name a KEK in another region
-    return DataKeyRecord(
+    key = DataKeyRecord(
         namespace_id=context.namespace_id,
         key_class=context.key_class,
         version=context.version,
@@ -230,6 +245,7 @@ async def _new_key(keyring: Keyring, context: KeyContext, kek: KekRef, suite: Su
         created_at=UNREGISTERED,
         layout=context.layout,
     )
+    return key, generated.root
 
 
 def _active(records: Sequence[DataKeyRecord]) -> DataKeyRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
 
-from .store import KEY_CHANNEL
+from .registry_changes import KEY_CHANNEL
 
 if TYPE_CHECKING:
     from strongroom.kms import Background, Keyring

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import DataKeyRecord, KeyClass, KeyState, Suite
+from strongroom.kms import RegistryAltered
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.shared_lookups import SharedLookups
+
+from .registry_rows import head_of, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.storage.engine.connection import Row
+    from strongroom.kms import DataKeyRecord
+    from strongroom.kms.keys.registry_head import RegistryHead
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.row_level_security import VisibleNamespaces
+
+    from .registry_heads import RegistryHeads
 
 _SQL = load_queries("keys/store")
 
@@ -35,28 +41,50 @@ class SharedKeyStatements:
 
     Args:
         database: The database of the registry.
+        heads: The heads of the registry, which authenticate what is read.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, heads: RegistryHeads) -> None:
         self._database = database
+        self._heads = heads
         self._keys = SharedLookups(self._list)
         self._leases = SharedLookups(self._lease)
 
     async def keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
-        """Return all keys of a namespace, in the order of class and version."""
-        return await self._keys.get(namespace_id) or []
+        """Return all keys of a namespace, in the order of class and version.
+
+        Raises:
+            RegistryAltered: They are not the keys that the namespace's head authenticates.
+        """
+        found = await self._keys.get(namespace_id)
+        if isinstance(found, RegistryAltered):
+            raise copy(found)  # a copy, because each raise adds to the traceback
+        return found or []
 
     async def lease(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
         """Reserve uses of a data key; return False if that would exceed the limit."""
         return bool(await self._leases.get(_LeaseRequest(namespace_id, version, count, limit)))
 
-    async def _list(self, namespaces: Sequence[UUID]) -> Mapping[UUID, list[DataKeyRecord]]:
+    async def _list(self, namespaces: Sequence[UUID]) -> Mapping[UUID, list[DataKeyRecord] | RegistryAltered]:
         visible: VisibleNamespaces = namespaces[0] if len(namespaces) == 1 else namespaces
-        found: dict[UUID, list[DataKeyRecord]] = {}
+        key, seen = await self._heads.key(), self._heads.seen(namespaces)
+        heads: dict[UUID, RegistryHead | None] = {}
+        found: dict[UUID, list[DataKeyRecord] | RegistryAltered] = {}
+        keys: dict[UUID, list[DataKeyRecord]] = {}
         async with self._database.connection(visible) as connection:
             for row in await connection.fetch(_SQL["list"], namespaces):
                 record = record_of(row)
-                found.setdefault(record.namespace_id, []).append(record)
+                heads[record.namespace_id] = head_of(row)
+                keys.setdefault(record.namespace_id, []).append(record)
+        for namespace_id in namespaces:
+            if namespace_id not in keys and namespace_id not in seen:
+                continue  # it has no keys
+            try:
+                records = keys.get(namespace_id, [])
+                self._heads.check(key, namespace_id, heads.get(namespace_id), records, seen)
+                found[namespace_id] = records
+            except RegistryAltered as error:
+                found[namespace_id] = error
         return found
 
     async def _lease(self, requests: Sequence[_LeaseRequest]) -> Mapping[_LeaseRequest, bool]:
@@ -72,23 +100,3 @@ class SharedKeyStatements:
             granted |= {request: place in done for place, request in turn.items()}
             left = [request for request in left if request not in granted]
         return granted
-
-
-def record_of(row: Row) -> DataKeyRecord:
-    """Return the key in a row of `data_keys`."""
-    return DataKeyRecord(
-        namespace_id=UUID(bytes=row["namespace_id"].bytes),
-        key_class=KeyClass(row["class"]),
-        version=row["version"],
-        suite=Suite(row["suite"]),
-        state=KeyState(row["state"]),
-        provider=row["provider"],
-        kek_id=row["kek_id"],
-        kek_version=row["kek_version"],
-        wrapped=row["wrapped"],
-        commitment=row["commitment"],
-        created_at=row["created_at"],
-        destroyed_at=row["destroyed_at"],
-        layout=row["layout"],
-        withdrawn=row["withdrawn"],
-    )

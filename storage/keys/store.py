@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyPendingDeletion
+from strongroom.kms import DataKeyRecord, KekUsage, KeyClass, KeyConflict, KeyState
 from strongroom.kms.commits import not_counted
-from strongroom.kms.keys.leases import SUITE_1_LIMIT
+from strongroom.kms.keys.leases import SUITE_1_LIMIT, UNLIMITED
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 
-from .shared_statements import SharedKeyStatements, record_of
+from .registry_changes import (
+    claim_kek,
+    destroy_keys,
+    disable_keys,
+    enable_keys,
+    insert_keys,
+    lock_kek,
+    notify_keys,
+    retire_key,
+    tombstone,
+)
+from .registry_rows import record_of, unverified_keys
+from .shared_statements import SharedKeyStatements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
-    from strongroom.kms import KekRef, Wrapped
-    from strongroom.storage.engine.connection import Connection
+    from strongroom.kms import KekRef, Keyring, Wrapped
     from strongroom.storage.engine.database import Database
 
-KEY_CHANNEL = "strongroom_keys"
-"""The notification channel for key changes. The payload is the namespace's id; `changes.py` listens to it."""
+    from .registry_heads import RegistryHeads
+
 _FIRST = (UUID(int=0), "", 0)
 _SQL = load_queries("keys/store")
 
@@ -31,15 +43,21 @@ _SQL = load_queries("keys/store")
 class PostgresDataKeyStore:
     """The key registry in PostgreSQL. `strongroom.kms.DataKeyStore` has the arguments and errors of each operation.
 
-    Every method also raises `StorageError` if the database does not answer.
+    Every method also raises `StorageError` if the database does not answer, and `RegistryAltered` if the registry was changed outside
+    of Strongroom.
+
+    Attributes:
+        heads: The heads, which authenticate the registry.
 
     Args:
         database: The database of the registry.
+        heads: See the attribute.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, heads: RegistryHeads) -> None:
         self._database = database
-        self._shared = SharedKeyStatements(database)
+        self.heads = heads
+        self._shared = SharedKeyStatements(database, heads)
 
     async def list_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Return all keys of a namespace, including destroyed ones, in the order of class and version.
@@ -48,6 +66,11 @@ class PostgresDataKeyStore:
         """
         return await self._shared.keys(namespace_id)
 
+    async def list_unverified(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
+        """Return all keys of a namespace without the check of their head."""
+        async with self._database.connection(namespace_id) as connection:
+            return await unverified_keys(connection, [namespace_id])
+
     async def rotate_data_key(self, successor: DataKeyRecord, *, expected_active: int) -> DataKeyRecord:
         """Register a new key as the active one of its class, and return it as it is registered.
 
@@ -55,12 +78,11 @@ class PostgresDataKeyStore:
             KeyConflict: Another version is active, or the new version exists.
             KeyPendingDeletion: Its KEK is being deleted.
         """
-        async with self._database.transaction(successor.namespace_id) as connection:
-            key_class = successor.key_class.value
-            if not await connection.fetch(_SQL["retire"], successor.namespace_id, key_class, expected_active):
-                raise KeyConflict
-            (registered,) = await _insert(connection, [successor])
-            await notify_keys(connection, successor.namespace_id)
+        namespace_id, key_class = successor.namespace_id, successor.key_class
+        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
+            await retire_key(change, namespace_id, key_class, expected_active)
+            (registered,) = await insert_keys(change, [successor])
+            await notify_keys(change.connection, namespace_id)
         return registered
 
     async def activate_data_key(
@@ -71,13 +93,14 @@ class PostgresDataKeyStore:
         Raises:
             KeyConflict: Another version is active, or the key is not pending.
         """
-        async with self._database.transaction(namespace_id) as connection:
-            place = (namespace_id, key_class.value)
-            if not await connection.fetch(_SQL["retire"], *place, expected_active):
+        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
+            await retire_key(change, namespace_id, key_class, expected_active)
+            registry = change.of(namespace_id)
+            pending = registry.get(key_class, version, KeyState.PENDING)
+            if not await change.connection.fetch(_SQL["activate"], namespace_id, key_class.value, version):
                 raise KeyConflict
-            if not await connection.fetch(_SQL["activate"], *place, version):
-                raise KeyConflict
-            await notify_keys(connection, namespace_id)
+            registry.put(replace(pending, state=KeyState.ACTIVE))
+            await notify_keys(change.connection, namespace_id)
 
     async def destroy_data_key(self, namespace_id: UUID, key_class: KeyClass, version: int) -> None:
         """Delete one wrapped root; its row stays as a tombstone.
@@ -85,25 +108,29 @@ class PostgresDataKeyStore:
         Raises:
             KeyConflict: The version is not retired (`decrypt_only`).
         """
-        async with self._database.transaction(namespace_id) as connection:
-            if not await connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version):
+        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
+            registry = change.of(namespace_id)
+            retired = registry.get(key_class, version, KeyState.DECRYPT_ONLY)
+            rows = await change.connection.fetch(_SQL["destroy_one"], namespace_id, key_class.value, version)
+            if not rows:
                 raise KeyConflict
-            await notify_keys(connection, namespace_id)
+            registry.put(tombstone(retired, rows[0]["destroyed_at"]))
+            await notify_keys(change.connection, namespace_id)
 
     async def destroy_data_keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Delete every wrapped root of a namespace; return the rows, which stay as tombstones."""
-        async with self._database.transaction(namespace_id) as connection:
-            return await destroy_keys(connection, namespace_id, destroyed_at=None)
+        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
+            return await destroy_keys(change, namespace_id, destroyed_at=None)
 
     async def disable_data_keys(self, namespace_id: UUID) -> None:
         """Disable every key of a namespace, and store its state."""
-        async with self._database.transaction(namespace_id) as connection:
-            await disable_keys(connection, namespace_id)
+        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
+            await disable_keys(change, namespace_id)
 
     async def enable_data_keys(self, namespace_id: UUID) -> None:
         """Restore the states of the keys that were disabled together."""
-        async with self._database.transaction(namespace_id) as connection:
-            await enable_keys(connection, namespace_id)
+        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
+            await enable_keys(change, namespace_id)
 
     async def insert_data_keys(self, records: Iterable[DataKeyRecord]) -> Sequence[DataKeyRecord]:
         """Register new keys, all or none, and return them as they are registered.
@@ -112,26 +139,46 @@ class PostgresDataKeyStore:
             KeyConflict: A version exists.
             KeyPendingDeletion: A KEK is being deleted.
         """
-        async with self._database.transaction(EVERY_NAMESPACE) as connection:
-            registered = await _insert(connection, records)
-            for namespace_id in sorted({record.namespace_id for record in registered}):
-                await notify_keys(connection, namespace_id)
+        records = list(records)
+        namespaces = sorted({record.namespace_id for record in records})
+        async with self.heads.change(self._database, EVERY_NAMESPACE, namespaces) as change:
+            registered = await insert_keys(change, records)
+            for namespace_id in namespaces:
+                await notify_keys(change.connection, namespace_id)
         return registered
 
-    async def providers_in_use(self) -> set[str]:
-        """Return the ids of the providers that wrap at least one key."""
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
-            return {row["provider"] for row in await connection.fetch(_SQL["providers"])}
-
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
-        """Reserve `count` uses of a key of suite 1; return False if that would exceed `limit`. Concurrent calls share a statement."""
+        """Reserve `count` uses of a key of suite 1; return False if that would exceed `limit`.
+
+        The head of the namespace authenticates the number. Reports of suite 2, which have no limit, only count: concurrent ones
+        share a statement.
+        """
         with not_counted():
-            return await self._shared.lease(namespace_id, version, count=count, limit=limit)
+            if limit >= UNLIMITED:
+                return await self._shared.lease(namespace_id, version, count=count, limit=limit)
+            return await self._reserve(namespace_id, version, count=count, limit=limit)
+
+    async def _reserve(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
+        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
+            registry = change.of(namespace_id)
+            key = registry.keys.get((KeyClass.DATA, version))
+            if key is None or key.lease + count > limit:
+                return False
+            await change.connection.execute(_SQL["reserve"], namespace_id, version, key.lease + count)
+            registry.put(replace(key, lease=key.lease + count))
+        return True
 
     async def list_kek_usage(self) -> Sequence[KekUsage]:
-        """Return how many keys each version of each KEK wraps."""
+        """Return how many keys each version of each KEK wraps. It reads and checks the whole registry."""
+        await self.heads.key()  # before the connection is taken, because it may need the same one
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            return [KekUsage(**row) for row in await connection.fetch(_SQL["usage"])]
+            everything = await self.heads.all_keys(connection)
+        used: dict[tuple[str, str, str], list[UUID]] = {}
+        for record in chain.from_iterable(everything.values()):
+            if record.state is not KeyState.DESTROYED:
+                kek = (record.provider, record.kek_id, record.kek_version)
+                used.setdefault(kek, []).append(record.namespace_id)
+        return [KekUsage(*kek, keys=len(by), namespaces=len(set(by))) for kek, by in sorted(used.items())]
 
     async def count_wrapped(self, kek: KekRef, *, except_version: str | None, namespace_id: UUID | None) -> int:
         """Return the number of keys on all pages of `list_wrapped`."""
@@ -162,29 +209,40 @@ class PostgresDataKeyStore:
 
         Raises:
             KeyPendingDeletion: A KEK is being deleted.
+            KeyConflict: The rows changed although their heads are locked.
         """
-        columns = zip(
-            *(
-                (
-                    record.namespace_id,
-                    record.key_class.value,
-                    record.version,
-                    record.wrapped,
-                    wrapped.kek.provider,
-                    wrapped.kek.key_id,
-                    wrapped.kek_version,
-                    wrapped.ciphertext,
-                )
-                for record, wrapped in rewrapped
-            ),
-            strict=True,
-        )
         if not rewrapped:
             return 0
-        async with self._database.transaction(EVERY_NAMESPACE) as connection:
+        namespaces = {record.namespace_id for record, _ in rewrapped}
+        async with self.heads.change(self._database, EVERY_NAMESPACE, namespaces) as change:
+            connection = change.connection
             for provider, kek_id in sorted({(wrapped.kek.provider, wrapped.kek.key_id) for _, wrapped in rewrapped}):
                 await claim_kek(connection, provider, kek_id)
-            return len(await connection.fetch(_SQL["rewrap"], *map(list, columns)))
+            columns = []
+            for record, wrapped in rewrapped:
+                if record.namespace_id in change.altered:
+                    continue  # this namespace must not stop the others; a load of its keys names the error
+                registry = change.of(record.namespace_id)
+                current = registry.keys.get((record.key_class, record.version))
+                if current is None or current.wrapped is None or current.wrapped != record.wrapped:
+                    continue
+                kek = wrapped.kek
+                registry.put(
+                    replace(
+                        current,
+                        provider=kek.provider,
+                        kek_id=kek.key_id,
+                        kek_version=wrapped.kek_version,
+                        wrapped=wrapped.ciphertext,
+                    )
+                )
+                place = (record.namespace_id, record.key_class.value, record.version, record.wrapped)
+                columns.append((*place, kek.provider, kek.key_id, wrapped.kek_version, wrapped.ciphertext))
+            if not columns:
+                return 0
+            if len(await connection.fetch(_SQL["rewrap"], *map(list, zip(*columns, strict=True)))) != len(columns):
+                raise KeyConflict
+        return len(columns)
 
     async def list_due(self, *, max_age: timedelta, rows: int, rows_suite_1: int) -> Sequence[UUID]:
         """Return the namespaces whose active data key is old, or has sealed many rows."""
@@ -217,76 +275,14 @@ class PostgresDataKeyStore:
             await connection.execute(_SQL["keep_kek"], cell_id, kek.provider, kek.key_id)
 
 
-async def notify_keys(connection: Connection, namespace_id: UUID) -> None:
-    """Notify every process to evict a namespace's keys, once the caller's transaction is committed."""
-    await connection.execute(_SQL["notify"], KEY_CHANNEL, str(namespace_id))
+def heads_of(keyring: Keyring) -> RegistryHeads:
+    """Return the heads of the registry that a keyring reads."""
+    store = keyring.store
+    assert isinstance(store, PostgresDataKeyStore)  # noqa: S101 - the only store of a cell
+    return store.heads
 
 
-async def disable_keys(connection: Connection, namespace_id: UUID) -> None:
-    """Disable every key of a namespace in the caller's transaction."""
-    await connection.execute(_SQL["disable"], namespace_id)
-    await notify_keys(connection, namespace_id)
-
-
-async def withdraw_keys(connection: Connection, namespace_id: UUID) -> None:
-    """Disable every key of a deleted namespace, in the caller's transaction. `enable_keys` restores them."""
-    await connection.execute(_SQL["withdraw"], namespace_id)
-    await disable_keys(connection, namespace_id)
-
-
-async def enable_keys(connection: Connection, namespace_id: UUID) -> None:
-    """Restore the states of the keys that were disabled together, in the caller's transaction."""
-    await connection.execute(_SQL["enable"], namespace_id)
-    await notify_keys(connection, namespace_id)
-
-
-async def destroy_keys(
-    connection: Connection, namespace_id: UUID, *, destroyed_at: datetime | None
-) -> list[DataKeyRecord]:
-    """Delete every wrapped root of a namespace in the caller's transaction; return the tombstones. None is the server's time."""
-    await connection.execute(_SQL["destroy"], namespace_id, destroyed_at)
-    await notify_keys(connection, namespace_id)
-    return [record_of(row) for row in await connection.fetch(_SQL["list"], [namespace_id])]
-
-
-async def lock_kek(connection: Connection, provider: str, kek_id: str) -> None:
-    """Lock a KEK until the transaction ends, so that no key is registered under it and no shredding decides on it."""
-    await connection.execute(_SQL["lock_kek"], provider, kek_id)
-
-
-async def claim_kek(connection: Connection, provider: str, kek_id: str) -> None:
-    """Keep a KEK from being deleted while this transaction registers keys under it.
-
-    Raises:
-        KeyPendingDeletion: It was deleted with a shredded namespace, or is being deleted.
-    """
-    await lock_kek(connection, provider, kek_id)
-    if await connection.fetch(_SQL["deleted_kek"], provider, kek_id):
-        msg = f"the KEK {provider}:{kek_id} is deleted with a namespace that was shredded; name another one"
-        raise KeyPendingDeletion(msg)
-
-
-async def _insert(connection: Connection, records: Iterable[DataKeyRecord]) -> list[DataKeyRecord]:
-    """Register keys. The time of creation is that of the server, because keys of several hosts are compared by age."""
-    registered, records = [], list(records)
-    for provider, kek_id in sorted({(record.provider, record.kek_id) for record in records}):
-        await claim_kek(connection, provider, kek_id)
-    for record in records:
-        inserted = await connection.fetch(
-            _SQL["insert"],
-            record.namespace_id,
-            record.key_class.value,
-            record.version,
-            record.suite.value,
-            record.state.value,
-            record.provider,
-            record.kek_id,
-            record.kek_version,
-            record.wrapped,
-            record.commitment,
-            record.layout,
-        )
-        if not inserted:
-            raise KeyConflict
-        registered.append(replace(record, created_at=inserted[0]["created_at"]))
-    return registered
+async def providers_in_use(database: Database) -> set[str]:
+    """Return the ids of the providers that wrap at least one key. The heads are not checked."""
+    async with database.connection(EVERY_NAMESPACE) as connection:
+        return {row["provider"] for row in await connection.fetch(_SQL["providers"])}

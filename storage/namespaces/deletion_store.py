@@ -8,9 +8,11 @@ from uuid import UUID
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import InvalidPersistenceRequest, NamespaceNotFound
-from strongroom.storage.keys.store import withdraw_keys
+from strongroom.storage.keys.registry_changes import withdraw_keys
+from strongroom.storage.keys.store import heads_of
 
-from .shred_request import find_request, lock_request, server_time
+from .shred_request import ShredRequest, check_request, find_request, request_digest, server_time
+from .shredded_keks import list_shredded_keks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
-
-    from .shred_request import ShredRequest
 
 _SQL = load_queries("namespaces/shredding_store")
 
@@ -58,16 +58,20 @@ class DeletionStore:
         if namespace_id == self._keyring.cell_id:
             msg = "the cell itself can't be deleted, because its keys are needed to look up every other namespace"
             raise InvalidPersistenceRequest(msg)
-        async with self._database.transaction(namespace_id) as connection:
+        async with heads_of(self._keyring).change(self._database, namespace_id, [namespace_id]) as change:
+            connection, registry = change.connection, change.of(namespace_id)
             namespace = await connection.fetchrow(_SQL["namespace"], namespace_id)
             if namespace is None or namespace["shredded_at"] is not None:
                 raise NamespaceNotFound
             now = await server_time(connection)
-            if await find_request(connection, namespace_id) is None:
+            request = await find_request(connection, namespace_id)
+            check_request(registry, request, await list_shredded_keks(connection, namespace_id))
+            if request is None:
                 await connection.execute(_SQL["request_automatic"], namespace_id, now, now + grace)
+                request = ShredRequest(namespace_id, now, now + grace, keep_kek=True, automatic=True)
+                registry.shredding = request_digest(request, ())
             await connection.execute(_SQL["delete"], namespace_id, now)
-            await withdraw_keys(connection, namespace_id)
-            request = await lock_request(connection, namespace_id)
+            await withdraw_keys(change, namespace_id)
         self._keyring.evict(namespace_id)
         return request
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from strongroom.kms.keys.registry_head import NOT_SCHEDULED, altered, shredding_digest
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import ConditionFailed, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
+    from strongroom.kms import KekDisposal
     from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.keys.registry_heads import NamespaceRegistry
 
 _SQL = load_queries("namespaces/shred_request")
 _CODE_DIGITS = 10
@@ -45,10 +49,10 @@ class ShredRequest:
     requested_at: datetime
     due_at: datetime
     keep_kek: bool
-    confirmed_at: datetime | None
-    rows_deleted: Mapping[str, int]
-    documents: int | None
-    completed_at: datetime | None
+    confirmed_at: datetime | None = None
+    rows_deleted: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    documents: int | None = None
+    completed_at: datetime | None = None
     automatic: bool = False
 
     @property
@@ -100,6 +104,39 @@ async def stored_certificate(connection: Connection, namespace_id: UUID) -> byte
         raise NotFound(msg)
     certificate: bytes = row["certificate"]
     return certificate
+
+
+def request_digest(request: ShredRequest | None, keks: Iterable[KekDisposal]) -> bytes:
+    """Return what the head of a namespace has of its shredding. The counts of deleted rows and documents are not part of it."""
+    if request is None:
+        return NOT_SCHEDULED
+    ordered = sorted(keks, key=lambda each: (each.kek.provider, each.kek.key_id))
+    return shredding_digest(
+        times=(request.requested_at, request.due_at, request.confirmed_at),
+        flags=(request.keep_kek, request.automatic),
+        keks=[
+            (
+                each.kek.provider,
+                each.kek.key_id,
+                each.disposal,
+                each.state,
+                each.deletion_at,
+                each.request_id,
+                each.error,
+            )
+            for each in ordered
+        ],
+    )
+
+
+def check_request(registry: NamespaceRegistry, request: ShredRequest | None, keks: Iterable[KekDisposal]) -> None:
+    """Check that a scheduled shredding and the decisions on its KEKs are those that the head of the namespace authenticates.
+
+    Raises:
+        RegistryAltered: They are not.
+    """
+    if not hmac.compare_digest(request_digest(request, keks), registry.shredding):
+        raise altered(registry.namespace_id, "its shredding is not the one that was requested")
 
 
 def _request(namespace_id: UUID, row: Row) -> ShredRequest:

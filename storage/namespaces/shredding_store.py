@@ -7,17 +7,27 @@ A shredding takes two confirmations with a grace period between them. An interru
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.kms import ErasureCertificate, KeyState, commits_several_times, sign_certificate, with_scope
+from strongroom.kms.keys.registry_head import NOT_SCHEDULED
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest, NamespaceNotFound
-from strongroom.storage.keys.store import destroy_keys, disable_keys, enable_keys
+from strongroom.storage.keys.registry_changes import destroy_keys, disable_keys, enable_keys
+from strongroom.storage.keys.store import heads_of
 
 from .purge import count_rows, purge_namespace
-from .shred_request import find_request, lock_request, server_time, stored_certificate
-from .shredded_keks import decide_keks, kek_dispositions, list_shredded_keks, record_answer
+from .shred_request import (
+    ShredRequest,
+    check_request,
+    find_request,
+    request_digest,
+    server_time,
+    stored_certificate,
+)
+from .shredded_keks import checked_request, decide_keks, kek_dispositions, list_shredded_keks, record_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -29,7 +39,6 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
     from .purge import Progress
-    from .shred_request import ShredRequest
 
 _SQL = load_queries("namespaces/shredding_store")
 
@@ -47,6 +56,7 @@ class ShreddingStore:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
+        self._heads = heads_of(keyring)
 
     async def find(self, namespace_id: UUID) -> ShredRequest | None:
         """Return the request to shred a namespace, or None.
@@ -75,16 +85,19 @@ class ShreddingStore:
         if namespace_id == self._keyring.cell_id:
             msg = "the cell itself can't be shredded, because its keys are needed to look up every other namespace"
             raise InvalidPersistenceRequest(msg)
-        async with self._database.transaction(namespace_id) as connection:
+        async with self._heads.change(self._database, namespace_id, [namespace_id]) as change:
+            connection, registry = change.connection, change.of(namespace_id)
             request = await find_request(connection, namespace_id)
+            check_request(registry, request, await list_shredded_keks(connection, namespace_id))
             if request is None:
                 namespace = await connection.fetchrow(_SQL["namespace"], namespace_id)
                 if namespace is None or namespace["shredded_at"] is not None:
                     raise NamespaceNotFound
                 now = await server_time(connection)
                 await connection.execute(_SQL["request"], namespace_id, now, now + grace, keep_kek)
-                await disable_keys(connection, namespace_id)
-                request = await lock_request(connection, namespace_id)
+                await disable_keys(change, namespace_id)
+                request = ShredRequest(namespace_id, now, now + grace, keep_kek)
+                registry.shredding = request_digest(request, ())
         self._keyring.evict(namespace_id)
         return request
 
@@ -98,24 +111,22 @@ class ShreddingStore:
             ConditionFailed: The namespace is not scheduled, its keys are already destroyed, or another namespace has its name now.
         """
         # The name is compared with the names of all namespaces.
-        async with self._database.transaction(EVERY_NAMESPACE) as connection:
-            request = await lock_request(connection, namespace_id)
+        async with self._heads.change(self._database, EVERY_NAMESPACE, [namespace_id]) as change:
+            connection, registry = change.connection, change.of(namespace_id)
+            request = await checked_request(change, namespace_id)
             if request.confirmed_at is not None:
                 msg = f"the keys were destroyed at {request.confirmed_at:%Y-%m-%d %H:%M:%S} UTC and can't be restored"
                 raise ConditionFailed(msg)
             if not await connection.fetch(_SQL["restore"], namespace_id):
                 msg = "another namespace has the name of the deleted one now, so nothing was changed; rename or delete that one first"
                 raise ConditionFailed(msg)
-            await enable_keys(connection, namespace_id)
+            await enable_keys(change, namespace_id)
             await connection.execute(_SQL["cancel"], namespace_id)
+            registry.shredding = NOT_SCHEDULED
         self._keyring.evict(namespace_id)
 
     async def rows(self, namespace_id: UUID) -> Mapping[str, int]:
-        """Return the number of rows to delete, by table. Counting reads large tables.
-
-        Args:
-            namespace_id: The namespace.
-        """
+        """Return the number of rows of a namespace to delete, by table. Counting reads large tables."""
         return await count_rows(self._database, namespace_id)
 
     async def kek_dispositions(self, namespace_id: UUID, *, keep_kek: bool) -> Sequence[KekDisposal]:
@@ -125,6 +136,7 @@ class ShreddingStore:
             namespace_id: The namespace.
             keep_kek: Whether to keep the KEKs.
         """
+        await self._heads.key()  # before the connection is taken
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return await kek_dispositions(connection, self._keyring, namespace_id, keep_kek=keep_kek)
 
@@ -154,8 +166,9 @@ class ShreddingStore:
             ConditionFailed: The namespace is not scheduled, or its shredding is not due yet.
             InvalidPersistenceRequest: The code belongs to another request.
         """
-        async with self._database.transaction(EVERY_NAMESPACE) as connection:
-            request = await lock_request(connection, namespace_id)
+        async with self._heads.change(self._database, EVERY_NAMESPACE, [namespace_id]) as change:
+            connection, registry = change.connection, change.of(namespace_id)
+            request = await checked_request(change, namespace_id)
             if code.strip().lower() != request.code:
                 msg = "the confirmation code does not match this request; nothing was changed"
                 raise InvalidPersistenceRequest(msg)
@@ -164,10 +177,11 @@ class ShreddingStore:
                 if now < request.due_at:
                     msg = f"the grace period lasts until {request.due_at:%Y-%m-%d %H:%M:%S} UTC; confirm again after that time"
                     raise ConditionFailed(msg)
-                await decide_keks(connection, self._keyring, namespace_id, keep_kek=request.keep_kek)
+                keks = await decide_keks(change, self._keyring, namespace_id, keep_kek=request.keep_kek)
                 await connection.execute(_SQL["confirm"], namespace_id, now)
-                await destroy_keys(connection, namespace_id, destroyed_at=now)
-            request = await lock_request(connection, namespace_id)
+                await destroy_keys(change, namespace_id, destroyed_at=now)
+                request = replace(request, confirmed_at=now)
+                registry.shredding = request_digest(request, keks)
         self._keyring.evict(namespace_id)
         return request
 
@@ -176,9 +190,13 @@ class ShreddingStore:
 
         Args:
             namespace_id: The namespace.
+
+        Raises:
+            RegistryAltered: They are not the KEKs that the confirmation decided on.
         """
-        async with self._database.connection(namespace_id) as connection:
-            return await list_shredded_keks(connection, namespace_id)
+        async with self._heads.change(self._database, namespace_id, [namespace_id]) as change:
+            await checked_request(change, namespace_id)
+            return await list_shredded_keks(change.connection, namespace_id)
 
     async def record_answer(self, namespace_id: UUID, answer: KekDisposal) -> None:
         """Store the answer of a KMS about a KEK.
@@ -187,8 +205,8 @@ class ShreddingStore:
             namespace_id: The namespace.
             answer: The KEK with the answer.
         """
-        async with self._database.connection(namespace_id) as connection:
-            await record_answer(connection, namespace_id, answer)
+        async with self._heads.change(self._database, namespace_id, [namespace_id]) as change:
+            await record_answer(change, namespace_id, answer)
 
     @commits_several_times
     async def purge(self, namespace_id: UUID, *, progress: Progress | None = None) -> None:
@@ -235,10 +253,10 @@ class ShreddingStore:
             KmsError: The cell's keys can't be unwrapped.
         """
         cell = await self._keyring.open(self._keyring.cell_id)
-        keys = await self._keyring.store.list_data_keys(namespace_id)
-        keks = await self.keks(namespace_id)
-        async with self._database.transaction(namespace_id) as connection:
-            request = await lock_request(connection, namespace_id)
+        async with self._heads.change(self._database, namespace_id, [namespace_id]) as change:
+            connection, keys = change.connection, change.of(namespace_id).records
+            request = await checked_request(change, namespace_id)
+            keks = await list_shredded_keks(connection, namespace_id)
             if request.completed_at is not None:
                 return await stored_certificate(connection, namespace_id)
             if request.confirmed_at is None or any(key.state is not KeyState.DESTROYED for key in keys):
@@ -273,7 +291,7 @@ class ShreddingStore:
             namespace_id: The namespace.
 
         Raises:
-            NotFound: There is no certificate.
+            NotFound: There is none.
         """
         async with self._database.connection(namespace_id) as connection:
             return await stored_certificate(connection, namespace_id)

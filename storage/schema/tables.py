@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 NAMESPACE = "namespace_id"
 """The column that names a row's namespace; in some tables it may hold the cell's id."""
-
 _READ, _REPLACE = "SELECT", "SELECT, UPDATE"
 _CHANGE, _ALL = "SELECT, INSERT, UPDATE", "SELECT, INSERT, UPDATE, DELETE"
 
@@ -47,10 +46,9 @@ class Table:
         key: The columns of its primary key in order, each with its SQL type.
         holds: What it holds, for the reference.
         rights: What the driver role may do with it, as in GRANT.
-        partition_column: The first column of the key, by which Citus distributes the table. None for a reference table, of which
-            every node has a copy.
+        partition_column: The first column of the key, by which Citus distributes the table. None: every node has a copy.
         namespaced: Whether it has the column `namespace_id`, and so a row-level-security policy.
-        is_purged: Whether a shredding deletes the namespace's rows.
+        is_purged: Whether a shredding deletes its rows.
         has_namespace_index: Whether an index begins with the namespace, because the key does not continue with it.
         sealed: Its sealed columns.
     """
@@ -78,7 +76,7 @@ class Table:
 
 def _key(columns: str) -> tuple[tuple[str, str], ...]:
     """Parse a key: columns and types, separated by commas."""
-    return tuple((name, type_) for name, _, type_ in (each.strip().partition(" ") for each in columns.split(",")))
+    return tuple((each.split()[0], each.split(maxsplit=1)[1]) for each in columns.split(","))
 
 
 def _cell(
@@ -140,6 +138,8 @@ TABLES = (
         _CHANGE,
         namespaced=True,
     ),
+    _cell("registry_heads", "namespace_id uuid", "A code over the keys of each namespace.", _CHANGE, namespaced=True),
+    _cell("registry_summary", "only_row boolean", "The authenticated sum of all heads.", _CHANGE),
     _cell("keyrings", "provider text", "The newest change of each local keyring file.", _CHANGE),
     _cell(
         "namespaces",

@@ -23,7 +23,7 @@ from tests.support.shredding import shred
 pytestmark = pytest.mark.integration
 
 PURGED = {table.name: table.partition_column for table in PURGED_TABLES}
-KEPT = {"data_keys", "namespaces", "shreddings", "shredded_keks", "erasure_certificates"}
+KEPT = {"data_keys", "registry_heads", "namespaces", "shreddings", "shredded_keks", "erasure_certificates"}
 """Tables with a namespace that a purge keeps: the key registry, the namespaces, and the shreddings with their certificates."""
 VALUES = {
     "smallint": "1",

@@ -19,6 +19,7 @@ from strongroom.storage import (
 )
 from tests.support.fixtures.driver_role import owner_dsn
 from tests.support.fixtures.matching import read_all, some_tasks
+from tests.support.registry import authenticate
 
 pytestmark = pytest.mark.integration
 
@@ -190,6 +191,7 @@ async def shred_keys(cell, namespace_id):
         namespace_id,
     )
     await connection.close()
+    await authenticate(cell)
     cell.keyring.evict(namespace_id)
 
 

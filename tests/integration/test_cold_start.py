@@ -12,6 +12,7 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, Keyring, PartType, RecordKind, Suite, create_data_keys
 from strongroom.storage import Database, PostgresDataKeyStore
+from strongroom.storage.keys.registry_heads import RegistryHeads
 from tests.support.faults.slow_proxy import distant
 from tests.unit.kms.conftest import MemoryStore
 
@@ -39,10 +40,11 @@ async def registered(strongroom, count, suite=Suite.XAES_256_GCM):
 async def cold(strongroom, proxy):
     """Yield a keyring of a process that has started a moment ago, with one connection to a distant registry."""
     database = Database(proxy.dsn, size=1, insecure=True)
+    heads = RegistryHeads(strongroom.keyring.cell_id, lambda: keyring.registry.key())  # noqa: PLW0108 - made below
     keyring = Keyring(
         cell_id=strongroom.keyring.cell_id,
         providers=strongroom.keyring.providers,
-        store=PostgresDataKeyStore(database),
+        store=PostgresDataKeyStore(database, heads),
     )
     yield keyring
     await keyring.aclose()

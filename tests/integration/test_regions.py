@@ -19,11 +19,20 @@ from strongroom.storage import CellMismatch, DataBlob, StorageError
 from strongroom.visibility import attribute_types
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute
+from tests.support.registry import authenticate
 
 pytestmark = pytest.mark.integration
 
 HERE, ELSEWHERE = "eu-central-1", "us-east-1"
-COPIED = ("data_keys", "namespaces", "history_node", "history_tree", "visibility_records")
+COPIED = (
+    "data_keys",
+    "registry_heads",
+    "registry_summary",
+    "namespaces",
+    "history_node",
+    "history_tree",
+    "visibility_records",
+)
 
 
 @pytest.fixture
@@ -65,7 +74,9 @@ async def copied_to(source, region, databases, *, rewrapped=False):
         rewrapped: someone who may use the KEK has also wrapped each root again for its new place, with a commitment to match.
     """
     dsn = await databases.create()
-    config = replace(in_region(source.config, region), dsn=dsn)
+    config = replace(
+        in_region(source.config, region), dsn=dsn, cell_commitment=None
+    )  # rows must not open by themselves
     try:
         await Strongroom.init(config)
         async with Strongroom.open(config) as target:
@@ -81,6 +92,7 @@ async def copied_to(source, region, databases, *, rewrapped=False):
                 for row in await new.fetch("SELECT DISTINCT namespace_id FROM data_keys"):
                     for record in await source.keyring.store.list_data_keys(UUID(bytes=row["namespace_id"].bytes)):
                         await rewrap_for(source, target, record, new)
+                await authenticate(target)
             target.keyring.evict(target.keyring.cell_id)
             await old.close()
             await new.close()

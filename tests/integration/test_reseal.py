@@ -32,6 +32,7 @@ from tests.support.every_table import KEK, every_table
 from tests.support.fixtures.command_line import STRONGROOM
 from tests.support.fixtures.executions import RUNNING, accumulated, blob
 from tests.support.fixtures.raw_rows import execute, fetch
+from tests.support.registry import authenticate
 from tests.support.sealed_versions import all_versions, versions_in_use
 from tests.support.shredding import shred
 
@@ -421,6 +422,7 @@ async def test_a_key_of_counted_uses_keeps_enough_for_the_service(strongroom):
     await rotate(strongroom, made.namespace_id, suite=Suite.AES_256_GCM)
     lease = "UPDATE data_keys SET record_lease = $2 WHERE namespace_id = $1 AND class = 'data' AND version = 2"
     await execute(strongroom, lease, made.namespace_id, SUITE_1_LIMIT * 3 // 4)
+    await authenticate(strongroom)
     with pytest.raises(SealingLimitExceeded, match="xaes-256-gcm"):
         await strongroom.reseal(wait=0).run(made.namespace_id)
     assert await all_versions(strongroom, made.namespace_id) == {1}

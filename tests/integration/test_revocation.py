@@ -20,7 +20,7 @@ from strongroom.kms import (
 )
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.keys import changes as key_changes
-from strongroom.storage.keys.store import KEY_CHANNEL
+from strongroom.storage.keys.registry_changes import KEY_CHANNEL
 from tests.support.fixtures.command_line import run_command
 
 pytestmark = pytest.mark.integration

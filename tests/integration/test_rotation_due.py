@@ -20,6 +20,7 @@ from strongroom.kms import (
 from strongroom.storage import EVERY_NAMESPACE
 from tests.support.fixtures.command_line import run_command
 from tests.support.registered_keys import FIRST, SECOND, Writer, registered, written
+from tests.support.registry import authenticate
 
 pytestmark = pytest.mark.integration
 
@@ -75,6 +76,7 @@ async def test_suite_1_is_due_before_its_limit(strongroom):
                 namespace_id,
                 leased,
             )
+        await authenticate(strongroom)
         done = await rotate_due_keys(strongroom.keyring, RotationPolicy())
         assert (namespace_id in done.rotated) == due
 

@@ -6,7 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -33,6 +33,7 @@ from strongroom.storage import (
 )
 from strongroom.visibility import new_layout
 from strongroom.visibility.backends.elasticsearch.documents import namespace_text
+from tests.support.registry import authenticate
 from tests.support.search_cell import Cell as SearchCell
 from tests.support.search_cell import new_cell, opened, record
 from tests.support.shredding import NOW, RUNS, WEEK, count_runs, public_key, refused, request_and_finish
@@ -95,6 +96,7 @@ async def test_taking_it_back_restores_every_state(strongroom, make_filled_names
                 version,
                 state,
             )
+    await authenticate(strongroom)
     before = await registry(strongroom, namespace_id)
     assert {row["state"] for row in before} == {"active", "decrypt_only", "pending", "disabled", "destroyed"}
     shredding = strongroom.shredding()
@@ -353,12 +355,11 @@ async def test_other_processes_are_told(strongroom, make_filled_namespace):
 async def test_the_servers_clock_decides(strongroom, make_filled_namespace):
     """The database server's clock decides whether a request is due, and the certificate has its times."""
     namespace = await make_filled_namespace("due")
-    request = await strongroom.shredding().request(namespace.namespace_id, grace=WEEK)
-    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
-        await connection.execute("UPDATE shreddings SET due_at = clock_timestamp() + interval '1 minute'")
-        with pytest.raises(ConditionFailed):
-            await strongroom.shredding().finish(namespace.namespace_id, request.code)
-        await connection.execute("UPDATE shreddings SET due_at = clock_timestamp()")
+    early = await strongroom.shredding().request(namespace.namespace_id, grace=timedelta(minutes=1))
+    with pytest.raises(ConditionFailed):
+        await strongroom.shredding().finish(namespace.namespace_id, early.code)
+    await strongroom.shredding().cancel(namespace.namespace_id)
+    request = await strongroom.shredding().request(namespace.namespace_id, grace=NOW)
     said = verify_certificate(await strongroom.shredding().finish(namespace.namespace_id, request.code))
     assert said.requested_at < said.confirmed_at <= said.completed_at <= datetime.now(UTC)
 

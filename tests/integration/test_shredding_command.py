@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fixtures.command_line import run_command, sql
+from tests.support.fixtures.command_line import run_command, run_in_thread, sql
+from tests.support.registry import authenticate_cell
 from tests.support.tree import VECTORS
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def test_a_kek_that_is_not_deleted_ends_with_1_and_is_finished_by_the_id(cell_wi
     config = cell_with_runs.folder / "strongroom.toml"
     whole = config.read_text()
     sql(cell_with_runs.dsn, "UPDATE data_keys SET provider = 'gone' WHERE kek_id = 'away'")
+    run_in_thread(authenticate_cell(config))
     shown = cell_with_runs.done(
         "namespace", "shred", "away", "--final", code_in(asked), "--certificate", "1.json", code=1
     )

@@ -23,6 +23,7 @@ from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute
 from tests.support.kms.bao_server import bao_server
 from tests.support.kms.fix_aws import running_server
+from tests.support.registry import authenticate
 from tests.support.services import or_skip
 
 pytestmark = pytest.mark.integration
@@ -127,6 +128,7 @@ async def test_a_bound_cell_on_aws_asks_no_other_region(on_aws, regions, foreign
                 target.provider,
                 target.key_id,
             )
+            await authenticate(cell)
             with pytest.raises(WrongRegion):
                 await serves(cell, both)
             with pytest.raises(WrongRegion):

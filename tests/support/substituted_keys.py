@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from strongroom.kms import KeyClass, Suite
 from strongroom.kms.keys import derivation
-from strongroom.storage.keys.shared_statements import record_of
+from strongroom.storage.keys.registry_rows import record_of
 
 
 async def substitute(connection, keyring, namespace_id, kek, *, classes=tuple(KeyClass)):

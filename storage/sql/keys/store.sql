@@ -1,8 +1,9 @@
 -- name: list
 -- Keys of one namespace or of several.
-SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
-       destroyed_at, layout, withdrawn
-FROM data_keys WHERE namespace_id = ANY ($1::uuid[]) ORDER BY namespace_id, class, version
+SELECT d.namespace_id, class, d.version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
+       destroyed_at, layout, withdrawn, disabled_from, record_lease, h.version AS head_version, h.shredding, h.mac
+FROM data_keys AS d LEFT JOIN registry_heads AS h USING (namespace_id)
+WHERE d.namespace_id = ANY ($1::uuid[]) ORDER BY d.namespace_id, class, d.version
 
 -- name: insert
 INSERT INTO data_keys (namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment,
@@ -23,7 +24,7 @@ RETURNING version
 -- name: destroy_one
 UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = clock_timestamp()
 WHERE namespace_id = $1 AND class = $2 AND version = $3 AND state = 'decrypt_only'
-RETURNING version
+RETURNING destroyed_at
 
 -- name: disable
 UPDATE data_keys SET disabled_from = state, state = 'disabled'
@@ -55,6 +56,11 @@ DELETE FROM shredded_keks WHERE namespace_id = $1 AND provider = $2 AND kek_id =
 -- name: destroy
 UPDATE data_keys SET state = 'destroyed', wrapped = NULL, destroyed_at = coalesce($2, clock_timestamp()), disabled_from = NULL
 WHERE namespace_id = $1 AND state <> 'destroyed'
+RETURNING class, version, destroyed_at
+
+-- name: reserve
+-- Suite 1: the head authenticates the new number.
+UPDATE data_keys SET record_lease = $3 WHERE namespace_id = $1 AND class = 'data' AND version = $2
 
 -- name: providers
 SELECT DISTINCT provider FROM data_keys WHERE state <> 'destroyed'
@@ -77,14 +83,10 @@ RETURNING d.namespace_id, d.version
 -- In the transaction of a change, because changes are rare. Every process evicts the namespace's keys after the commit.
 SELECT pg_notify($1, $2)
 
--- name: usage
-SELECT provider, kek_id, kek_version, count(*) AS keys, count(DISTINCT namespace_id) AS namespaces
-FROM data_keys WHERE state <> 'destroyed' GROUP BY provider, kek_id, kek_version ORDER BY provider, kek_id, kek_version
-
 -- name: wrapped
 -- Keys that a KEK wrapped, except with version $3, of all namespaces or of namespace $4.
 SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
-       destroyed_at, layout, withdrawn
+       destroyed_at, layout, withdrawn, disabled_from, record_lease
 FROM data_keys
 WHERE state <> 'destroyed' AND provider = $1 AND kek_id = $2 AND ($3::text IS NULL OR kek_version <> $3)
   AND ($4::uuid IS NULL OR namespace_id = $4) AND (namespace_id, class, version) > ($5, $6, $7)

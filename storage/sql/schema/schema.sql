@@ -45,6 +45,23 @@ CREATE TABLE data_keys (
 
 CREATE UNIQUE INDEX data_keys_one_active ON data_keys (namespace_id, class) WHERE state = 'active';
 
+-- The heads of the registry (kms/FORMAT.md section 6.6): an authentication code over all keys of a namespace, and over its shredding.
+CREATE TABLE registry_heads (
+    namespace_id uuid   PRIMARY KEY,
+    version      bigint NOT NULL CHECK (version >= 1),
+    shredding    bytea  NOT NULL CHECK (octet_length(shredding) = 32),
+    mac          bytea  NOT NULL CHECK (octet_length(mac) = 32)
+);
+
+-- The sum of all heads, so that no namespace can be hidden or be put back as it was.
+CREATE TABLE registry_summary (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint  NOT NULL CHECK (version >= 1),
+    nonce    bytea   NOT NULL CHECK (octet_length(nonce) = 16),
+    total    bytea   NOT NULL CHECK (octet_length(total) = 32),
+    mac      bytea   NOT NULL CHECK (octet_length(mac) = 32)
+);
+
 -- The newest change of each keyring file that makes KEKs (kms/DESIGN.md, "The local provider"). A copy without it is refused.
 CREATE TABLE keyrings (
     provider   text        PRIMARY KEY,

@@ -33,6 +33,21 @@ CREATE TABLE data_keys (
 
 CREATE UNIQUE INDEX data_keys_one_active ON data_keys (namespace_id, class) WHERE state = 'active';
 
+CREATE TABLE registry_heads (
+    namespace_id uuid   PRIMARY KEY,
+    version      bigint NOT NULL CHECK (version >= 1),
+    shredding    bytea  NOT NULL CHECK (octet_length(shredding) = 32),
+    mac          bytea  NOT NULL CHECK (octet_length(mac) = 32)
+);
+
+CREATE TABLE registry_summary (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint  NOT NULL CHECK (version >= 1),
+    nonce    bytea   NOT NULL CHECK (octet_length(nonce) = 16),
+    total    bytea   NOT NULL CHECK (octet_length(total) = 32),
+    mac      bytea   NOT NULL CHECK (octet_length(mac) = 32)
+);
+
 CREATE TABLE keyrings (
     provider   text        PRIMARY KEY,
     keyring_id uuid        NOT NULL,

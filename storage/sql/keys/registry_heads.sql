@@ -1,0 +1,36 @@
+-- name: lock
+-- The first lock of each change of the registry, in the order of the namespaces, so that two changes can't deadlock.
+SELECT namespace_id, version AS head_version, shredding, mac FROM registry_heads WHERE namespace_id = ANY ($1::uuid[])
+ORDER BY namespace_id FOR UPDATE
+
+-- name: keys
+SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
+       destroyed_at, layout, withdrawn, disabled_from, record_lease
+FROM data_keys WHERE namespace_id = ANY ($1::uuid[]) ORDER BY namespace_id, class, version
+
+-- name: put
+-- Compare and set: a head is replaced only by its successor.
+INSERT INTO registry_heads AS h (namespace_id, version, shredding, mac)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[]) AS n (namespace_id, version, shredding, mac)
+ON CONFLICT (namespace_id) DO UPDATE SET version = EXCLUDED.version, shredding = EXCLUDED.shredding, mac = EXCLUDED.mac
+WHERE h.version = EXCLUDED.version - 1
+RETURNING namespace_id
+
+-- name: lock_summary
+-- The last lock of each change.
+SELECT version AS summary_version, nonce, total, mac AS summary_mac FROM registry_summary FOR UPDATE
+
+-- name: put_summary
+INSERT INTO registry_summary AS s (version, nonce, total, mac) VALUES ($1, $2, $3, $4)
+ON CONFLICT (only_row) DO UPDATE SET version = EXCLUDED.version, nonce = EXCLUDED.nonce, total = EXCLUDED.total, mac = EXCLUDED.mac
+WHERE s.version = EXCLUDED.version - 1
+RETURNING version
+
+-- name: all
+-- The whole registry in one snapshot. Without a summary it has no rows.
+SELECT namespace_id, class, d.version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
+       destroyed_at, layout, withdrawn, disabled_from, record_lease,
+       h.version AS head_version, h.shredding, h.mac,
+       s.version AS summary_version, s.nonce, s.total, s.mac AS summary_mac
+FROM registry_summary AS s LEFT JOIN (data_keys AS d FULL JOIN registry_heads AS h USING (namespace_id)) ON true
+ORDER BY namespace_id, class, d.version
