@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strongroom.driver.audit import LogSettings, Witness, verify_records
-from strongroom.driver.audit.events import BREAK, OPENED, OUTCOME, now
+from strongroom.driver.audit.events import BREAK, CHECKPOINT, OPENED, OUTCOME, now
 from strongroom.driver.audit.log import opened
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.retention import prune
 from strongroom.driver.audit.stream import segments, streams
+from strongroom.driver.audit.whole_log import verify_log
 from strongroom.kms import IntegrityError
 from strongroom.storage import AuditCheckpointStore, Database, DatabaseUnavailable, apply_schema
 from tests.support.audit.disk import Disk
@@ -211,6 +212,19 @@ def test_a_signature_over_pruned_records_is_valid(tmp_path):
     assert prune(tmp_path, before=datetime.now(UTC) - timedelta(days=1), key=KEY)
     found = verify_records(read_lines(tmp_path), public_key=KEY.public_key)
     assert found.ok, found
+
+
+async def test_the_driver_role_may_add_and_compact(strongroom):
+    """A service's role has the rights that checkpoints need. Without them each record would have the number 0."""
+    store = strongroom.audit_checkpoints
+    for _ in range(3):
+        await strongroom.audit.record(hostile(0))
+        await strongroom.audit.checkpoint(seconds=120)
+    key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
+    assert await Witness(store).compact(key, keep=1, forget_before=datetime(2000, 1, 1, tzinfo=UTC)) >= 1
+    found = await verify_log(store, strongroom.audit.root, public_key=key.public_key)
+    assert problems(found) == []
+    assert [each["number"] for each in records_of(strongroom.audit.root) if each["event"] == CHECKPOINT][-1] >= 3
 
 
 # --- with the folder, without the database
