@@ -90,7 +90,7 @@ async def callers_of(strongroom: Strongroom, principal: str | None, api_key: str
         if strongroom.audit is None:
             return Callers(None, strongroom)
         name = principal or PRINCIPAL
-        return Callers(lambda source: strongroom.session(name, source=source, decide=_anything), strongroom)
+        return Callers(lambda source: strongroom.session(name, source=source, decide=until_policy), strongroom)
     if not policy.principals:
         msg = "access.enforce is set and the database has no access policy. Check the dsn, or restore the policy from a backup"
         raise ConfigError(msg)
@@ -122,5 +122,13 @@ def unhidden(
     return replace(decide(policy, principal, operation, namespaces, now=now), hidden=False)
 
 
-def _anything(*_: object, **__: object) -> Decision:
-    return Decision(allowed=True)
+def until_policy(
+    policy: Policy, principal: str, operation: Operation, namespaces: Sequence[UUID], *, now: datetime
+) -> Decision:
+    """Allow everything while the cell has no access policy, and decide as `unhidden` when it has one.
+
+    So a server that was started before the policy was made follows it, within the time for which a policy is kept.
+    """
+    if not policy.principals:
+        return Decision(allowed=True)
+    return unhidden(policy, principal, operation, namespaces, now=now)

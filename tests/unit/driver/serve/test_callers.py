@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from strongroom.driver.serve.callers import SOURCES, Callers
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from strongroom.driver.access.policy import Policy, Principal
+from strongroom.driver.serve.callers import SOURCES, Callers, until_policy
+from strongroom.driver.stores import STORES
 
 
 def test_callers_of_many_namespaces_share_a_session():
@@ -19,3 +24,13 @@ def test_the_number_of_sessions_is_bounded():
     sessions = [callers.stores_for(f"api/x/Origin{number}") for number in range(SOURCES + 1)]
     assert callers.stores_for(f"api/x/Origin{SOURCES}") is sessions[-1]
     assert callers.stores_for("api/x/Origin0") is not sessions[0]
+
+
+def test_a_server_that_was_started_without_a_policy_follows_one():
+    """Everything is allowed until the cell has a policy. Then a principal without a role is refused, and no namespace is hidden."""
+    operation, now = STORES[0].operations[0], datetime.now(UTC)
+    assert until_policy(Policy(), "temporal-server", operation, [uuid4()], now=now).allowed
+    policy = Policy(version=1, principals={"another": Principal("another", now, "first")})
+    decision = until_policy(policy, "temporal-server", operation, [uuid4()], now=now)
+    assert not decision.allowed
+    assert not decision.hidden
