@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
     from .config import StrongroomConfig
+    from .deletions import Deletions
     from .telemetry.telemetry import Telemetry
 
 LOCK_TIMEOUT = 2.0
@@ -93,6 +94,7 @@ class Cell:
         access: The access policy.
         audit: The audit log; None if the configuration names none.
         audit_checkpoints: The last signed position of each process's audit log.
+        shredding_job: The job that shreds the namespaces that their service deleted.
         telemetry: Metrics and traces; None for none.
         background: The work in the background of this process. Each outlives every exception, and counts them.
         key_notifications: The part of it that listens for changes of keys.
@@ -123,6 +125,7 @@ class Cell:
     access: AccessControl
     audit: AuditLog | None
     audit_checkpoints: AuditCheckpointStore
+    shredding_job: Deletions
     telemetry: Telemetry | None = None
     background: tuple[Background, ...] = ()
     key_notifications: Background = field(default_factory=lambda: Background("key notifications"))
@@ -194,6 +197,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             stack.push_async_callback(search_index.aclose)
             notifier = OutboxNotifier(database)
             stack.push_async_callback(notifier.aclose)
+        shredding_job = new_deletions(config, database, keyring, search_index)
         layout, rule = str(new_layout("compatible")), kek_rule(config.namespaces, keyring)
         stores: dict[str, Any] = {
             "shards": ShardStore(by_key, keyring, shard_count=config.cell.shard_count),
@@ -207,7 +211,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             "metadata": MetadataStore(
                 database,
                 keyring,
-                delete=new_deletions(config, database, keyring, search_index).delete,
+                delete=shredding_job.delete,
                 index_layout=layout,
                 kek_rule=rule,
             ),
@@ -223,7 +227,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
         outbox = VisibilityOutbox(database)
         marks = IndexMarks(database)
         indexer = None if search_index is None else Indexer(outbox, search_index, marks=marks)
-        background = background_work(key_notifications, notifier, indexer, log)
+        background = background_work(key_notifications, shredding_job, notifier, indexer, log)
         if telemetry is not None:
             chain = chained((telemetry.calls,))
             stores = {entry.name: proxied(entry, stores[entry.name], chain) for entry in STORES}
@@ -241,6 +245,7 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             access=AccessControl(AccessPolicyStore(database, keyring), log=log),
             audit=log,
             audit_checkpoints=AuditCheckpointStore(database),
+            shredding_job=shredding_job,
             telemetry=telemetry,
             background=background,
             key_notifications=key_notifications,

@@ -10,12 +10,18 @@ if TYPE_CHECKING:
     from strongroom.visibility import Indexer
 
     from .audit import AuditLog
+    from .deletions import Deletions
 
 
 def background_work(
-    key_notifications: Background, notifier: OutboxNotifier | None, indexer: Indexer | None, log: AuditLog | None
+    key_notifications: Background,
+    shredding_job: Deletions,
+    notifier: OutboxNotifier | None,
+    indexer: Indexer | None,
+    log: AuditLog | None,
 ) -> tuple[Background, ...]:
     """Return the states of the loops that a cell may run, for health checks and metrics."""
     indexing = () if indexer is None else (indexer.draining, indexer.listening, indexer.forgetting)
     notifying = () if notifier is None else (notifier.background,)
-    return (key_notifications, *notifying, *indexing, *(() if log is None else (log.signing_work,)))
+    signing = () if log is None else (log.signing_work,)
+    return (key_notifications, shredding_job.background, *notifying, *indexing, *signing)

@@ -37,7 +37,6 @@ from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .cell_keys import check_cell_keys
 from .config import ADD_AUDIT, ConfigError
-from .deletions import Deletions, new_deletions
 from .freshness import check_policy_version, read_checkpoints
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from .access.authorization import Decide
     from .audit import AuditLog, LogSettings
     from .config import StrongroomConfig
+    from .deletions import Deletions
     from .telemetry.telemetry import Telemetry
 
 CELL_KEK = "cell"
@@ -238,7 +238,7 @@ class Strongroom(Cell):
 
     def deletions(self) -> Deletions:
         """Return the job that shreds the namespaces that their service deleted."""
-        return new_deletions(self.config, self.database, self.keyring, self.search_index)
+        return self.shredding_job
 
     def reseal(self, *, wait: float | None = None) -> Reseal:
         """Return the job that seals old rows with the active data key, and finds out when a data key is no longer used.

@@ -40,6 +40,7 @@ BACKGROUND = frozenset(
         "key notifications",
         "outbox notifications",
         "audit signatures",
+        "shredding of deleted namespaces",
         "telemetry",
     )
 )

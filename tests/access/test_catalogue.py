@@ -34,6 +34,7 @@ NOT_STORES = {
     "keyring",
     "registry",
     "background",
+    "shredding_job",
     "key_notifications",
     "outbox",
     "search_index",

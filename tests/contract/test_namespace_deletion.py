@@ -85,6 +85,7 @@ async def test_a_deleted_namespace_is_gone_at_once_and_destroyed_later(own_cell,
     request = await own_cell.shredding().store.find(namespace_id)
     assert (request.automatic, request.confirmed_at, request.keep_kek) == (True, None, True)
     assert request.due_at - request.requested_at == timedelta(days=7)
+    assert own_cell.deletions().background in own_cell.background  # so that its failures are in the metrics
     assert await own_cell.deletions().finish_due() == []
     assert await nodes_of(own_cell, namespace_id) == 1
     other, _ = await made(own_cell)
