@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from .pages import check_pages
 from .plain import plain_stores
 from .processes import StackError
 from .run import Outcome, exercise, measured, scene
-from .sealed import sealed_cell
+from .sealed import sealed_cell, search_node
 from .server import TemporalServer
 
 
@@ -65,9 +64,9 @@ def _run(stack: ExitStack, folder: Path, options: _Options) -> bool:
     binary = build(SERVER, "temporal-server-strongroom")
     secret = f"planted{secrets.token_hex(12)}"
 
-    index = _search_index(stack) if options.elasticsearch else None
+    index = search_node(stack) if options.elasticsearch else None
     cell = sealed_cell(
-        stack, folder / "sealed", shards=options.shards, workers=options.workers, elasticsearch=index and index[0]
+        stack, folder / "sealed", shards=options.shards, workers=options.workers, elasticsearch=index and index.url
     )
     cell.serve()
     sealed = TemporalServer(binary, cell.folder, cell.datastores())
@@ -105,19 +104,9 @@ def _run(stack: ExitStack, folder: Path, options: _Options) -> bool:
         asyncio.run(_exercise(server.address, secret, None))
         server.stop()
         found = scan(plain.postgres, [secret])
-    folders = [cell.postgres, *([index[1]] if index else [])]
+    folders = [cell.postgres, *([index.data] if index else [])]
     reports = [scan(each, [secret]) for each in folders]
     return _table(outcomes, reports, found, secret)
-
-
-def _search_index(stack: ExitStack) -> tuple[str, Path] | None:
-    """Start Elasticsearch if it can be started. Return its address and its data directory."""
-    if shutil.which("java") is None:
-        return None
-    from tests.support.elasticsearch_node import elasticsearch_node  # noqa: PLC0415 - only where there is Java
-
-    node = stack.enter_context(elasticsearch_node())
-    return node.url, node.data
 
 
 async def _exercise(address: str, secret: str, config: Path | None) -> list[Outcome]:

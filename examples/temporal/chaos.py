@@ -1,8 +1,8 @@
 """Kill the parts of a running stack while workflows of all kinds run: `python -m examples.temporal.chaos`.
 
-A worker process, `strongroom serve`, PostgreSQL and the Temporal server are killed with SIGKILL at random, and started again. At the
-end every workflow must have the result that it has without kills, every history must replay, no result of an activity may be lost, and
-the list of runs must equal the truth.
+A worker process, `strongroom serve`, PostgreSQL, the Temporal server and, where Java is, Elasticsearch are killed with SIGKILL at
+random, and started again. At the end every workflow must have the result that it has without kills, every history must replay, no
+result of an activity may be lost, and the list of runs must equal the truth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .chaos_load import Load, check
 from .chaos_targets import Target, kept_running, targets
 from .processes import StackError
 from .run import scene
-from .sealed import sealed_cell
+from .sealed import sealed_cell, search_node
 from .server import TemporalServer
 
 if TYPE_CHECKING:
@@ -39,10 +39,21 @@ if TYPE_CHECKING:
 @click.option("--at-once", default=30, show_default=True, help="Workflows that run at once.")
 @click.option("--workers", default=2, show_default=True, help="Worker processes of `strongroom serve`.")
 @click.option("--shards", default=8, show_default=True, help="History shards.")
-@click.option("--part", "only", multiple=True, help="Kill only this part: worker, serve, postgres, server.")
+@click.option(
+    "--part", "only", multiple=True, help="Kill only this part: worker, serve, postgres, server, elasticsearch."
+)
+@click.option("--elasticsearch/--no-elasticsearch", default=True, help="Use a search index if Java is installed.")
 @click.option("--seed", default=None, type=int, help="Seed of the order of kills.")
 def main(
-    *, kills: int, workflows: int, at_once: int, workers: int, shards: int, only: tuple[str, ...], seed: int | None
+    *,
+    kills: int,
+    workflows: int,
+    at_once: int,
+    workers: int,
+    shards: int,
+    only: tuple[str, ...],
+    elasticsearch: bool,
+    seed: int | None,
 ) -> None:
     """Run the load, kill, and check."""
     logging.disable(logging.WARNING)
@@ -50,12 +61,15 @@ def main(
     click.echo(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="strongroom-") as folder, ExitStack() as stack:
         try:
-            cell = sealed_cell(stack, Path(folder) / "sealed", shards=shards, workers=workers)
+            node = search_node(stack, own=True) if elasticsearch else None
+            cell = sealed_cell(
+                stack, Path(folder) / "sealed", shards=shards, workers=workers, elasticsearch=node and node.url
+            )
             cell.serve()
             server = TemporalServer(build(SERVER, "temporal-server-strongroom"), cell.folder, cell.datastores())
             stack.callback(server.stop)
             server.start()
-            parts = [part for part in targets(cell, server) if not only or part.name in only]
+            parts = [part for part in targets(cell, server, node) if not only or part.name in only]
             faults = asyncio.run(_run(cell, server, parts, kills, Load(workflows, at_once), random.Random(seed)))  # noqa: S311 - no secret
         except StackError as error:
             raise click.ClickException(str(error)) from None

@@ -19,6 +19,8 @@ from .processes import PATIENCE, StackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.elasticsearch_node.node import ElasticsearchNode
+
     from .sealed import SealedCell
     from .server import TemporalServer
 
@@ -36,8 +38,21 @@ class Target:
     kill: Callable[[], None]
 
 
-def targets(cell: SealedCell, server: TemporalServer) -> tuple[Target, ...]:
-    """Return the parts of a stack. `kept_running` starts the programs again; The kill of PostgreSQL starts it again itself."""
+def targets(cell: SealedCell, server: TemporalServer, node: ElasticsearchNode | None = None) -> tuple[Target, ...]:
+    """Return the parts of a stack.
+
+    `kept_running` starts the programs again. The kill of a database or of the search index starts it again itself.
+
+    Args:
+        cell: The cell.
+        server: The Temporal server.
+        node: The node of the search index; None if PostgreSQL answers searches.
+    """
+
+    def restart_node() -> None:
+        if node is not None:
+            node.kill()
+            node.start()
 
     def kill_worker() -> None:
         workers = _children(_pid(cell))
@@ -49,6 +64,7 @@ def targets(cell: SealedCell, server: TemporalServer) -> tuple[Target, ...]:
         Target("serve", lambda: os.kill(_pid(cell), signal.SIGKILL)),
         Target("postgres", lambda: _restart_postgres(cell.postgres)),
         Target("server", lambda: os.kill(_pid(server), signal.SIGKILL)),
+        *([] if node is None else [Target("elasticsearch", restart_node)]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from .server import Datastores
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+
+    from tests.support.elasticsearch_node.node import ElasticsearchNode
 
 STRONGROOM = Path(sys.executable).with_name("strongroom")
 
@@ -116,6 +119,20 @@ def sealed_cell(
         cell.strongroom("index", "build")
     stack.callback(cell.stop)
     return cell
+
+
+def search_node(stack: ExitStack, *, own: bool = False) -> ElasticsearchNode | None:
+    """Start Elasticsearch; return None without Java.
+
+    Args:
+        stack: Stops it at its end.
+        own: Whether the caller kills the node.
+    """
+    if shutil.which("java") is None:
+        return None
+    from tests.support.elasticsearch_node import elasticsearch_node  # noqa: PLC0415 - only where there is Java
+
+    return stack.enter_context(elasticsearch_node(own=own))
 
 
 def leave_out_audit(config: Path) -> None:
