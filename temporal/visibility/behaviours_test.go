@@ -261,6 +261,12 @@ func TestCellPages(t *testing.T) {
 		}
 	}
 	require.Equal(t, want, found)
+	all := list(t, visibility, id, "WorkflowType = 'order'", 9, nil)
+	require.Len(t, all.Executions, 9)
+	after := list(t, visibility, id, "WorkflowType = 'order'", 9, all.NextPageToken)
+	require.NotEmpty(t, all.NextPageToken)
+	require.Empty(t, after.Executions)
+	require.Empty(t, after.NextPageToken)
 	first := list(t, visibility, id, "WorkflowType = 'order'", 2, nil).NextPageToken
 	for _, broken := range [][]byte{[]byte("nonsense"), first[:len(first)-4]} {
 		_, err := visibility.ListWorkflowExecutions(t.Context(), &manager.ListWorkflowExecutionsRequestV2{

@@ -7,8 +7,8 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/server/chasm"
 	"go.temporal.io/server/common/namespace"
-	"go.temporal.io/server/common/persistence/visibility/store/query"
 	"go.temporal.io/server/common/searchattribute"
+	"go.temporal.io/server/common/searchattribute/sadefs"
 )
 
 // words finds all names in a list filter that need no quotes.
@@ -26,10 +26,8 @@ type field struct {
 	kind enumspb.IndexedValueType
 }
 
-// fieldsOf returns the search attributes that a list filter names, by the names in the filter.
-//
-// Temporal's own function finds the field of a name: aliases of the namespace come first, then those of the CHASM component, then the
-// attributes that every namespace has. Names that it does not find are left out; the cell knows a few more, and refuses the others.
+// fieldsOf returns the search attributes that a list filter names, by the names in the filter. Names that resolve does not find are left
+// out; the cell knows a few more, and refuses the others.
 func fieldsOf(
 	filter string,
 	namespaceName namespace.Name,
@@ -42,9 +40,48 @@ func fieldsOf(
 		if _, seen := fields[name]; seen {
 			continue
 		}
-		if found, kind, err := query.ResolveSearchAttributeAlias(name, namespaceName, mapper, known, component); err == nil {
-			fields[name] = field{found, kind}
+		if found, ok := resolve(name, namespaceName, mapper, known, component); ok {
+			fields[name] = found
 		}
 	}
 	return fields
+}
+
+// resolve returns the search attribute of a name: aliases of the namespace come first, then those of the CHASM component, then the
+// attributes that every namespace has, with and without their prefix.
+//
+// query.ResolveSearchAttributeAlias of the server does the same. It is not used, because its parameters depend on the server's version.
+// TestNamesAreResolvedAsInTemporal compares the two.
+func resolve(
+	name string,
+	namespaceName namespace.Name,
+	mapper searchattribute.Mapper,
+	known searchattribute.NameTypeMap,
+	component *chasm.VisibilitySearchAttributesMapper,
+) (field, bool) {
+	if sadefs.IsMappable(name) && mapper != nil {
+		if custom, err := mapper.GetFieldName(name, namespaceName.String()); err == nil {
+			if kind, err := known.GetType(custom); err == nil {
+				return field{custom, kind}, true
+			}
+		}
+	}
+	if component != nil {
+		if ofComponent, err := component.Field(name); err == nil {
+			if kind, err := component.ValueType(ofComponent); err == nil {
+				return field{ofComponent, kind}, true
+			}
+		}
+	}
+	withoutPrefix := strings.TrimPrefix(name, sadefs.ReservedPrefix)
+	candidates := []string{name, sadefs.ReservedPrefix + name, withoutPrefix}
+	if withoutPrefix == sadefs.ScheduleID {
+		candidates = []string{sadefs.WorkflowID} // the workflow id of a schedule's workflow has a prefix, which the server puts in the filter
+	}
+	for _, candidate := range candidates {
+		if kind, err := known.GetType(candidate); err == nil {
+			return field{candidate, kind}, true
+		}
+	}
+	return field{}, false
 }

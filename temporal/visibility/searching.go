@@ -1,6 +1,7 @@
 package visibility
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/google/uuid"
@@ -90,6 +91,10 @@ func (s *Store) CountChasmExecutions(
 	})
 }
 
+// endOfList is the page token of a last page that is full. Temporal's own stores give a token whenever a page is full. The cell gives
+// none if nothing follows, so the empty page after it needs no call.
+var endOfList = []byte("end")
+
 // question is what a list or a count asks for.
 type question struct {
 	namespaceID string
@@ -106,6 +111,9 @@ func (s *Store) list(
 	if err != nil {
 		return nil, err
 	}
+	if bytes.Equal(pageToken, endOfList) {
+		return &persistencestore.InternalListExecutionsResponse{}, nil
+	}
 	answer, err := s.call(ctx, "list_workflow_executions", 0, false, search.listArguments(pageSize, pageToken))
 	if err != nil {
 		return nil, err
@@ -113,6 +121,9 @@ func (s *Store) list(
 	records, token, err := readPage(answer)
 	if err != nil {
 		return nil, err
+	}
+	if len(token) == 0 && len(records) > 0 && len(records) == pageSize {
+		token = endOfList
 	}
 	response := &persistencestore.InternalListExecutionsResponse{NextPageToken: token}
 	all := persistencestore.CombineTypeMaps(known, asked.component)

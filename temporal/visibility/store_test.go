@@ -29,12 +29,16 @@ import (
 type answers struct {
 	calls  []client.Call
 	errors []error
+	answer []byte
 }
 
 func (a *answers) Do(_ context.Context, call client.Call) ([]byte, error) {
 	a.calls = append(a.calls, call)
 	if len(a.errors) >= len(a.calls) {
 		return nil, a.errors[len(a.calls)-1]
+	}
+	if a.answer != nil {
+		return a.answer, nil
 	}
 	return []byte{0x80}, nil
 }
@@ -200,35 +204,6 @@ func TestVersionsOfDeletions(t *testing.T) {
 	}
 }
 
-// A filter's attributes are found as in Temporal: aliases, fields, quoted names, and nothing for words that are no attributes.
-func TestNamesInAFilter(t *testing.T) {
-	mapper := &searchattribute.TestMapper{Namespace: "ns"}
-	known := searchattribute.TestNameTypeMap()
-	filter := "AliasForKeyword01 = 'AliasForInt01' AND `AliasWithHyphenFor-Text01` = 'x' OR ScheduleId = 'y' and Int02<3 and Nothing.At = 1 " +
-		"and WorkflowId = 'z' ORDER BY ChangeVersion"
-	keyword := enumspb.INDEXED_VALUE_TYPE_KEYWORD
-	require.Equal(t, map[string]field{
-		"AliasForKeyword01":         {"Keyword01", keyword},
-		"AliasForInt01":             {"Int01", enumspb.INDEXED_VALUE_TYPE_INT},
-		"AliasWithHyphenFor-Text01": {"Text01", enumspb.INDEXED_VALUE_TYPE_TEXT},
-		"Text01":                    {"Text01", enumspb.INDEXED_VALUE_TYPE_TEXT}, // a word of a name in quotes
-		"ScheduleId":                {"WorkflowId", keyword},
-		"Int02":                     {"Int02", enumspb.INDEXED_VALUE_TYPE_INT},
-		"WorkflowId":                {"WorkflowId", keyword},
-		"ChangeVersion":             {"TemporalChangeVersion", enumspb.INDEXED_VALUE_TYPE_KEYWORD_LIST},
-	}, fieldsOf(filter, "ns", mapper, known, nil))
-}
-
-// A quote in a text hides no name, and a text with a quote in it does not break the names in quotes.
-func TestNamesBesideTextsWithQuotes(t *testing.T) {
-	mapper := &searchattribute.TestMapper{Namespace: "ns"}
-	filter := "WorkflowType = 'a`b' AND AliasForKeyword01 = 'x`y' AND `AliasWithHyphenFor-Text01` = '`'"
-	fields := fieldsOf(filter, "ns", mapper, searchattribute.TestNameTypeMap(), nil)
-	for _, name := range []string{"WorkflowType", "AliasForKeyword01", "AliasWithHyphenFor-Text01"} {
-		require.Contains(t, fields, name)
-	}
-}
-
 // A list sends the attributes that its filter names: aliases with their field and type, others with their type.
 func TestListArguments(t *testing.T) {
 	cell := &answers{}
@@ -244,6 +219,35 @@ func TestListArguments(t *testing.T) {
 	require.EqualValues(t, 9, arguments["page_size"])
 	require.Equal(t, []byte("t"), arguments["page_token"])
 	require.EqualValues(t, 0, cell.calls[0].Shard)
+}
+
+// A full page has a token even if it is the last one, as in Temporal's stores. The empty page after it costs no call.
+func TestAFullLastPageHasAToken(t *testing.T) {
+	var w wire.Writer
+	arguments := w.Map()
+	arguments.Field("executions").Array(2)
+	for range 2 {
+		writeRecord(&w, &record{workflowID: "w", runID: "8e5f2a0e-6b55-4cd6-8a4f-0a3f7a5f0f11", status: "Running"})
+	}
+	arguments.Field("next_page_token").Nil()
+	arguments.End()
+	cell := &answers{answer: w.Bytes()}
+	page := func(size int, token []byte) *persistencestore.InternalListExecutionsResponse {
+		found, err := storeOn(cell).ListWorkflowExecutions(t.Context(), &manager.ListWorkflowExecutionsRequestV2{
+			NamespaceID: "8e5f2a0e-6b55-4cd6-8a4f-0a3f7a5f0f11", Namespace: "ns", PageSize: size, NextPageToken: token,
+		})
+		require.NoError(t, err)
+		return found
+	}
+	require.Empty(t, page(3, nil).NextPageToken)
+	full := page(2, nil)
+	require.Len(t, full.Executions, 2)
+	require.NotEmpty(t, full.NextPageToken)
+	calls := len(cell.calls)
+	after := page(2, full.NextPageToken)
+	require.Empty(t, after.Executions)
+	require.Empty(t, after.NextPageToken)
+	require.Len(t, cell.calls, calls)
 }
 
 // A bad filter is the caller's fault, and the caller gets the reason.
