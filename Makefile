@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo temporal temporal-server temporal-check go test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -41,6 +41,14 @@ temporal-check: go ## format, vet, staticcheck, unit tests and race detector for
 	$(GO) tool -modfile=tools.mod staticcheck ./internal/... ./cmd/... ./stores ./visibility
 	$(GO) test ./...
 	$(subst CGO_ENABLED=0,CGO_ENABLED=1,$(GO)) test -race ./internal/client ./internal/wire
+
+# The other version's requirements are in a file of their own, so go.mod stays as it is.
+temporal-version: go env ## the Go module with another version of Temporal: checks, unit tests, persistence and visibility suites; TEMPORAL=1.32.2
+	@test -n "$(TEMPORAL)" || { echo "name a released version of go.temporal.io/server: make temporal-version TEMPORAL=1.32.2"; exit 2; }
+	@mkdir -p temporal/bin/versions && cp temporal/go.mod temporal/bin/versions/$(TEMPORAL).mod && cp temporal/go.sum temporal/bin/versions/$(TEMPORAL).sum
+	cd temporal && go get -modfile=bin/versions/$(TEMPORAL).mod go.temporal.io/server@v$(TEMPORAL) && go mod tidy -modfile=bin/versions/$(TEMPORAL).mod
+	@$(MAKE) temporal-check GOFLAGS="$(GOFLAGS) -modfile=bin/versions/$(TEMPORAL).mod"
+	GOFLAGS="$(GOFLAGS) -modfile=bin/versions/$(TEMPORAL).mod" $(BIN)/pytest -q tests/integration/temporal/test_suites.py tests/integration/temporal/test_visibility.py
 
 test: env check ## every check and every test, in PROCESSES=2; SERVICES=containers or local forces one way to start services
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5

@@ -1,0 +1,105 @@
+"""The journal of the functional tests: a line for each run of a suite, or of one test alone, with the result of each test."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Side = Literal["sealed", "plain"]
+End = Literal["completed", "time limit", "crashed"]
+SIDES: tuple[Side, Side] = ("sealed", "plain")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a suite, or of one test of it alone.
+
+    Attributes:
+        version: The version of the Temporal server.
+        suite: Package and name of the suite.
+        side: `sealed` on a cell, `plain` on Temporal's own stores.
+        alone: The test that was run alone; None for the whole suite.
+        end: How the program of the tests ended.
+        seconds: Its duration.
+        load: The load of the machine at the end, as average of one minute.
+        passed: Tests that passed. Tests with subtests are left out.
+        failed: Tests that failed. A test is left out if a subtest of it failed.
+        skipped: Tests that the server's own code skips.
+        unfinished: Tests that had begun when the program ended.
+    """
+
+    version: str
+    suite: str
+    side: Side
+    alone: str | None
+    end: End
+    seconds: float
+    load: float
+    passed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+
+
+class Journal:
+    """Runs in a file, one JSON object a line. Each is written when it ends, so that an interrupted program loses one run.
+
+    A suite counts as run on a side when its run and the repeats of its failures are in the journal.
+
+    Attributes:
+        runs: The runs in order.
+        version: The version of the Temporal server.
+        suites: All suites of the server, also those that were not run.
+
+    Args:
+        path: The file. An incomplete last line is cut off.
+        version: The version of the Temporal server. Runs of other versions are passed over.
+    """
+
+    def __init__(self, path: Path, version: str) -> None:
+        self._path, self.version = path, version
+        whole = path.read_bytes() if path.exists() else b""
+        complete = whole[: whole.rfind(b"\n") + 1]
+        if complete != whole:
+            path.write_bytes(complete)
+        lines = [json.loads(line) for line in complete.splitlines()]
+        of_version = [line for line in lines if line["version"] == version]
+        self.suites: list[str] = next((line["suites"] for line in reversed(of_version) if "suites" in line), [])
+        self.runs = [Run(**line) for line in of_version if "suites" not in line]
+
+    def know(self, suites: list[str]) -> None:
+        """Note all suites of the server."""
+        if suites != self.suites:
+            self.suites = suites
+            self._append({"version": self.version, "suites": suites})
+
+    def add(self, run: Run) -> None:
+        """Add a run, and write it to disk."""
+        self.runs.append(run)
+        self._append(asdict(run))
+
+    def has(self, suite: str, side: Side) -> bool:
+        """Return whether a suite was run on a side."""
+        return any((run.suite, run.side, run.alone) == (suite, side, None) for run in self.runs)
+
+    def to_repeat(self, suite: str, side: Side) -> list[str]:
+        """Return the tests that failed or did not finish in the last run of a suite, and were not run alone since."""
+        waiting: dict[str, None] = {}
+        for run in self.runs:
+            if (run.suite, run.side) == (suite, side):
+                if run.alone is None:
+                    waiting = dict.fromkeys([*run.failed, *run.unfinished])
+                else:
+                    waiting.pop(run.alone, None)
+        return [*waiting]
+
+    def _append(self, line: dict[str, object]) -> None:
+        with self._path.open("ab") as file:
+            file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,181 @@
+"""The page of the functional tests' results, made from the journal and the reasons alone."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from examples.temporal.binaries import MODULE
+
+from .journal import SIDES, Journal, Run, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+REASONS = MODULE / "functional" / "reasons.toml"
+PASSES, FAILS, SKIPPED, MISSING = "passes", "fails", "skipped", "not run"
+BOTH_PASS, BOTH_FAIL, CELL_FAILS, PLAIN_FAILS = (
+    "pass on both",
+    "fail on both",
+    "fail on a cell only",
+    "fail on plain only",
+)
+ONE_SIDE = "run on one side only"
+KINDS = (BOTH_PASS, BOTH_FAIL, CELL_FAILS, PLAIN_FAILS, ONE_SIDE, SKIPPED)
+HEAD = """# Results of the server's functional tests
+
+Written by `python -m examples.temporal.functional --table` from `functional/results.jsonl` and
+`functional/reasons.toml`. Don't edit it.
+
+Temporal {version}, its tests of `{packages}`. "Plain" are Temporal's own stores (`postgres12_pgx`) in the same
+PostgreSQL. The machine had other work (load {low:.0f} to {high:.0f} on two cores). So a test that fails, or does not end within its
+suite's time, is repeated once alone, and the repeat counts. Tests with subtests are counted by their subtests.
+{run} of {all} suites were run on both sides.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results of a suite on one side.
+
+    Attributes:
+        by_test: Each test's result.
+        repeated: Tests that passed only when they were repeated alone.
+        end: How the run of the suite ended.
+    """
+
+    by_test: dict[str, str]
+    repeated: list[str]
+    end: str
+
+    def of(self, test: str) -> str:
+        """Return the result of a test. A test that its parent's failure prevents has failed; one with subtests has theirs."""
+        if test in self.by_test:
+            return self.by_test[test]
+        below = {result for name, result in self.by_test.items() if name.startswith(f"{test}/")}
+        above = {result for name, result in self.by_test.items() if test.startswith(f"{name}/")}
+        return next((result for result in (FAILS, PASSES, SKIPPED) if result in below or result in above), MISSING)
+
+
+def write_page(journal: Journal, path: Path) -> int:
+    """Write the page, print its totals, and return the exit code: 1 if a test fails on a cell only."""
+    compared = {suite: compare(journal.runs, suite) for suite in journal.suites}
+    totals = Counter(kind for kinds in compared.values() for kind in kinds.values())
+    path.write_text(page(journal, compared, totals))
+    sys.stdout.write(", ".join(f"{totals[kind]} {kind}" for kind in KINDS) + f"\npage: {path}\n")
+    return int(totals[CELL_FAILS] > 0)
+
+
+def results_of(runs: Iterable[Run], suite: str, side: Side) -> Results | None:
+    """Return the results of the last run of a suite on a side, corrected by its repeats; None if it was not run."""
+    found: Results | None = None
+    for run in runs:
+        if (run.suite, run.side) != (suite, side):
+            continue
+        of_run = {
+            **dict.fromkeys(run.passed, PASSES),
+            **dict.fromkeys(run.skipped, SKIPPED),
+            **dict.fromkeys([*run.failed, *run.unfinished], FAILS),
+        }
+        if run.alone is None:
+            found = Results(of_run, [], run.end)
+        elif found is not None:
+            del found.by_test[run.alone]
+            found.by_test.update(of_run or {run.alone: FAILS})
+            if FAILS not in of_run.values():
+                found.repeated.append(run.alone)
+    return found
+
+
+def compare(runs: Iterable[Run], suite: str) -> dict[str, str]:
+    """Return the kind of each test of a suite."""
+    sides = [results_of(runs, suite, side) for side in SIDES]
+    tests = dict.fromkeys(name for side in sides if side for name in side.by_test)
+    kinds = {}
+    for test in tests:
+        sealed, plain = (side.of(test) if side else MISSING for side in sides)
+        kinds[test] = kind_of(sealed, plain)
+    return kinds
+
+
+def kind_of(sealed: str, plain: str) -> str:
+    """Return the kind of a test with these results."""
+    if MISSING in {sealed, plain}:
+        return ONE_SIDE
+    if sealed == plain:
+        return {PASSES: BOTH_PASS, FAILS: BOTH_FAIL}.get(sealed, SKIPPED)
+    return CELL_FAILS if sealed == FAILS else PLAIN_FAILS if plain == FAILS else SKIPPED
+
+
+def page(journal: Journal, compared: dict[str, dict[str, str]], totals: Counter[str]) -> str:
+    """Return the page."""
+    both = [suite for suite in journal.suites if all(journal.has(suite, side) for side in SIDES)]
+    loads = [run.load for run in journal.runs] or [0.0]
+    packages = dict.fromkeys(suite.partition(".")[0] for suite in journal.suites)
+    head = HEAD.format(
+        version=journal.version,
+        packages="`, `".join(packages),
+        low=min(loads),
+        high=max(loads),
+        run=len(both),
+        all=len(journal.suites),
+    )
+    rows = [("all", totals, "")]
+    for suite, kinds in compared.items():
+        if kinds:
+            rows.append((suite, Counter(kinds.values()), notes(journal, suite)))
+    lines = ["| suite | " + " | ".join(KINDS) + " | notes |", "|---|" + "---|" * len(KINDS) + "---|"]
+    lines += [
+        f"| {name} | " + " | ".join(str(numbers[kind] or "") for kind in KINDS) + f" | {note} |"
+        for name, numbers, note in rows
+    ]
+    parts = [head, "\n".join(lines) + "\n"]
+    every = [each for kinds in compared.values() for each in kinds.items()]
+    parts += [
+        section(kind, [test for test, found in every if found == kind]) for kind in (CELL_FAILS, PLAIN_FAILS, BOTH_FAIL)
+    ]
+    return "\n".join([*parts, not_run(journal, both)])
+
+
+def notes(journal: Journal, suite: str) -> str:
+    """Return what is to be known of a suite's runs."""
+    found = []
+    for side in SIDES:
+        results = results_of(journal.runs, suite, side)
+        if results is None:
+            found.append(f"{side}: not run")
+            continue
+        if results.end != "completed":
+            found.append(f"{side}: {results.end}")
+        if results.repeated:
+            found.append(f"{side}: {len(results.repeated)} passed when repeated")
+    return "; ".join(found)
+
+
+def section(kind: str, tests: list[str]) -> str:
+    """Return the list of the tests of a kind, by reason."""
+    title = f"## Tests that {kind}\n"
+    if not tests:
+        return f"{title}\nNone.\n"
+    reasons = [(re.compile(each["tests"]), each["reason"]) for each in tomllib.loads(REASONS.read_text())["reasons"]]
+    by_reason = [
+        (next((reason for pattern, reason in reasons if pattern.search(test)), "not known"), test) for test in tests
+    ]
+    lines = ["| tests | reason |", "|---|---|"]
+    for reason, group in groupby(sorted(by_reason), key=lambda each: each[0]):
+        lines.append(f"| {', '.join(f'`{test}`' for _, test in group)} | {reason} |")
+    return f"{title}\n" + "\n".join(lines) + "\n"
+
+
+def not_run(journal: Journal, both: list[str]) -> str:
+    """Return the list of the suites that were not run on both sides."""
+    rest = [suite for suite in journal.suites if suite not in both]
+    return (
+        "## Suites that were not run on both sides\n\n" + (", ".join(f"`{suite}`" for suite in rest) or "None") + ".\n"
+    )

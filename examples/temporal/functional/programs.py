@@ -1,0 +1,94 @@
+"""The programs of the functional tests, built from a copy of the server's module that uses the stores of temporal/functional."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from examples.temporal.binaries import MODULE
+from examples.temporal.processes import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGES = ("tests", "tests/ndc", "tests/xdc")
+"""Packages that start clusters on the stores of the command line. tests/mixedbrain starts released servers besides."""
+CALL = "tbFactory.NewTestBase(&clusterConfig.Persistence)"
+CHANGED = "functional.NewTestBase(&clusterConfig.Persistence, clusterConfig.HistoryConfig.NumHistoryShards)"
+IMPORT = '\t"go.temporal.io/server/tests/testutils"\n'
+WITHOUT_CGO = {"CGO_ENABLED": "0"}
+"""As all builds of the module, which share one cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A test at the top level of a package, which in most cases is a suite.
+
+    Attributes:
+        package: The folder of its package in the server's module.
+        name: Its name.
+        program: The program that has it.
+        folder: The folder that it must run in.
+    """
+
+    package: str
+    name: str
+    program: Path
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.package}.{self.name}"
+
+
+def version_of_the_server() -> str:
+    """Return the version of the Temporal server in go.mod."""
+    return re.findall(r"go\.temporal\.io/server v(\S+)", (MODULE / "go.mod").read_text())[0]
+
+
+def build(folder: Path) -> list[Suite]:
+    """Copy the server's module, let its test cluster use our stores, build the tests, and return the suites."""
+    copy = _copied(folder)
+    suites: list[Suite] = []
+    changed = max(path.stat().st_mtime for path in [folder / "copied", *_sources()])
+    for package in PACKAGES:
+        program = folder / f"{package.replace('/', '-')}.test"
+        if not program.exists() or program.stat().st_mtime < changed:
+            _build(program, package, copy)
+        names = run([program, "-test.list", "."], copy / package).split()
+        suites += [Suite(package, name, program, copy / package) for name in names if name.startswith("Test")]
+    return suites
+
+
+def _build(program: Path, package: str, copy: Path) -> None:
+    """Build the tests of a package, under another name until they are complete."""
+    unfinished = program.with_suffix(".unfinished")
+    run(["go", "test", "-c", "-vet=off", "-o", unfinished, f"./{package}"], copy, environment=WITHOUT_CGO)
+    unfinished.rename(program)
+
+
+def _sources() -> Iterator[Path]:
+    for folder in ("functional", "internal", "stores", "visibility"):
+        yield from (MODULE / folder).rglob("*.go")
+
+
+def _copied(folder: Path) -> Path:
+    source = Path(run(["go", "list", "-m", "-f", "{{.Dir}}", "go.temporal.io/server"], MODULE).strip())
+    copy, copied = folder / "server", folder / "copied"
+    if copied.exists() and copied.read_text() == source.name:
+        return copy
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(source, copy)
+    run(["chmod", "-R", "u+w", copy], folder)
+    cluster = copy / "tests" / "testcore" / "test_cluster.go"
+    text = cluster.read_text()
+    if CALL not in text or IMPORT not in text:
+        raise SystemExit("the functional tests of this server make their stores elsewhere; change CALL and IMPORT")
+    changed = text.replace(CALL, CHANGED).replace(IMPORT, f'{IMPORT}\t"strongroom/temporal/functional"\n')
+    cluster.write_text(changed)
+    run(["go", "mod", "edit", "-require=strongroom/temporal@v0.0.0", f"-replace=strongroom/temporal={MODULE}"], copy)
+    run(["go", "mod", "tidy"], copy)
+    copied.write_text(source.name)
+    return copy
