@@ -36,7 +36,7 @@ temporal-server: go ## build temporal/bin/temporal-server-strongroom; needs Go 1
 	$(GO) build -o bin/temporal-server-strongroom ./cmd/temporal-server-strongroom
 
 temporal-check: go ## format, vet, staticcheck, unit tests and race detector for the Go module; needs Go 1.26
-	@files=$$(cd temporal && gofmt -l .); test -z "$$files" || { echo "run gofmt -w on: $$files"; exit 1; }
+	@files=$$(cd temporal && gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "run gofmt -w on: $$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools.mod staticcheck ./internal/... ./cmd/... ./stores ./visibility
 	$(GO) test ./...
