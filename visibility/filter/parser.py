@@ -237,7 +237,7 @@ class _Walk:
             allowed = f"{', '.join(_GROUPED)} or a Keyword named {_GROUPED_PREFIX}..."
             raise UnsupportedQuery(f"the 'GROUP BY' clause is only supported for {allowed}", position=_at(name))
         if more:
-            raise UnsupportedQuery("GROUP BY takes one attribute", position=_at(more[0]))
+            raise UnsupportedQuery("the 'GROUP BY' clause supports only a single field", position=_at(more[0]))
         return attribute
 
     def count(self, terms: int, token: Token) -> None:

@@ -304,7 +304,9 @@ def test_order_by():
 
 
 def test_group_by():
-    """GROUP BY takes one attribute of few values, and nothing else."""
+    """GROUP BY takes one attribute of few values, and nothing else. Temporal's own tests look for these parts of the messages."""
+    assert "'GROUP BY' clause is only supported for" in str(failure("GROUP BY WorkflowType"))
+    assert "'GROUP BY' clause supports only a single field" in str(failure("GROUP BY ExecutionStatus, WorkflowType"))
     assert parse_filter("group by ExecutionStatus").group_by == STATUS
     assert parse_filter(f"GROUP BY {LOW_CARDINALITY}", CUSTOM).group_by == Attribute(
         LOW_CARDINALITY, AttributeType.KEYWORD
