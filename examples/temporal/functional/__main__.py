@@ -45,6 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, help="the stores (default: both)")
     parser.add_argument("--limit", type=int, default=1200, metavar="SECONDS", help="for one suite (default: 1200)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after this time")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="of a failing test alone (default: 1)")
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="suites at the same time (default: 1)")
     parser.add_argument("--table", action="store_true", help="run nothing; write the page from the journal")
     parser.add_argument("--journal", type=Path, default=RESULTS, help="the results (default: %(default)s)")
@@ -81,6 +82,7 @@ def main() -> int:
                 limit=options.limit,
                 stop_at=time.monotonic() + 60 * options.minutes,
                 again=options.again,
+                repeats=options.repeats,
             )
             asyncio.run(run_suites(runner, chosen, options.at_once, Cells(folder, superuser), folder / "cells"))
     return write_page(journal, options.page)

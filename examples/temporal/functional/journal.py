@@ -87,16 +87,17 @@ class Journal:
         """Return whether a suite was run on a side."""
         return any((run.suite, run.side, run.alone) == (suite, side, None) for run in self.runs)
 
-    def to_repeat(self, suite: str, side: Side) -> list[str]:
-        """Return the tests that failed or did not finish in the last run of a suite, and were not run alone since."""
-        waiting: dict[str, None] = {}
+    def to_repeat(self, suite: str, side: Side, times: int) -> list[str]:
+        """Return the tests that did not pass in the last run of a suite, nor in a repeat, and that may be repeated again."""
+        waiting: dict[str, int] = {}
         for run in self.runs:
-            if (run.suite, run.side) == (suite, side):
-                if run.alone is None:
-                    waiting = dict.fromkeys([*run.failed, *run.unfinished])
-                else:
-                    waiting.pop(run.alone, None)
-        return [*waiting]
+            if (run.suite, run.side) != (suite, side):
+                continue
+            if run.alone is None:
+                waiting = dict.fromkeys([*run.failed, *run.unfinished], times)
+            elif run.alone in waiting:
+                waiting[run.alone] -= 1 if run.failed or run.unfinished or run.end != "completed" else times
+        return [test for test, left in waiting.items() if left > 0]
 
     def _append(self, line: dict[str, object]) -> None:
         with self._path.open("ab") as file:

@@ -35,7 +35,7 @@ Written by `python -m examples.temporal.functional --table` from `functional/res
 
 Temporal {version}, its tests of `{packages}`. "Plain" are Temporal's own stores (`postgres12_pgx`) in the same
 PostgreSQL. The machine had other work (load {low:.0f} to {high:.0f} on two cores). So a test that fails, or does not end within its
-suite's time, is repeated once alone, and the repeat counts. Tests with subtests are counted by their subtests.
+suite's time, is repeated alone, and the last repeat counts. Tests with subtests are counted by their subtests.
 {run} of {all} suites were run on both sides.
 """
 
@@ -86,9 +86,10 @@ def results_of(runs: Iterable[Run], suite: str, side: Side) -> Results | None:
         if run.alone is None:
             found = Results(of_run, [], run.end)
         elif found is not None:
-            del found.by_test[run.alone]
+            for test in [each for each in found.by_test if f"{each}/".startswith(f"{run.alone}/")]:
+                del found.by_test[test]  # also of an earlier repeat
             found.by_test.update(of_run or {run.alone: FAILS})
-            if FAILS not in of_run.values():
+            if of_run and FAILS not in of_run.values():
                 found.repeated.append(run.alone)
     return found
 

@@ -39,6 +39,7 @@ class Runner:
         limit: The time limit of one suite in seconds; one test alone has the same.
         stop_at: The time of `time.monotonic` after which nothing new is begun.
         again: Whether suites are run that the journal has.
+        repeats: How often a failing test is repeated alone at most.
     """
 
     journal: Journal
@@ -48,6 +49,7 @@ class Runner:
     limit: int
     stop_at: float
     again: bool = False
+    repeats: int = 1
 
     async def run_all(self, suites: list[Suite], at_once: int) -> None:
         """Run suites on both sides, and repeat each failure once alone. The side that comes first alternates."""
@@ -66,8 +68,8 @@ class Runner:
     async def _run_suite(self, suite: Suite, side: Side) -> None:
         if self.again or not self.journal.has(str(suite), side):
             await self._run(suite, side, None)
-        for test in self.journal.to_repeat(str(suite), side):
-            await self._run(suite, side, test)
+        while time.monotonic() < self.stop_at and (tests := self.journal.to_repeat(str(suite), side, self.repeats)):
+            await self._run(suite, side, tests[0])
 
     async def _run(self, suite: Suite, side: Side, alone: str | None) -> None:
         if time.monotonic() > self.stop_at:

@@ -65,9 +65,12 @@ def test_a_journal_is_continued(tmp_path):
     assert again.suites == ["tests.TestA"]
     assert again.has("tests.TestA", "sealed")
     assert not again.has("tests.TestA", "plain")
-    assert again.to_repeat("tests.TestA", "sealed") == ["TestA/y"]
+    assert again.to_repeat("tests.TestA", "sealed", 1) == ["TestA/y"]
+    again.add(a_run(alone="TestA/y", failed=["TestA/y/part"]))
+    assert again.to_repeat("tests.TestA", "sealed", 1) == []
+    assert again.to_repeat("tests.TestA", "sealed", 2) == ["TestA/y"]
     again.add(a_run(passed=[]))
-    assert len(Journal(path, "1.31.2").runs) == 3
+    assert len(Journal(path, "1.31.2").runs) == 4
     assert Journal(path, "1.32.2").runs == []
 
 
