@@ -182,8 +182,11 @@ def _checked(wanted: NodeRange) -> NodeRange:
 
 
 def _scope(wanted: NodeRange) -> bytes:
-    """Return the parameters that a page token is bound to."""
-    numbers = f"{wanted.shard_id}.{wanted.begin}.{wanted.end}.{wanted.reverse:d}".encode()
+    """Return the parameters that a page token is bound to.
+
+    The bounds are not among them: Temporal's reverse reads name another end for each page. `_after` keeps to those of the call.
+    """
+    numbers = f"{wanted.shard_id}.{wanted.reverse:d}".encode()
     return wanted.namespace_id.bytes + wanted.tree_id.bytes + wanted.branch_id.bytes + numbers
 
 

@@ -147,14 +147,14 @@ async def test_a_node_that_does_not_open(histories):
 
 
 async def test_bad_requests(histories):
-    """A token of another range, a bound that is no number, and a namespace that does not exist are refused."""
+    """A token of another branch or direction, a bound that is no number, and a namespace that does not exist are refused."""
     branch = histories.branch()
     await histories.append(branch, *chain(1, 4, txn=10))
     place = {"shard_id": branch.shard_id, "tree_id": branch.tree_id, "branch_id": branch.branch_id}
     bounds = {"min_node_id": 1, "max_node_id": 9, "page_size": 2}
     call = histories.manager.read_history_nodes
     page = await call(histories.namespace_id, **place, **bounds)
-    for other in ({"max_node_id": 8}, {"reverse": True}, {"branch_id": uuid4()}, {"tree_id": uuid4()}):
+    for other in ({"reverse": True}, {"branch_id": uuid4()}, {"tree_id": uuid4()}):
         with pytest.raises(InvalidPersistenceRequest):
             await call(histories.namespace_id, **place | bounds | other, page_token=page.next_page_token)
     for wrong in ({"min_node_id": -1}, {"max_node_id": 2**63}, {"reverse": 1}, {"branch_id": "x"}, {"shard_id": 0}):
@@ -163,6 +163,25 @@ async def test_bad_requests(histories):
     with pytest.raises(NamespaceNotFound):
         await call(uuid4(), **place, **bounds)
     assert (await call(histories.namespace_id, **place, **bounds, page_token=b"")).nodes == page.nodes
+
+
+@pytest.mark.parametrize("back", [False, True])
+async def test_the_bounds_may_change_between_pages(histories, back):
+    """Each page of Temporal's reverse reads has bounds of its own. The page after a token keeps to its bounds and repeats no node."""
+    branch = histories.branch()
+    nodes = chain(1, 9, txn=10)
+    await histories.append(branch, *nodes)
+    place = {"shard_id": branch.shard_id, "tree_id": branch.tree_id, "branch_id": branch.branch_id, "reverse": back}
+    call = histories.manager.read_history_nodes
+    first = await call(histories.namespace_id, **place, min_node_id=1, max_node_id=10, page_size=3)
+    token = first.next_page_token
+    expected = nodes[::-1] if back else nodes
+    assert list(first.nodes) == expected[:3]
+    for low, high in ((1, 12), (1, 9), (2, 10), (4, 6)):
+        page = await call(
+            histories.namespace_id, **place, min_node_id=low, max_node_id=high, page_size=9, page_token=token
+        )
+        assert list(page.nodes) == [node for node in expected[3:] if low <= node.node_id < high]
 
 
 async def test_a_fork_with_a_given_id(histories):
