@@ -86,8 +86,10 @@ bench-compare: bench-env ## what this work tree seals and opens faster or slower
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
 	$(BIN)/python -m benchmarks.persistence.contest
 
-bench-temporal: go env ## a Temporal server on a sealed cell against the same server on its own stores; needs Go; 15 minutes, or 2 with QUICK=1
+bench-temporal: go bench-env env ## a Temporal server on a sealed cell against the same server on its own stores, also with two workers and (with Java) on Elasticsearch; needs Go; 20 minutes, or 4 with QUICK=1; an interrupted run is continued
 	$(BIN)/python -m benchmarks.temporal.contest --out benchmarks/report/temporal.jsonl $(if $(QUICK),--rounds 1 --count 40)
+	$(BIN)/python -m benchmarks.persistence.bridge --out benchmarks/report/bridge.jsonl $(if $(QUICK),--rounds 1)
+	$(BENCH)/python -m benchmarks.lib.journals
 
 bench-all: bench-env env ## all benchmarks one after the other, continuing an interrupted run; 75 minutes, or 10 with QUICK=1
 	@echo "This takes about $(if $(QUICK),10,75) minutes on two quiet cores. Interrupted, it continues where it ended."

@@ -1,19 +1,22 @@
-"""Write the tables of the journals, from their files alone: `python -m benchmarks.lib.journals`. Nothing is typed in."""
+"""Write the tables and the plot of the journals, from their files alone: `python -m benchmarks.lib.journals`. Nothing is typed in."""
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.lib.figures import table
+from benchmarks.temporal.tables import PLOT, tables
 
 FOLDER = Path(__file__).parents[1] / "report"
 TITLES = {
     "persistence": "The stores: Temporal's Go store, sealed, and with keys that seal nothing",
     "audit": "Authorisation and audit: bare stores, a session without its log, and a session",
     "row_level_security": "Row-level security: operations a second as the services' role and as the owner",
+    "bridge": "Where the time goes: CPU time of `strongroom serve` for a call, and the study's",
     "temporal": "A Temporal server: sealed, and on its own PostgreSQL stores",
     "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
 }
@@ -35,6 +38,8 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
         f"## {TITLES[name]}",
         f"{place}, {at['sealed_with']}; load at the start {at['load_before']:.1f}; {told}.",
     ]
+    if name == "temporal":
+        return "\n\n".join([*parts, *tables(rows)])
     kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[dict[str, float]]]] = {}
     for row in rows:
         place = {key: value for key, value in row["place"].items() if key != "round"}
@@ -101,9 +106,22 @@ def render(folder: Path) -> str:
         file = folder / f"{name}.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         parts.append(section(name, [json.loads(line) for line in lines]) if lines else f"## {title}\n\nNot measured.")
+        if name == "temporal" and (folder / PLOT).exists():
+            parts.append(f"![{title}]({PLOT})")
     return "\n\n".join(parts) + "\n"
 
 
+def draw(folder: Path) -> None:
+    """Draw the plot of the servers, if matplotlib is installed."""
+    try:
+        from benchmarks.temporal import plots  # noqa: PLC0415 - the tables do not need matplotlib
+    except ModuleNotFoundError as error:
+        print(f"no plot: {error.name} is not installed", file=sys.stderr)
+    else:
+        plots.draw(folder)
+
+
 if __name__ == "__main__":
+    draw(FOLDER)
     (FOLDER / "stores.md").write_text(render(FOLDER))
     print(FOLDER / "stores.md")

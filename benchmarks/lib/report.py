@@ -86,8 +86,8 @@ def render(report: dict[str, Any]) -> None:
         print(f"no plots: {error.name} is not installed", file=sys.stderr)
         drawn = {}
     else:
-        for old in FOLDER.glob("*.png"):
-            old.unlink()
+        for old in plots.TITLES:
+            (FOLDER / old).unlink(missing_ok=True)
         drawn = plots.draw(report, FOLDER)
     (FOLDER / "README.md").write_text(tables.document(report, drawn))
     path = ROOT / "README.md"

@@ -1,7 +1,8 @@
 """The CPU time of a served call: what one call costs the process of the server, by operation, and framing alone.
 
 Run `python -m benchmarks.persistence.bridge`. A child process serves a cell. The parent sends 600 calls of one operation over one
-connection, 16 at once. The figure is the CPU time of the child for a call, the smallest of the rounds. PostgreSQL's time is not in it.
+connection, 16 at once and 2 at once. The figure is the CPU time of the child for a call, the smallest of the rounds. PostgreSQL's time
+is not in it. `echo` is framing alone, and `statement` is framing and one small statement: what is above it is the store's own work.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import click
 import msgspec
 
 from benchmarks.lib.bench_server import bench_server
+from benchmarks.lib.journal import Journal
 from benchmarks.persistence.bridge_load import Load
 from benchmarks.persistence.cells import Fixtures
 from benchmarks.persistence.opened import create_database, new_namespace
@@ -31,6 +33,7 @@ from strongroom.driver.serve.operations import ServedOperation
 from strongroom.driver.serve.server import Server
 from strongroom.driver.serve.values import decoder_of
 from strongroom.driver.strongroom import Strongroom
+from strongroom.storage import NO_NAMESPACE
 from tests.support.serve.client import Client
 from tests.support.serve.remote import RemoteCell
 
@@ -38,12 +41,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from strongroom.driver.serve.callers import Callers
+    from strongroom.storage import Database
 
-IN_FLIGHT = 16
+IN_FLIGHT = (16, 2)
+"""Calls in flight. A group of a Temporal server that is not busy has one or two."""
 STUDY = {
     "echo 20 B": 23,
     "echo 4 KiB": 28,
     "echo update": 41,
+    "statement": 0,
     "shard.get": 143,
     "execution.create": 430,
     "execution.update": 344,
@@ -73,19 +79,32 @@ class _Echo(msgspec.Struct):
 
 
 class _EchoStore:
-    """A store that returns its argument."""
+    """A store that returns its argument.
+
+    Args:
+        database: The database of the cell.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def echo(self, value: Any) -> Any:
         """Return the argument."""
         return value
 
+    async def statement(self, value: Any) -> Any:
+        """Run a statement that returns its argument."""
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            rows = await connection.fetch("SELECT $1::bigint AS value", value)
+        return rows[0]["value"]
+
 
 class _WithEcho:
     """Callers whose stores have the echo too."""
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Callers, database: Database) -> None:
         self._callers = callers
-        self.echo = _EchoStore()
+        self.echo = _EchoStore(database)
 
     def stores_for(self, caller: str) -> Any:
         """Return the stores; the caller "echo" has the echo."""
@@ -101,12 +120,17 @@ async def serve(config_path: Path, path: Path) -> None:
     async with Strongroom.unchecked(config) as strongroom:
         server = Server(strongroom, Settings())
         await server.start(listening)
-        echo = ServedOperation("echo.echo", "echo", "echo", False, _Echo, decoder_of(_Echo).decode, (), (), None)
+        echoes = {
+            f"echo.{method}": ServedOperation(
+                f"echo.{method}", "echo", method, False, _Echo, decoder_of(_Echo).decode, (), (), None
+            )
+            for method in ("echo", "statement")
+        }
         service = server._service  # noqa: SLF001 - the table has no operation without a store
         server._service = replace(  # noqa: SLF001
             service,
-            operations={**service.operations, "echo.echo": echo},
-            callers=_WithEcho(service.callers),  # type: ignore[arg-type]
+            operations={**service.operations, **echoes},
+            callers=_WithEcho(service.callers, strongroom.database),  # type: ignore[arg-type]
         )
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
@@ -121,17 +145,17 @@ def cpu_of(process_id: int) -> float:
     return time.clock_gettime((~process_id << 3) | 2)
 
 
-async def measure(load: Load, name: str, calls: int, child: int) -> float:
+async def measure(load: Load, name: str, calls: int, child: int, in_flight: int) -> float:
     """Return the CPU time of the child for a call, in microseconds. The requests are made before the clock starts."""
     requests = iter([load.call(name) for _ in range(calls)])
 
     async def caller() -> None:
         for operation, arguments in requests:
-            caller = "echo" if operation == "echo.echo" else "api/bench/Call"
+            caller = "echo" if operation.startswith("echo.") else "api/bench/Call"
             await load.client.call(operation, caller=caller, milliseconds=10_000, **arguments)
 
     began = cpu_of(child)
-    await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(caller() for _ in range(in_flight)))
     return (cpu_of(child) - began) / calls * 1e6
 
 
@@ -148,7 +172,7 @@ def child_of(config_path: Path, path: Path) -> Iterator[int]:
             process.terminate()
 
 
-async def run(calls: int, rounds: int, names: Sequence[str], *, audited: bool) -> None:
+async def run(calls: int, rounds: int, names: Sequence[str], journal: Journal, *, audited: bool) -> None:
     """Measure, and print the table."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -165,30 +189,53 @@ async def run(calls: int, rounds: int, names: Sequence[str], *, audited: bool) -
         stack.push_async_callback(client.aclose)
         load = Load(client, Fixtures(RemoteCell(client), namespace.namespace_id))  # type: ignore[arg-type]
         await load.prepare()
-        samples: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(rounds):
-            for name in names:
-                samples[name].append(await measure(load, name, calls, child))
-    print(f"{'call':<20}{'us':>8}{'study':>8}{'ratio':>8}")
-    for name, each in samples.items():
-        best, study = min(each), STUDY[name]
-        print(f"{name:<20}{best:>8.0f}{study or '':>8}{f'{best / study:.2f}' if study else '':>8}")
+        for name in names:
+            figures = {}
+            for in_flight in IN_FLIGHT:
+                samples = [await measure(load, name, calls, child, in_flight) for _ in range(rounds)]
+                figures[f"us, {in_flight} in flight"] = min(samples)
+            journal.add(figures | ({"study": STUDY[name]} if STUDY[name] else {}), call=name)
+    print(
+        f"{'call':<20}"
+        + "".join(f"{f'us at {in_flight}':>10}" for in_flight in IN_FLIGHT)
+        + f"{'study':>8}{'ratio':>8}"
+    )
+    for place, figures in journal.entries.items():
+        name = dict(place)["call"]
+        best, *others = (figures[f"us, {in_flight} in flight"] for in_flight in IN_FLIGHT)
+        study = STUDY[name]
+        cells = "".join(f"{value:>10.0f}" for value in (best, *others))
+        print(f"{name:<20}{cells}{study or '':>8}{f'{best / study:.2f}' if study else '':>8}")
 
 
 @click.command()
 @click.option("--calls", default=600, show_default=True, help="Number of calls of a round.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--operation", "names", multiple=True, type=click.Choice(list(STUDY)), default=list(STUDY))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Journal of the measurements, which replaces one that exists."
+)
 @click.option("--audit", "audited", is_flag=True, help="Serve with an audit log. The study had none.")
 @click.option(
     "--serve", "served", nargs=2, type=click.Path(path_type=Path), help="Run as the child: configuration and socket."
 )
-def main(*, calls: int, rounds: int, names: tuple[str, ...], audited: bool, served: tuple[Path, Path] | None) -> None:
+def main(
+    *,
+    calls: int,
+    rounds: int,
+    names: tuple[str, ...],
+    out: Path | None,
+    audited: bool,
+    served: tuple[Path, Path] | None,
+) -> None:
     """Measure and print."""
     if served is not None:
         asyncio.run(serve(*served))
     else:
-        asyncio.run(run(calls, rounds, names, audited=audited))
+        if out is not None:
+            out.unlink(missing_ok=True)
+        journal = Journal(out, calls=calls, rounds=rounds, audit=audited)
+        asyncio.run(run(calls, rounds, names, journal, audited=audited))
 
 
 if __name__ == "__main__":

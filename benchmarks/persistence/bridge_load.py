@@ -63,6 +63,9 @@ class Load:
     def _echo_20_b(self) -> Request:
         return "echo.echo", {"value": bytes(20)}
 
+    def _statement(self) -> Request:
+        return "echo.statement", {"value": next(self.numbers)}
+
     def _echo_4_kib(self) -> Request:
         return "echo.echo", {"value": bytes(4096)}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import statistics
 import tempfile
 import time
@@ -18,67 +19,91 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmarks.lib.journal import Journal
+from tests.support.services import ServiceMissing
 
-from .sides import QUEUE, BenchWorker, Side, plain_side, sealed_side, worker
+from .setups import SETUPS, start
+from .sides import QUEUE, BenchWorker, Side, worker
+from .tables import tables
 from .usage import usage
 from .workloads import WORKLOADS, Load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MUST, GOAL = 0.95, 1.1
-"""Throughput, sealed divided by plain."""
-
 
 @click.command(help=__doc__)
-@click.option("--rounds", default=6, show_default=True, help="Rounds of each workload on each server.")
+@click.option(
+    "--rounds",
+    default=5,
+    show_default=True,
+    help="Rounds of each workload on each server; other setups have half as many.",
+)
 @click.option("--count", default=200, show_default=True, help="Workflows in a round.")
 @click.option("--at-once", default=40, show_default=True, help="Workflows that run at once.")
 @click.option("--shards", default=4, show_default=True, help="History shards of both servers.")
-@click.option("--workers", default=1, show_default=True, help="Worker processes of `strongroom serve`.")
 @click.option("--audit", is_flag=True, help="Keep the audit log of the cell. The plain server has none.")
+@click.option("--setup", "setups", multiple=True, type=click.Choice(list(SETUPS)), help="Only this setup.")
 @click.option("--workload", "only", multiple=True, type=click.Choice(list(WORKLOADS)), help="Only this workload.")
-@click.option("--out", type=click.Path(path_type=Path), help="Journal of the measurements.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Journal of the measurements. One that exists is continued."
+)
 def main(
     *,
     rounds: int,
     count: int,
     at_once: int,
     shards: int,
-    workers: int,
     audit: bool,
+    setups: tuple[str, ...],
     only: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Measure, and print the table."""
-    logging.disable(
-        logging.WARNING
-    )  # the SDK logs each failed attempt of an activity, and half of the children fail once
-    journal = Journal(
-        out, rounds=rounds, count=count, at_once=at_once, shards=shards, serve_workers=workers, audit=audit
-    )
+    # The SDK logs each failed attempt of an activity, and half of the children fail once.
+    logging.disable(logging.WARNING)
+    journal = Journal(out, rounds=rounds, count=count, at_once=at_once, shards=shards, audit=audit)
+    for name in setups or SETUPS:
+        wanted = max(1, math.ceil(rounds * SETUPS[name].share))
+        missing = [
+            (workload, number)
+            for workload in only or WORKLOADS
+            for number in range(wanted)
+            if not journal.has(setup=name, workload=workload, round=number)
+        ]
+        if missing:
+            _run_setup(name, missing, Load(count, at_once), journal, shards=shards, audit=audit)
+    rows = [{"place": dict(place), "figures": figures} for place, figures in journal.entries.items()]
+    click.echo("\n\n".join(tables(rows)))
+
+
+def _run_setup(
+    name: str, missing: Sequence[tuple[str, int]], load: Load, journal: Journal, *, shards: int, audit: bool
+) -> None:
+    """Measure the rounds of a setup that the journal does not have. A setup whose services can't be started is left out."""
     with tempfile.TemporaryDirectory(prefix="strongroom-") as folder, ExitStack() as stack:
-        sides = (
-            sealed_side(stack, Path(folder) / "sealed", shards=shards, workers=workers, audit=audit),
-            plain_side(stack, Path(folder) / "plain", shards=shards),
-        )
-        asyncio.run(_contest(sides, only or tuple(WORKLOADS), rounds, Load(count, at_once), journal))
+        try:
+            sides = start(stack, Path(folder), SETUPS[name], shards=shards, audit=audit)
+        except ServiceMissing as error:
+            click.echo(f"{name} is left out: {error}", err=True)
+            return
+        asyncio.run(_contest(name, sides, missing, load, journal))
 
 
-async def _contest(sides: Sequence[Side], names: Sequence[str], rounds: int, load: Load, journal: Journal) -> None:
+async def _contest(
+    setup: str, sides: Sequence[Side], missing: Sequence[tuple[str, int]], load: Load, journal: Journal
+) -> None:
     async with AsyncExitStack() as stack:
         workers = [(side, await stack.enter_async_context(worker(side))) for side in sides]
-        for name in names:
-            for side, its_worker in workers:  # fills caches and opens connections
-                await _measure(name, side, its_worker, Load(max(1, load.count // 10), load.at_once))
-            measured: list[dict[str, dict[str, Any]]] = []
-            for number in range(rounds):
-                figures = {}
-                for side, its_worker in workers if number % 2 else reversed(workers):
-                    figures[side.name] = await _measure(name, side, its_worker, load)
-                journal.add(figures, workload=name, round=number)
-                measured.append(figures)
-            _print(name, measured)
+        warm: set[str] = set()
+        for workload, number in missing:
+            if workload not in warm:
+                warm.add(workload)
+                for side, its_worker in workers:  # fills caches and opens connections
+                    await _measure(workload, side, its_worker, Load(max(1, load.count // 10), load.at_once))
+            figures = {}
+            for side, its_worker in workers if number % 2 else reversed(workers):
+                figures[side.name] = await _measure(workload, side, its_worker, load)
+            journal.add(figures, setup=setup, workload=workload, round=number)
 
 
 async def _measure(name: str, side: Side, its_worker: BenchWorker, load: Load) -> dict[str, Any]:
@@ -101,31 +126,6 @@ async def _measure(name: str, side: Side, its_worker: BenchWorker, load: Load) -
 
 def _percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-
-def _print(name: str, measured: list[dict[str, dict[str, Any]]]) -> None:
-    """Print the medians of the rounds, and the ratios with their range."""
-    ratios = [each["sealed"]["a second"] / each["plain"]["a second"] for each in measured]
-    click.echo(
-        f"\n{name}: sealed / plain {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), "
-        f"must {MUST}, goal {GOAL}"
-    )
-    for side in ("sealed", "plain"):
-        rounds = [each[side] for each in measured]
-        cpu = "  ".join(f"{group} {_median(rounds, 'cpu_ms', group):.1f}" for group in rounds[0]["cpu_ms"])
-        memory = "  ".join(f"{group} {_median(rounds, 'memory_mib', group):.0f}" for group in rounds[0]["memory_mib"])
-        click.echo(
-            f"  {side:<7}{_median(rounds, 'a second'):8.1f} a second   p50 {_median(rounds, 'p50_ms'):.0f} ms   "
-            f"p99 {_median(rounds, 'p99_ms'):.0f} ms   workflow task p99 {_median(rounds, 'task_p99_ms'):.0f} ms"
-        )
-        click.echo(f"         CPU ms each: {cpu}   MiB: {memory}")
-
-
-def _median(rounds: list[dict[str, Any]], *keys: str) -> float:
-    values: list[Any] = list(rounds)
-    for key in keys:
-        values = [value[key] for value in values]
-    return float(statistics.median(values))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from examples.temporal.plain import plain_stores
 from examples.temporal.scene import connected, prepare
 from examples.temporal.sealed import sealed_cell
 from examples.temporal.server import TemporalServer
-from examples.temporal.workflows import ACTIVITIES, WORKFLOWS
+from examples.temporal.workflows import ACTIVITIES, AMOUNT, SEARCH_ATTRIBUTES, WORKFLOWS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,9 +61,11 @@ class BenchWorker:
         return [update.value for update in updates if update.metric.name == LATENCY]
 
 
-def sealed_side(stack: ExitStack, folder: Path, *, shards: int, workers: int, audit: bool) -> Side:
-    """Start the server on a sealed cell."""
-    cell = sealed_cell(stack, folder, shards=shards, workers=workers, audit=audit)
+def sealed_side(
+    stack: ExitStack, folder: Path, *, shards: int, workers: int, audit: bool, elasticsearch: str | None
+) -> Side:
+    """Start the server on a sealed cell. `elasticsearch` is the address of its search index, if it has one."""
+    cell = sealed_cell(stack, folder, shards=shards, workers=workers, audit=audit, elasticsearch=elasticsearch)
     cell.serve()
     server = _server(stack, folder, cell.datastores())
     assert server.process is not None
@@ -72,9 +74,9 @@ def sealed_side(stack: ExitStack, folder: Path, *, shards: int, workers: int, au
     return Side("sealed", server.address, groups | {"worker": [os.getpid()]})
 
 
-def plain_side(stack: ExitStack, folder: Path, *, shards: int) -> Side:
-    """Start the server on Temporal's own stores."""
-    stores = plain_stores(stack, folder, shards=shards)
+def plain_side(stack: ExitStack, folder: Path, *, shards: int, elasticsearch: str | None) -> Side:
+    """Start the server on Temporal's own stores. `elasticsearch` is the address of its visibility store, if that is not PostgreSQL."""
+    stores = plain_stores(stack, folder, shards=shards, elasticsearch=elasticsearch)
     server = _server(stack, folder, stores.datastores())
     assert server.process is not None
     groups = {"server": [server.process.pid], "postgres": [_postmaster(stores.postgres)], "worker": [os.getpid()]}
@@ -87,7 +89,8 @@ async def worker(side: Side) -> AsyncIterator[BenchWorker]:
     metrics = MetricBuffer(100_000, duration_format=MetricBufferDurationFormat.MILLISECONDS)
     runtime = Runtime(telemetry=TelemetryConfig(metrics=metrics))
     client = await connected(side.address, NAMESPACE, runtime=runtime)
-    await prepare(client, NAMESPACE)
+    # No workload writes the Double. Temporal's mapping of a Double needs a type that a node of published parts does not have.
+    await prepare(client, NAMESPACE, [key for key in SEARCH_ATTRIBUTES if key != AMOUNT])
     async with Worker(
         client,
         task_queue=QUEUE,

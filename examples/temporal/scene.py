@@ -19,8 +19,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from .workflows import AMOUNT, CUSTOMER, DUE, ITEMS, NOTE, SEARCH_ATTRIBUTES, TAGS, URGENT, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from temporalio.common import SearchAttributeKey
     from temporalio.converter import DataConverter
 
 PATIENCE = 120.0
@@ -111,7 +112,9 @@ async def id_of(client: Client, namespace: str) -> UUID:
     return UUID(described.namespace_info.id)
 
 
-async def prepare(client: Client, namespace: str) -> None:
+async def prepare(
+    client: Client, namespace: str, attributes: Sequence[SearchAttributeKey[Any]] = SEARCH_ATTRIBUTES
+) -> None:
     """Register a namespace with custom search attributes, and wait until the server uses them."""
     service, operator = client.workflow_service, client.operator_service
     try:
@@ -129,18 +132,18 @@ async def prepare(client: Client, namespace: str) -> None:
                 AddSearchAttributesRequest(
                     namespace=namespace,
                     search_attributes={
-                        key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in SEARCH_ATTRIBUTES
+                        key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in attributes
                     },
                 )
             )
         except RPCError as error:
             return error.status is RPCStatusCode.ALREADY_EXISTS
         listed = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
-        return {key.name for key in SEARCH_ATTRIBUTES} <= set(listed.custom_attributes)
+        return {key.name for key in attributes} <= set(listed.custom_attributes)
 
     async def searchable() -> bool:
         try:
-            for key in SEARCH_ATTRIBUTES:
+            for key in attributes:
                 await client.count_workflows(f"{key.name} IS NULL")
         except RPCError as error:
             if error.status not in {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND}:

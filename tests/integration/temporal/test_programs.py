@@ -54,8 +54,9 @@ def test_the_comparison_measures_both_servers(tmp_path):
     """The benchmark ends without an error, and its journal has both sides."""
     journal = tmp_path / "temporal.jsonl"
     small = ["--rounds", "1", "--count", "8", "--at-once", "4", "--workload", "two activities", "--workload", "lists"]
-    output = run("benchmarks.temporal.contest", *small, "--out", str(journal))
-    assert "two activities: sealed / plain" in output
+    output = run("benchmarks.temporal.contest", *small, "--setup", "postgres", "--out", str(journal))
+    assert "| postgres | two activities | 1 |" in output
+    assert "| serve sealed |" in output
     lines = journal.read_text().splitlines()
     assert len(lines) == 1 + 2
     assert '"sealed"' in lines[1]
