@@ -109,10 +109,10 @@ async def _contest(
 async def _measure(name: str, side: Side, its_worker: BenchWorker, load: Load) -> dict[str, Any]:
     """Return the figures of one round on one server."""
     its_worker.task_latencies()
-    before, begin = usage(side.groups), time.perf_counter()
+    before, begin = usage(side.groups, alone=("worker",)), time.perf_counter()
     latencies = await WORKLOADS[name](its_worker.client, QUEUE, load)
     seconds = time.perf_counter() - begin
-    after = usage(side.groups)
+    after = usage(side.groups, alone=("worker",))
     tasks = sorted(its_worker.task_latencies())
     return {
         "a second": len(latencies) / seconds,

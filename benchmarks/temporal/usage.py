@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PARENT, _USER, _SYSTEM, _CHILDREN = 1, 11, 12, slice(13, 15)
-"""Fields of /proc/PID/stat after the name, as in proc(5): the parent, user and system time, and the times of ended children."""
+_PARENT, _OWN, _WITH_ENDED = 1, slice(11, 13), slice(11, 15)
+"""Fields of /proc/PID/stat after the name, as in proc(5): the parent, its user and system time, and with the times of ended children,
+because a pooled server process may end during a round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,21 @@ class Usage:
     memory: int
 
 
-def usage(groups: Mapping[str, Iterable[int]]) -> dict[str, Usage]:
+def usage(groups: Mapping[str, Iterable[int]], *, alone: Collection[str] = ()) -> dict[str, Usage]:
     """Return the use of each group.
 
     Args:
         groups: The ids of the first processes of each group. Their descendants belong to it too.
+        alone: The groups without their descendants. The benchmark is the parent of the servers that it measures.
     """
     stats = _stats()
     children: dict[int, list[int]] = {}
     for pid, fields in stats.items():
         children.setdefault(int(fields[_PARENT]), []).append(pid)
-    return {name: _sum(_descendants(pids, children), stats) for name, pids in groups.items()}
+    return {
+        name: _sum(pids, stats, _OWN) if name in alone else _sum(_descendants(pids, children), stats, _WITH_ENDED)
+        for name, pids in groups.items()
+    }
 
 
 def _stats() -> dict[int, list[str]]:
@@ -63,13 +68,12 @@ def _descendants(pids: Iterable[int], children: Mapping[int, list[int]]) -> set[
     return found
 
 
-def _sum(pids: Iterable[int], stats: Mapping[int, list[str]]) -> Usage:
+def _sum(pids: Iterable[int], stats: Mapping[int, list[str]], times: slice) -> Usage:
     cpu, memory = 0, 0
     for pid in pids:
         fields = stats.get(pid)
         if fields is None:
             continue
-        # The times of ended children count too, because a pooled server process may end during a round.
-        cpu += int(fields[_USER]) + int(fields[_SYSTEM]) + sum(map(int, fields[_CHILDREN]))
+        cpu += sum(map(int, fields[times]))
         memory += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
     return Usage(cpu / _TICKS, memory)

@@ -1,0 +1,24 @@
+"""CPU time and memory are counted for the process that used them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from benchmarks.temporal.usage import usage
+
+BUSY = "import time; block = bytes(200_000_000)\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
+
+
+def test_a_group_without_its_descendants_does_not_count_them():
+    """The benchmark starts the servers, so its own figure must leave them out."""
+    groups = {"all": [os.getpid()], "own": [os.getpid()]}
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        used = usage(groups | {"child": [child.pid]}, alone=("own",))
+        child.communicate(b"\n")
+    assert used["child"].cpu > 0.25
+    assert used["all"].cpu >= used["own"].cpu + used["child"].cpu
+    assert used["own"].memory + used["child"].memory <= used["all"].memory
