@@ -19,7 +19,7 @@ PROCESSES = ("server", "serve", "postgres", "elasticsearch", "worker")
 PLOT = "temporal.png"
 _EXPLANATION = (
     f"Sealed divided by plain. The throughput must be at least {MUST}, with a goal of {GOAL}, and the p99 of the time from schedule "
-    "to start of a workflow task at most 1. `lists` counts lists, and the CPU time of each has the workflows that run beside them. "
+    "to start of a workflow task at most 1. `lists` counts lists, and the CPU time of each has the workflows that run meanwhile. "
     "`worker` is the load generator and the SDK's worker: one process for both servers."
 )
 
