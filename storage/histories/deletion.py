@@ -6,20 +6,21 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from strongroom.storage.checks import check_number, check_uuid
+from strongroom.storage.checks import check_number, check_uuid, open_keys
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
 from strongroom.storage.errors import DatabaseUnavailable, InvalidPersistenceRequest
 
 from .branch import FIRST_NODE, LAST_NODE, HistoryBranch
-from .nodes import NodeRange
+from .nodes import NodeRange, open_nodes
 from .rows import check_branch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
     from uuid import UUID
 
+    from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.database import Database
 
     from .branch import BranchInfo
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from .tree import HistoryTrees
 
 _SQL = load_queries("histories/histories")
-_SCAN_ROWS = 1000
+_SCAN_ROWS = 100
+"""Number of writes that a trim reads at once, with their sealed events."""
 # If several callers delete from one tree at once, one succeeds at each attempt. Random waits spread the others.
 _ATTEMPTS = 20
 _LONGEST_WAIT = 0.5  # seconds
@@ -38,15 +40,23 @@ class HistoryDeleter:
 
     Args:
         database: The cell's database.
+        keyring: The cell's unwrapped keys.
         trees: The trees, which show what branches share.
         nodes: The reader of nodes.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     def __init__(
-        self, database: Database, trees: HistoryTrees, nodes: NodeReader, *, distributed: bool = False
+        self,
+        database: Database,
+        keyring: Keyring,
+        trees: HistoryTrees,
+        nodes: NodeReader,
+        *,
+        distributed: bool = False,
     ) -> None:
         self._database = database
+        self._keyring = keyring
         self._trees = trees
         self._nodes = nodes
         self._delete = load_functions(distributed=distributed)["delete_history_branch"]
@@ -81,9 +91,10 @@ class HistoryDeleter:
         check_branch(branch)
         check_number("node_id", node_id, least=FIRST_NODE, limit=LAST_NODE)
         check_number("txn_id", txn_id)
+        keys = await open_keys(self._keyring, namespace_id)
         off_chain: list[tuple[UUID, int, int]] = []
         above, link = node_id + 1, txn_id
-        async for branch_id, node, txn, prev_txn in self._writes_down_from(namespace_id, branch, node_id):
+        async for branch_id, node, txn, prev_txn in self._writes_down_from(keys, branch, node_id):
             if txn == link and node < above and (above <= node_id or node == node_id):
                 above, link = node, prev_txn
             else:
@@ -93,17 +104,23 @@ class HistoryDeleter:
         return await self._delete_nodes(namespace_id, branch, off_chain)
 
     async def _writes_down_from(
-        self, namespace_id: UUID, branch: HistoryBranch, node_id: int
+        self, keys: NamespaceKeys, branch: HistoryBranch, node_id: int
     ) -> AsyncIterator[tuple[UUID, int, int, int]]:
-        """Yield branch, node, transaction and previous transaction of every write up to a node, newest node first."""
+        """Yield branch, node, transaction and previous transaction of every write up to a node, newest node first.
+
+        Raises:
+            IntegrityError: A write does not open.
+        """
+        namespace_id, opened_tree = keys.namespace_id, (branch.shard_id, branch.tree_id.bytes)
         for part in reversed(branch.ranges()):
             begin, end = part.begin_node, min(part.end_node, node_id + 1)
             while begin < end:
                 tree = (branch.shard_id, namespace_id, branch.tree_id)
-                wanted = NodeRange(*tree, part.branch_id, begin, end, _SCAN_ROWS, reverse=True, metadata_only=True)
-                branch_id, rows, _ = await self._nodes.fetch(wanted)
+                wanted = NodeRange(*tree, part.branch_id, begin, end, _SCAN_ROWS, reverse=True)
+                branch_id, rows, _ = found = await self._nodes.fetch(wanted)
                 if not rows.node_ids:
                     break
+                await open_nodes(self._keyring, namespace_id, opened_tree, [found], keys, metadata_only=True)
                 for write in zip(*rows, strict=True):
                     yield branch_id, *write
                 end = rows.node_ids[-1]

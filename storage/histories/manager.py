@@ -67,8 +67,8 @@ class HistoryManager(HistoryStore):
             page_size: The maximum number of nodes to return; 0, a negative number or more than 10,000 for 10,000.
             page_token: The `next_page_token` of the previous page of the same read; None or empty for the first page.
             reverse: Whether the newest node comes first.
-            metadata_only: Whether to return node and transaction ids with empty events. No key is used, so **nothing is
-                authenticated**: anyone who can write to the database can change the ids.
+            metadata_only: Whether to return node and transaction ids with empty events. The nodes are opened all the same, because
+                callers delete by these ids.
             last_txn_id: The transaction of the newest node, for a reverse read of a caller that knows it. The read then refuses a
                 history whose end is missing, and ignores later writes. None for the newest transaction that is stored.
 
@@ -126,8 +126,8 @@ class HistoryManager(HistoryStore):
     async def trim_history_branch(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
         """Delete the writes that failed attempts left. They are at or before `node_id`, and not on the chain that ends there.
 
-        The ranges of ancestors are trimmed too. The operation needs no key and authenticates nothing, because it compares only the
-        ids in clear.
+        The ranges of ancestors are trimmed too. Each write is opened before one is deleted, because an edited link to the node before
+        it would make the trim delete nodes that count.
 
         Args:
             namespace_id: The namespace of the history.
@@ -140,6 +140,9 @@ class HistoryManager(HistoryStore):
 
         Raises:
             InvalidPersistenceRequest: An id or number is invalid.
+            IntegrityError: A write does not open. Nothing was deleted.
+            KmsError: The namespace's keys are not available.
+            NamespaceNotFound: The namespace does not exist.
         """
         return await self._deleter.trim(namespace_id, branch, node_id=node_id, txn_id=txn_id)
 

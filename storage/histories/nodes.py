@@ -44,7 +44,6 @@ class NodeRange(NamedTuple):
         end: The node after the last one.
         limit: The number of writes to read. All further writes of the last node are read too.
         reverse: Whether the newest node comes first.
-        metadata_only: Whether to leave out the events.
         done_node: A node of which some writes were read before; 0 for none.
         done_txn: The transaction of the last of these writes.
     """
@@ -57,13 +56,12 @@ class NodeRange(NamedTuple):
     end: int
     limit: int
     reverse: bool
-    metadata_only: bool
     done_node: int = 0
     done_txn: int = 0
 
 
 class SealedNodes(NamedTuple):
-    """Writes of one branch, and their sealed events. There are no events if only metadata was read."""
+    """Writes of one branch, and their sealed events."""
 
     branch_id: UUID
     rows: NodeRows
@@ -92,10 +90,11 @@ class NodeReader:
         """Return at least `limit` writes of a range, or all if there are fewer. The order of a node's writes is not defined."""
         return await self._reads.submit(wanted)
 
-    async def read(self, wanted: NodeRange, *, token: bytes | None) -> HistoryPage:
+    async def read(self, wanted: NodeRange, *, metadata_only: bool, token: bytes | None) -> HistoryPage:
         """Return a page of writes; see `HistoryManager.read_history_nodes`."""
         wanted = _checked(wanted)
-        keys = None if wanted.metadata_only else await open_keys(self._keyring, wanted.namespace_id)
+        check_flag("metadata_only", metadata_only)
+        keys = await open_keys(self._keyring, wanted.namespace_id)
         scope = _scope(wanted)
         if token:
             wanted = _after(wanted, *page_position(token, _READ, scope, numbers=2))
@@ -104,9 +103,8 @@ class NodeReader:
         size = wanted.limit
         found = _in_order(await self.fetch(wanted._replace(limit=size + 1)), reverse=wanted.reverse)
         page = SealedNodes(found.branch_id, NodeRows(*(column[:size] for column in found.rows)), found.data[:size])
-        nodes = await open_nodes(
-            self._keyring, wanted.namespace_id, (wanted.shard_id, wanted.tree_id.bytes), [page], keys
-        )
+        tree = (wanted.shard_id, wanted.tree_id.bytes)
+        nodes = await open_nodes(self._keyring, wanted.namespace_id, tree, [page], keys, metadata_only=metadata_only)
         token = page_token(_READ, scope, *nodes[-1][:2]) if len(found.rows.node_ids) > size else None
         return HistoryPage(tuple(nodes), token)
 
@@ -115,10 +113,10 @@ class NodeReader:
         await self._reads.aclose()
 
     async def _fetch_alone(self, wanted: NodeRange) -> SealedNodes:
-        *bounds, reverse, metadata_only, done_node, done_txn = wanted
+        *bounds, reverse, done_node, done_txn = wanted
         statement = _SQL["read_backwards" if reverse else "read_forwards"]
         async with self._database.connection(wanted.namespace_id) as connection:
-            row = await connection.fetchrow(statement, *bounds, done_node, done_txn, metadata_only)
+            row = await connection.fetchrow(statement, *bounds, done_node, done_txn)
         assert row is not None  # noqa: S101 - an aggregate has always one row
         return _sealed_nodes(wanted, row)
 
@@ -138,7 +136,9 @@ async def open_nodes(
     namespace_id: UUID,
     tree: tuple[int, bytes],
     parts: Sequence[SealedNodes],
-    keys: NamespaceKeys | None,
+    keys: NamespaceKeys,
+    *,
+    metadata_only: bool = False,
 ) -> list[HistoryNode]:
     """Open the events of nodes of one tree.
 
@@ -147,13 +147,12 @@ async def open_nodes(
         namespace_id: The namespace of the history.
         tree: The shard and the id of the history tree.
         parts: The nodes, by branch.
-        keys: The namespace's keys; None to leave the events empty.
+        keys: The namespace's keys.
+        metadata_only: Whether to leave the events empty. The nodes are opened all the same, because only that authenticates their ids.
 
     Raises:
         IntegrityError: A node does not open.
     """
-    if keys is None:
-        return [_new_node((*row, _NO_EVENTS)) for part in parts for row in zip(*part.rows, strict=True)]
 
     def open_all(keys: NamespaceKeys) -> list[HistoryNode]:
         nodes: list[HistoryNode] = []
@@ -162,7 +161,8 @@ async def open_nodes(
             opened = keys.open_many(
                 HISTORY_NODE, list(zip(row_keys, data, strict=True)), scope=(*tree, branch_id.bytes)
             )
-            nodes += map(_new_node, zip(*rows, DataBlob.unpack_many(opened), strict=True))
+            events = [_NO_EVENTS] * len(opened) if metadata_only else DataBlob.unpack_many(opened)
+            nodes += map(_new_node, zip(*rows, events, strict=True))
         return nodes
 
     size = sum(sum(map(len, part.data)) for part in parts)
@@ -177,7 +177,6 @@ def _checked(wanted: NodeRange) -> NodeRange:
     check_number("min_node_id", wanted.begin)
     check_number("max_node_id", wanted.end)
     check_flag("reverse", wanted.reverse)
-    check_flag("metadata_only", wanted.metadata_only)
     return wanted._replace(limit=wanted_page_size(wanted.limit))
 
 
@@ -204,4 +203,4 @@ def _in_order(found: SealedNodes, *, reverse: bool) -> SealedNodes:
         return found
     order = sorted(range(len(nodes)), key=lambda place: (nodes[place], -txns[place]), reverse=reverse)
     rows = NodeRows(*([column[place] for place in order] for column in found.rows))
-    return SealedNodes(found.branch_id, rows, [found.data[place] for place in order] if found.data else ())
+    return SealedNodes(found.branch_id, rows, [found.data[place] for place in order])

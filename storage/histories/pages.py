@@ -47,7 +47,7 @@ class BranchRead:
         min_node_id: The lower bound, inclusive.
         max_node_id: The upper bound, exclusive.
         reverse: Whether the newest node comes first.
-        metadata_only: Whether the read leaves out the events and opens nothing.
+        metadata_only: Whether the read leaves out the events.
     """
 
     namespace_id: UUID

@@ -49,7 +49,7 @@ class HistoryReader:
         page_size, token = read.check(page_size), token or None
         if last_txn_id is not None:
             check_number("last_txn_id", last_txn_id, limit=LAST_NODE if read.reverse else 0)
-        keys = None if read.metadata_only else await open_keys(self._keyring, read.namespace_id)
+        keys = await open_keys(self._keyring, read.namespace_id)
         chain, below = await self._start(read, last_txn_id) if token is None else read.resume(token)
         counted, is_empty = await self._follow(read, chain, page_size)
         if is_empty and token is None:
@@ -63,7 +63,8 @@ class HistoryReader:
         if not counted and token is None:
             raise _no_nodes()
         tree = (read.branch.shard_id, read.branch.tree_id.bytes)
-        nodes = await open_nodes(self._keyring, read.namespace_id, tree, counted, keys)
+        only = read.metadata_only
+        nodes = await open_nodes(self._keyring, read.namespace_id, tree, counted, keys, metadata_only=only)
         return HistoryPage(tuple(nodes), next_page_token)
 
     async def _start(self, read: BranchRead, last_txn_id: int | None) -> tuple[ChainReader, int | None]:
@@ -133,7 +134,7 @@ class HistoryReader:
 def _range(read: BranchRead, branch_id: UUID, begin: int, end: int, limit: int) -> NodeRange:
     branch = read.branch
     tree = (branch.shard_id, read.namespace_id, branch.tree_id)
-    return NodeRange(*tree, branch_id, begin, end, limit, read.reverse, read.metadata_only)
+    return NodeRange(*tree, branch_id, begin, end, limit, read.reverse)
 
 
 def _select(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], indexes: Sequence[int]) -> list[SealedNodes]:
@@ -144,7 +145,7 @@ def _select(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], indexes: Seq
         end = indexes.stop
         return [SealedNodes(branch_id, NodeRows(*(column[:end] for column in rows)), data[:end])]
     selected = NodeRows(*([column[index] for index in indexes] for column in rows))
-    return [SealedNodes(branch_id, selected, [data[index] for index in indexes] if data else ())]
+    return [SealedNodes(branch_id, selected, [data[index] for index in indexes])]
 
 
 def _no_nodes() -> NotFound:

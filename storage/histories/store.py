@@ -57,7 +57,7 @@ class HistoryStore:
         )
         self._nodes = NodeReader(database, keyring, distributed=distributed)
         self._trees = HistoryTrees(database, keyring, distributed=distributed)
-        self._deleter = HistoryDeleter(database, self._trees, self._nodes, distributed=distributed)
+        self._deleter = HistoryDeleter(database, keyring, self._trees, self._nodes, distributed=distributed)
 
     async def append_history_nodes(
         self,
@@ -136,8 +136,8 @@ class HistoryStore:
             page_size: The maximum number of writes to return; 0, a negative number or more than 10,000 for 10,000.
             page_token: The `next_page_token` of the previous page of the same read; None or empty for the first page.
             reverse: Whether the newest node comes first.
-            metadata_only: Whether to return node and transaction ids with empty events. No key is used, so **nothing is
-                authenticated**: anyone who can write to the database can change the ids.
+            metadata_only: Whether to return node and transaction ids with empty events. The nodes are opened all the same, because
+                callers delete by these ids.
 
         Returns:
             The page. It is empty if there is no node.
@@ -148,8 +148,8 @@ class HistoryStore:
             NamespaceNotFound: The namespace does not exist.
         """
         tree = (shard_id, namespace_id, tree_id)
-        wanted = NodeRange(*tree, branch_id, min_node_id, max_node_id, page_size, reverse, metadata_only)
-        return await self._nodes.read(wanted, token=page_token)
+        wanted = NodeRange(*tree, branch_id, min_node_id, max_node_id, page_size, reverse)
+        return await self._nodes.read(wanted, metadata_only=metadata_only, token=page_token)
 
     async def delete_history_nodes(
         self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int

@@ -9,6 +9,7 @@ import pytest
 
 from strongroom.kms import IntegrityError
 from strongroom.storage import EVERY_NAMESPACE, HistoryBranch, InvalidPersistenceRequest, NotFound
+from strongroom.storage.histories import deletion
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.history import Histories, chain, node
 
@@ -37,6 +38,54 @@ async def test_trim_leaves_nothing_but_the_chain(histories):
     assert [row[1:] for row in await histories.rows(branch)] == [one[:2] for one in [*counts, behind]]
     assert await histories.read(branch, reverse=True) == [behind, *counts[::-1]]
     assert await histories.trim(branch, counts[-1]) == 0
+
+
+@pytest.fixture(params=[True, False], ids=["opened", "control"])
+def is_opened(request, monkeypatch):
+    """Whether a trim opens the writes. In the control it believes their clear columns."""
+    if not request.param:
+
+        async def believe(*_arguments, **_options):
+            return []
+
+        monkeypatch.setattr(deletion, "open_nodes", believe)
+    return request.param
+
+
+async def test_trim_believes_no_edited_link(histories, is_opened):
+    """An edited link to the node before does not make a trim delete nodes that count."""
+    branch = histories.branch()
+    await histories.append(branch, node(1, 10, 0), node(1, 9, 0), node(2, 11, 10), node(3, 12, 11))
+    edit = "UPDATE history_node SET prev_txn_id = 9 WHERE tree_id = $1 AND node_id = 2"
+    assert await histories.execute(edit, branch.tree_id) == "UPDATE 1"
+    if is_opened:
+        with pytest.raises(IntegrityError):
+            await histories.trim(branch, node(3, 12, 11))
+    else:
+        assert await histories.trim(branch, node(3, 12, 11)) == 1
+    expected = {(1, 9), (2, 11), (3, 12)} | ({(1, 10)} if is_opened else set())
+    assert {row[1:] for row in await histories.rows(branch)} == expected
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_ids_with_an_edited_link_are_not_returned(histories, reverse):
+    """A service that trims by itself reads ids without events. They are authenticated too."""
+    branch = histories.branch()
+    await histories.append(branch, node(1, 10, 0), node(2, 11, 10))
+    edit = "UPDATE history_node SET prev_txn_id = 9 WHERE tree_id = $1 AND node_id = 2"
+    assert await histories.execute(edit, branch.tree_id) == "UPDATE 1"
+    with pytest.raises(IntegrityError):
+        await histories.manager.read_history_nodes(
+            histories.namespace_id,
+            shard_id=branch.shard_id,
+            tree_id=branch.tree_id,
+            branch_id=branch.branch_id,
+            min_node_id=1,
+            max_node_id=9,
+            page_size=10,
+            reverse=reverse,
+            metadata_only=True,
+        )
 
 
 async def test_trim_reads_pages_of_a_thousand(histories):

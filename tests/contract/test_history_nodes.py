@@ -19,7 +19,6 @@ from strongroom.storage import (
     NotFound,
     TransactionSizeLimit,
 )
-from strongroom.storage.histories.nodes import NodeRange, NodeReader
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.history import Histories, chain, node
 
@@ -71,20 +70,6 @@ async def test_every_write_of_a_range_in_temporals_order(histories):
     assert await read(histories, branch, low=3, high=8, reverse=True) == WRITES[2:7][::-1]
     assert await read(histories, branch, low=5, high=8) == []
     assert await read(histories, branch, low=8, high=2**63 - 1) == WRITES[7:]
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-async def test_a_read_of_metadata_fetches_no_events(histories, reverse):
-    """The sealed events stay in the database, for a caller alone and for callers that share a statement."""
-    branch = histories.branch()
-    await histories.append(branch, *WRITES)
-    reader = NodeReader(histories.cell.database, histories.cell.keyring)
-    place = (branch.shard_id, histories.namespace_id, branch.tree_id, branch.branch_id)
-    wanted = NodeRange(*place, 1, 100, 100, reverse, metadata_only=True)
-    for found in await asyncio.gather(*[reader.fetch(wanted) for _ in range(8)]):
-        assert len(found.rows.node_ids) == len(WRITES)
-        assert found.data == ()
-    await reader.aclose()
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -1,7 +1,7 @@
 -- name: read_forwards
 -- The same as the function `get_history_nodes` for one request, which costs half as much.
 SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
-       array_agg(data) FILTER (WHERE NOT $10::boolean) AS sealed
+       array_agg(data) AS sealed
 FROM (
     SELECT node_id, txn_id, prev_txn_id, data FROM history_node
     WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6
@@ -11,7 +11,7 @@ FROM (
 
 -- name: read_backwards
 SELECT array_agg(node_id) AS node_ids, array_agg(txn_id) AS txn_ids, array_agg(prev_txn_id) AS prev_txn_ids,
-       array_agg(data) FILTER (WHERE NOT $10::boolean) AS sealed
+       array_agg(data) AS sealed
 FROM (
     SELECT node_id, txn_id, prev_txn_id, data FROM history_node
     WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4 AND node_id >= $5 AND node_id < $6

@@ -10,7 +10,6 @@ CREATE FUNCTION get_history_nodes(
     q_end bigint[],
     q_limit integer[],
     q_reverse boolean[],
-    q_metadata boolean[],     -- whether to leave out the sealed events
     q_done_node bigint[],     -- a node of which the caller has read some writes: forwards those from q_done_txn on, backwards those up
     q_done_txn bigint[]       -- to q_done_txn. They are left out
 )
@@ -21,12 +20,12 @@ BEGIN
     PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(q_namespace, ','), ''), true);
     RETURN QUERY
     SELECT page.node_ids, page.txn_ids, page.prev_txn_ids, page.sealed
-    FROM unnest(q_shard, q_namespace, q_tree, q_branch, q_begin, q_end, q_limit, q_reverse, q_metadata, q_done_node, q_done_txn)
+    FROM unnest(q_shard, q_namespace, q_tree, q_branch, q_begin, q_end, q_limit, q_reverse, q_done_node, q_done_txn)
          WITH ORDINALITY
-         AS q (shard_id, namespace_id, tree_id, branch_id, begin_node, end_node, size, reverse, metadata, done_node, done_txn, number)
+         AS q (shard_id, namespace_id, tree_id, branch_id, begin_node, end_node, size, reverse, done_node, done_txn, number)
     CROSS JOIN LATERAL (
         SELECT array_agg(t.node_id) AS node_ids, array_agg(t.txn_id) AS txn_ids, array_agg(t.prev_txn_id) AS prev_txn_ids,
-               array_agg(t.data) FILTER (WHERE NOT q.metadata) AS sealed
+               array_agg(t.data) AS sealed
         FROM (
             (
                 SELECT n.node_id, n.txn_id, n.prev_txn_id, n.data
