@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from strongroom.storage.engine.functions import load_functions
+from strongroom.storage.fences import ALTERED
 from strongroom.storage.histories.rows import HistoryColumns
 
 if TYPE_CHECKING:
@@ -44,10 +45,13 @@ class RunRule(IntEnum):
 class Refusal(IntEnum):
     """Why a request was refused: the values of the result's `reason`."""
 
+    NONE = 0
+    """The request was written. The row has the current run that `CurrentRule.NOT_EXPECTED` passed."""
     SHARD_OWNERSHIP_LOST = 1
     CURRENT_RUN_MISMATCH = 2
     RUN_VERSION_MISMATCH = 3
     RUN_NOT_FOUND = 4
+    ALTERED = ALTERED
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class RequestColumns:
 
     shard: list[int] = field(default_factory=list)
     range: list[int] = field(default_factory=list)
+    macs: bytearray = field(default_factory=bytearray)
     namespace: list[UUID] = field(default_factory=list)
     workflow: list[bytes] = field(default_factory=list)
 
@@ -72,6 +77,7 @@ class CurrentColumns:
     run: list[UUID | None] = field(default_factory=list)
     state: list[int | None] = field(default_factory=list)
     version: list[int | None] = field(default_factory=list)
+    macs: bytearray = field(default_factory=bytearray)
     data: Column = field(default_factory=list)
 
 
@@ -86,6 +92,7 @@ class RunColumns:
     next_event: list[int] = field(default_factory=list)
     version: list[int] = field(default_factory=list)
     record_version: list[int] = field(default_factory=list)
+    macs: bytearray = field(default_factory=bytearray)
     data: Column = field(default_factory=list)
 
 

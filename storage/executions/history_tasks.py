@@ -11,7 +11,7 @@ from strongroom.storage.checks import check_name, check_number, check_shard_id, 
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
-from strongroom.storage.errors import ShardOwnershipLost
+from strongroom.storage.fences import ShardFences, refused_shard
 from strongroom.storage.page_tokens import page_position
 
 from .task_pages import SealedTask, next_token, open_tasks
@@ -50,6 +50,7 @@ class HistoryTaskStore:
     def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
+        self._fences = ShardFences(keyring)
         self._reader = TaskReader(database, distributed=distributed)
         self._add = load_functions(distributed=distributed)["add_history_tasks"]
 
@@ -71,6 +72,7 @@ class HistoryTaskStore:
 
         Raises:
             ShardOwnershipLost: The shard has another range_id.
+            IntegrityError: The shard's range_id was altered.
             ConditionFailed: A task with one of the ids exists.
             NamespaceNotFound: The namespace does not exist.
             KmsError: The namespace's keys are not available.
@@ -83,19 +85,19 @@ class HistoryTaskStore:
         with_category = [(category, task) for category, several in tasks.items() for task in several]
         rows = [((category.category_id, *task.key), task.blob.pack()) for category, task in with_category]
         sealed = keys.seal_many(HISTORY_TASK, rows, scope=(shard_id,))
+        fence = (shard_id, range_id, await self._fences.mac(shard_id, range_id))
         async with self._database.connection(SET_BY_FUNCTION) as connection:
             answer = await self._add.call(
                 connection,
-                shard_id,
-                range_id,
+                *fence,
                 namespace_id,
                 [category.category_id for category, _ in with_category],
                 [task.key.fire_time for _, task in with_category],
                 [task.key.task_id for _, task in with_category],
                 sealed,
             )
-        if not answer[0]["result"]:
-            raise ShardOwnershipLost(shard_id)
+        if reason := answer[0]["result"]:
+            raise refused_shard(shard_id, reason)
 
     async def get_history_tasks(
         self,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms.sealing.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
 from strongroom.storage.column_sealer import ColumnSealer
+from strongroom.storage.fences import NO_MAC, RunFences, current_mac
 
-from .binding import WriteExecutionsColumns
+from .binding import CurrentRule, RunRule, WriteExecutionsColumns
 from .maps import mutation_entries, snapshot_entries
 from .packing import pack_current, pack_execution
 from .requests import WorkflowMutation
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 
 class ExecutionWrite(NamedTuple):
-    """A planned write with its namespace's keys and its workflow's token."""
+    """A planned write with its namespace's keys, its workflow's token and the MAC of its shard's range id."""
 
     plan: WritePlan
     keys: NamespaceKeys
     workflow: bytes
+    shard_mac: bytes
 
     @property
     def key(self) -> tuple[UUID, bytes]:
@@ -68,28 +70,37 @@ class _Rows:
         plan, requests = write.plan, self.columns.requests
         requests.shard.append(plan.shard_id)
         requests.range.append(plan.range_id)
+        requests.macs += write.shard_mac
         requests.namespace.append(write.keys.namespace_id)
         requests.workflow.append(write.workflow)
+        fences = RunFences(write.keys, plan.shard_id, write.workflow)
         if plan.current is not None:
-            self._add_current(number, write, plan.current)
+            self._add_current(number, write, plan.current, fences)
         for run in plan.runs:
-            self._add_run(number, write, run)
+            self._add_run(number, write, run, fences)
         for append in plan.appends:
             self.columns.history.add(self.sealer, write.keys, number, append)
         for row in plan.visibility:
             self._add_visibility(number, row)
 
-    def _add_current(self, number: int, write: ExecutionWrite, current: CurrentPlan) -> None:
-        columns = self.columns.currents
+    def _add_current(self, number: int, write: ExecutionWrite, current: CurrentPlan, fences: RunFences) -> None:
+        columns, archetype_id, expected = self.columns.currents, current.archetype_id, current.expected
+        expected_macs, version_mac = NO_MAC + NO_MAC, NO_MAC
+        if expected is not None:
+            expected_macs = fences.current(archetype_id, expected.bytes)
+            if current.rule is CurrentRule.EXPECTED_AND_COMPLETED:
+                version_mac = fences.write_version(expected.bytes, current.expected_version)
+        columns.macs += expected_macs + version_mac
         columns.request.append(number)
         columns.rule.append(int(current.rule))
-        columns.archetype.append(current.archetype_id)
-        columns.expected.append(current.expected)
+        columns.archetype.append(archetype_id)
+        columns.expected.append(expected)
         columns.expected_version.append(current.expected_version)
         if current.becomes is None:
             columns.run.append(None)
             columns.state.append(None)
             columns.version.append(None)
+            columns.macs += NO_MAC + NO_MAC
             columns.data.append(None)
             return
         run_id, state, version = current.becomes
@@ -97,10 +108,12 @@ class _Rows:
         columns.run.append(run_id)
         columns.state.append(state_number)
         columns.version.append(version)
-        key = (write.plan.shard_id, write.workflow, current.archetype_id, run_id.bytes, state_number, version)
+        macs = expected_macs if run_id == expected else fences.current(archetype_id, run_id.bytes)
+        columns.macs += current_mac(macs, state_number) + fences.write_version(run_id.bytes, version)
+        key = (write.plan.shard_id, write.workflow, archetype_id, run_id.bytes, state_number, version)
         self.sealer.add(columns.data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
 
-    def _add_run(self, number: int, write: ExecutionWrite, planned: PlannedRun) -> None:
+    def _add_run(self, number: int, write: ExecutionWrite, planned: PlannedRun, fences: RunFences) -> None:
         rule, run = planned
         columns, keys, shard_id, run_bytes = self.columns.runs, write.keys, write.plan.shard_id, run.run_id.bytes
         next_event_id, version, record_version = run.next_event_id, run.last_write_version, run.db_record_version
@@ -111,6 +124,15 @@ class _Rows:
         columns.next_event.append(next_event_id)
         columns.version.append(version)
         columns.record_version.append(record_version)
+        if rule is RunRule.INSERT:
+            columns.macs += NO_MAC
+        elif record_version:
+            columns.macs += fences.record_version(run_bytes, record_version - 1)
+        else:
+            columns.macs += fences.next_event_id(run_bytes, run.condition)
+        columns.macs += fences.stored(
+            run_bytes, record_version=record_version, next_event_id=next_event_id, last_write_version=version
+        )
         key = (shard_id, write.workflow, run_bytes, next_event_id, version, record_version)
         packed = pack_execution(run.execution_info, run.execution_state.blob)
         self.sealer.add(columns.data, keys, EXECUTION, key, packed)

@@ -12,12 +12,14 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwnershipLost
+from strongroom.storage.fences import ALTERED, ShardFences, refused_shard
 from strongroom.storage.shard_numbers import ShardNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from strongroom.kms import Keyring
+    from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("executions/shards")
@@ -55,6 +57,7 @@ class ShardStore:
         self._keyring = keyring
         self._shard_count = shard_count
         self._numbers: ShardNumbers | None = None
+        self._fences = ShardFences(keyring)
 
     async def shard_of(self, namespace_id: UUID, workflow_id: str) -> int:
         """Return the shard of a workflow, from 1. It never changes, and is the one that a Temporal server uses (`ShardNumbers`).
@@ -92,8 +95,9 @@ class ShardStore:
             created = create()
             _check(created)
             sealed = keys.seal(SHARD, (created.shard_id, created.range_id), created.info.pack())
+            mac = await self._fences.mac(created.shard_id, created.range_id)
             async with self._database.connection(NO_NAMESPACE) as connection:
-                await connection.execute(_SQL["create"], created.shard_id, created.range_id, sealed)
+                await connection.execute(_SQL["create"], created.shard_id, created.range_id, mac, sealed)
         stored = await self._get(shard_id)
         if stored is None:
             msg = f"shard {shard_id} does not exist yet"
@@ -109,6 +113,7 @@ class ShardStore:
 
         Raises:
             ShardOwnershipLost: The stored range_id is another one.
+            IntegrityError: The stored range_id was altered.
             DatabaseUnavailable: The shard does not exist, as in Temporal.
             KmsError: The cell's keys are not available.
             TransactionSizeLimit: The info is larger than 4 MiB.
@@ -117,14 +122,19 @@ class ShardStore:
         check_number("previous_range_id", previous_range_id)
         keys = await self._keyring.open(self._keyring.cell_id)
         sealed = keys.seal(SHARD, (shard.shard_id, shard.range_id), shard.info.pack())
+        mac = await self._fences.mac(shard.shard_id, shard.range_id)
+        previous_mac = await self._fences.mac(shard.shard_id, previous_range_id)
         async with self._database.connection(NO_NAMESPACE) as connection:
-            updated = await connection.fetch(_SQL["update"], shard.shard_id, shard.range_id, sealed, previous_range_id)
+            updated = await connection.fetch(
+                _SQL["update"], shard.shard_id, shard.range_id, mac, sealed, previous_range_id, previous_mac
+            )
             if updated:
                 return
             stored = await connection.fetchrow(_SQL["get"], shard.shard_id)
         if stored is None:
             msg = f"shard {shard.shard_id} does not exist yet"
             raise DatabaseUnavailable(msg)
+        _check_mac(shard.shard_id, stored, previous_range_id, previous_mac)
         raise ShardOwnershipLost(shard.shard_id)
 
     async def assert_shard_ownership(self, shard_id: int, *, range_id: int) -> None:
@@ -136,10 +146,16 @@ class ShardStore:
 
         Raises:
             ShardOwnershipLost: The shard has another range_id, or does not exist.
+            IntegrityError: The shard's range_id was altered.
+            KmsError: The cell's keys are not available.
         """
         check_shard_id(shard_id)
+        check_number("range_id", range_id)
+        mac = await self._fences.mac(shard_id, range_id)
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], shard_id)
+        if row is not None:
+            _check_mac(shard_id, row, range_id, mac)
         if row is None or row["range_id"] != range_id:
             raise ShardOwnershipLost(shard_id)
 
@@ -151,6 +167,12 @@ class ShardStore:
         key = (shard_id, row["range_id"])
         packed = await self._keyring.with_keys(self._keyring.cell_id, lambda keys: keys.open(SHARD, key, row["data"]))
         return ShardInfo(shard_id, row["range_id"], DataBlob.unpack(packed))
+
+
+def _check_mac(shard_id: int, row: Row, range_id: int, mac: bytes) -> None:
+    """Refuse a row in which only the range id or only its MAC is the expected one."""
+    if (row["range_id"] == range_id) != (row["range_mac"] == mac):
+        raise refused_shard(shard_id, ALTERED)
 
 
 def _check(shard: ShardInfo) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
 from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.fences import MAC_BYTES, RunFences, altered
 
 from .checks import check_fence
 from .planning import plan_conflict_resolve, plan_create, plan_set, plan_update
@@ -44,6 +45,7 @@ class ExecutionStore:
 
     In addition to the errors of each operation, all of them raise:
         InvalidPersistenceRequest: A field of the request is not valid. Nothing was sent.
+        IntegrityError: A row that decides whether a write may happen was altered in the database.
         NamespaceNotFound: The namespace does not exist.
         KmsError: The namespace's keys are not available.
         DatabaseUnavailable: The database can't be reached. `may_have_been_committed` says whether a write may have taken effect.
@@ -214,14 +216,21 @@ class ExecutionStore:
             archetype_id: The CHASM archetype; 0 for a workflow.
 
         Raises:
+            IntegrityError: The row was altered, and was not deleted.
             InvalidPersistenceRequest: An id or the shard is not valid.
             KmsError: The namespace's keys are not available.
             StorageError: The database does not answer.
         """
         check_fence(shard_id, 0, archetype_id)
-        _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
+        keys, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
+        fences = RunFences(keys, shard_id, key.workflow)
+        macs = fences.current(archetype_id, run_id.bytes)
         async with self._database.connection(namespace_id) as connection:
-            await connection.execute(_SQL["delete_current"], *key, archetype_id)
+            row = await connection.fetchrow(
+                _SQL["delete_current"], *key, archetype_id, [macs[:MAC_BYTES], macs[MAC_BYTES:]]
+            )
+        if row is not None and row["fits"] != row["authentic"]:
+            raise altered(f"the current run {run_id} of a workflow")
 
     async def aclose(self) -> None:
         """Wait until no write or read is in flight."""

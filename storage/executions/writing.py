@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from strongroom.kms import IntegrityError
 from strongroom.storage.checks import check_id, open_keys
 from strongroom.storage.engine.group_commit import GroupCommit
-from strongroom.storage.errors import ConditionFailed, ShardOwnershipLost, StorageError
+from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.fences import MAC_BYTES, RunFences, ShardFences, altered, current_mac, refused_shard
 
 from .binding import Refusal, WriteExecutions
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
@@ -17,7 +19,7 @@ from .rows import ExecutionWrite, sealed_columns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Keyring
+    from strongroom.kms import Keyring, StrongroomError
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
@@ -42,6 +44,7 @@ class ExecutionWriter:
     ) -> None:
         self._keyring = keyring
         self._outbox = outbox
+        self._fences = ShardFences(keyring)
         self._statement = WriteExecutions(distributed=distributed, timeout=database.answer_timeout)
         self._group: GroupCommit[ExecutionWrite, None] = GroupCommit(
             database,
@@ -60,11 +63,13 @@ class ExecutionWriter:
             NamespaceNotFound: The namespace does not exist.
             KmsError: The namespace's keys are not available.
             StorageError: The request was refused, or the database failed.
+            IntegrityError: A row that decides whether the write may happen was altered.
         """
         run = plan.runs[0][1]
         workflow_id = check_id("workflow_id", run.workflow_id)
         keys = await open_keys(self._keyring, run.namespace_id)
-        write = ExecutionWrite(plan, keys, workflow_token(keys, workflow_id))
+        shard_mac = await self._fences.mac(plan.shard_id, plan.range_id)
+        write = ExecutionWrite(plan, keys, workflow_token(keys, workflow_id), shard_mac)
         await self._group.submit(write, barrier=barrier)
 
     async def aclose(self) -> None:
@@ -73,23 +78,27 @@ class ExecutionWriter:
 
     async def _write_together(
         self, connection: Connection, writes: Sequence[ExecutionWrite]
-    ) -> Sequence[StorageError | None]:
+    ) -> Sequence[StrongroomError | None]:
         """Write several requests in one statement; return for each its error, or None."""
         # All statements lock workflows in the same order, so that they never wait for each other in a circle.
         order = sorted(range(len(writes)), key=lambda index: writes[index].workflow)
         columns = await sealed_columns([writes[index] for index in order], outbox=self._outbox)
         refused = await self._statement.call(connection, columns)
-        answers: list[StorageError | None] = [None] * len(writes)
+        answers: list[StrongroomError | None] = [None] * len(writes)
         for row in refused:
             index = order[row["request"] - 1]
             answers[index] = await self._error(writes[index], row)
         return answers
 
-    async def _error(self, write: ExecutionWrite, row: Row) -> StorageError:
+    async def _error(self, write: ExecutionWrite, row: Row) -> StrongroomError | None:
         """Return the error of a request that the statement refused."""
         reason = Refusal(row["reason"])
+        if reason is Refusal.NONE:
+            return _passed_error(write, row)
+        if reason is Refusal.ALTERED:
+            return _altered_error(write, row)
         if reason is Refusal.SHARD_OWNERSHIP_LOST:
-            return ShardOwnershipLost(write.plan.shard_id)
+            return refused_shard(write.plan.shard_id, reason)
         if reason is Refusal.CURRENT_RUN_MISMATCH:
             return await self._current_run_error(write, row)
         if reason is Refusal.RUN_VERSION_MISMATCH:
@@ -100,7 +109,7 @@ class ExecutionWriter:
             )
         return ConditionFailed("the run does not exist")
 
-    async def _current_run_error(self, write: ExecutionWrite, row: Row) -> StorageError:
+    async def _current_run_error(self, write: ExecutionWrite, row: Row) -> StrongroomError:
         message = "the workflow's current run is not what the request's mode expects"
         current = write.plan.current
         if row["run_id"] is None or current is None:
@@ -117,3 +126,30 @@ class ExecutionWriter:
             start_time=state.start_time,
             execution_state=state.blob,
         )
+
+
+def _altered_error(write: ExecutionWrite, row: Row) -> StrongroomError:
+    """Return the error of a request whose row has a clear column that does not fit its MAC."""
+    if row["next_event_id"] is not None:
+        return altered(f"the version of run {row['run_id']}")
+    if row["run_id"] is not None:
+        return altered(f"the current run {row['run_id']} of a workflow")
+    return refused_shard(write.plan.shard_id, Refusal.ALTERED)
+
+
+def _passed_error(write: ExecutionWrite, row: Row) -> StrongroomError | None:
+    """Return an error if the current run that `CurrentRule.NOT_EXPECTED` passed was altered.
+
+    The statement compared the row with the run that must not be the current one, and it can't check the row's own MAC. The write is
+    committed.
+    """
+    current = write.plan.current
+    assert current is not None  # noqa: S101 - the statement returns the row for a rule
+    fences = RunFences(write.keys, write.plan.shard_id, write.workflow)
+    run_id = row["run_id"].bytes
+    if row["data"][:MAC_BYTES] == current_mac(fences.current(current.archetype_id, run_id), row["state"]):
+        return None
+    return IntegrityError(
+        f"the current run {row['run_id']} of a workflow was altered in the database, and a write of another run was committed; "
+        "restore the row from a backup"
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from strongroom.kms.sealing.record_kinds import TASK
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.fences import altered
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MAX_TASKS = 4096
 """The maximum number of tasks in one request. 16 such requests fit into one batch of the sealed format, 2^16 records."""
 NOT_OWNER = "another owner holds the task queue now, or the queue does not exist; acquire it again before writing"
 """The message of a write whose range id is not the stored one."""
+LEASE = "the range id of a task queue"
 
 
 class QueueRow(NamedTuple):
@@ -43,12 +45,14 @@ class TaskWrite(NamedTuple):
 
     Attributes:
         queue: The row that must exist at this range id.
+        range_mac: The MAC of that range id.
         keys: The keys of its namespace.
         parts: The token of the queue and of each subqueue that gets tasks, with the pass, id and packed blob of each task.
         size: The size of all blobs, in bytes.
     """
 
     queue: QueueRow
+    range_mac: bytes
     keys: NamespaceKeys
     parts: Sequence[tuple[bytes, Sequence[tuple[RecordKey, bytes]]]]
     size: int
@@ -88,7 +92,8 @@ class TaskStatements:
         """Seal and write tasks.
 
         Returns:
-            For each request None, or `ConditionFailed` if its queue has another owner. Such a request writes nothing.
+            For each request None, or its error: `ConditionFailed` if its queue has another owner, `IntegrityError` if the queue's
+            range id was altered. Such a request writes nothing.
 
         Raises:
             ConditionFailed: A task with one of the ids exists. Nothing of the whole batch was written.
@@ -112,6 +117,7 @@ class TaskStatements:
             requests[0].queue.range_hash,
             self._fair,
             *zip(*[request.queue for request in requests], strict=True),
+            b"".join([request.range_mac for request in requests]),
             owners,
             queues,
             parts,
@@ -122,7 +128,7 @@ class TaskStatements:
         )
         answers: list[StrongroomError | None] = [None] * len(requests)
         for row in refused:
-            answers[row["request"] - 1] = ConditionFailed(NOT_OWNER)
+            answers[row["request"] - 1] = altered(LEASE) if row["altered"] else ConditionFailed(NOT_OWNER)
         return answers
 
     async def read(self, connection: Connection, requests: Sequence[TaskRange]) -> Sequence[SealedTasks]:

@@ -14,18 +14,19 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.fences import altered, lease_mac
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 from strongroom.storage.sealing import UNREADABLE
 
-from .task_batches import NOT_OWNER
+from .task_batches import LEASE, NOT_OWNER
 from .task_queue_keys import TaskQueueKey, check_task_queue, pack_named, row_key, sealed_key, unpack_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring
-    from strongroom.storage.engine.connection import Row
+    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
     from .task_queue_keys import RowKey
@@ -83,7 +84,9 @@ class TaskQueuePage:
     next_page_token: bytes | None
 
 
-async def seal_task_queue(keyring: Keyring, task_queue: TaskQueue, *, fair: bool) -> tuple[object, ...]:
+async def seal_task_queue(
+    keyring: Keyring, task_queue: TaskQueue, *, fair: bool
+) -> tuple[int, UUID, bytes, int, bool, int, bytes, bytes]:
     """Return the columns of a queue's row. The name and the blob are sealed.
 
     Raises:
@@ -98,17 +101,31 @@ async def seal_task_queue(keyring: Keyring, task_queue: TaskQueue, *, fair: bool
     keys = await open_keys(keyring, task_queue.queue.namespace_id)
     key = row_key(keys, task_queue.queue, name, fair=fair)
     sealed = keys.seal(TASK_QUEUE, sealed_key(key, task_queue.range_id), pack_named(name, task_queue.info))
-    return (*key, task_queue.range_id, sealed)
+    return (*key, task_queue.range_id, lease_mac(keys, key, task_queue.range_id), sealed)
 
 
-def check_owner(written: Sequence[Row]) -> None:
-    """Raise an error if a write changed no row. Another owner holds the queue then.
+async def check_owner(
+    connection: Connection, written: Sequence[Row], key: RowKey, *, range_id: int, range_mac: bytes
+) -> None:
+    """Raise an error if a write changed no row. Another owner holds the queue then, or its row was altered.
+
+    Args:
+        connection: The connection of the write.
+        written: The rows that the write returned.
+        key: The queue's key.
+        range_id: The range id that the write expected.
+        range_mac: Its MAC.
 
     Raises:
         ConditionFailed: No row was written.
+        IntegrityError: No row was written, because the range id does not fit its MAC.
     """
-    if not written:
-        raise ConditionFailed(NOT_OWNER)
+    if written:
+        return
+    row = await connection.fetchrow(_SQL["get"], *key)
+    if row is not None and (row["range_id"] == range_id) != (row["range_mac"] == range_mac):
+        raise altered(LEASE)
+    raise ConditionFailed(NOT_OWNER)
 
 
 async def open_task_queue(keyring: Keyring, key: RowKey, row: Row) -> TaskQueue:

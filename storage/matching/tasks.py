@@ -12,6 +12,7 @@ from strongroom.storage.checks import check_number, open_keys, wanted_page_size
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import ConditionFailed, NotFound
+from strongroom.storage.fences import lease_mac
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 
@@ -123,15 +124,19 @@ class TaskStore:
 
         Raises:
             ConditionFailed: Another range id is stored, or the queue does not exist.
+            IntegrityError: The stored range id was altered.
             InvalidPersistenceRequest: A field is invalid.
             NamespaceNotFound: The namespace does not exist.
             TransactionSizeLimit: The blob has more than 4 MiB.
         """
         check_number("previous_range_id", previous_range_id)
         row = await seal_task_queue(self._keyring, task_queue, fair=self._fair)
-        async with self._database.connection(task_queue.queue.namespace_id) as connection:
-            updated = await connection.fetch(_SQL["update"], *row, previous_range_id)
-        check_owner(updated)
+        namespace_id = task_queue.queue.namespace_id
+        key = row[:5]
+        mac = lease_mac(await open_keys(self._keyring, namespace_id), key, previous_range_id)
+        async with self._database.connection(namespace_id) as connection:
+            updated = await connection.fetch(_SQL["update"], *row, previous_range_id, mac)
+            await check_owner(connection, updated, key, range_id=previous_range_id, range_mac=mac)
 
     async def list_task_queue(self, *, page_size: int, page_token: bytes | None = None) -> TaskQueuePage:
         """List the queues of all namespaces, in the order of their tokens. This order reveals nothing about their names.
@@ -156,14 +161,17 @@ class TaskStore:
 
         Raises:
             ConditionFailed: Another range id is stored, or the queue does not exist.
+            IntegrityError: The stored range id was altered.
             NamespaceNotFound: The namespace does not exist.
         """
         name = check_task_queue(queue)
         check_number("range_id", range_id)
         keys = await open_keys(self._keyring, queue.namespace_id)
+        key = row_key(keys, queue, name, fair=self._fair)
+        mac = lease_mac(keys, key, range_id)
         async with self._database.connection(queue.namespace_id) as connection:
-            deleted = await connection.fetch(_SQL["delete"], *row_key(keys, queue, name, fair=self._fair), range_id)
-        check_owner(deleted)
+            deleted = await connection.fetch(_SQL["delete"], *key, range_id, mac)
+            await check_owner(connection, deleted, key, range_id=range_id, range_mac=mac)
 
     async def create_tasks(
         self, queue: TaskQueueKey, tasks: Sequence[Task], *, range_id: int, barrier: Barrier | None = None
@@ -178,6 +186,7 @@ class TaskStore:
 
         Raises:
             ConditionFailed: The queue has another range id or does not exist, or a task with one of the ids exists.
+            IntegrityError: The queue's range id was altered.
             InvalidPersistenceRequest: There are no tasks or more than 4096, or a field is invalid.
             NamespaceNotFound: The namespace does not exist.
             TransactionSizeLimit: A blob has more than 4 MiB.
@@ -188,8 +197,9 @@ class TaskStore:
         keys = await open_keys(self._keyring, queue.namespace_id)
         range_hash, queue_id = self._row_ids.get(keys, queue, name)
         parts = [(self._row_ids.get(keys, queue, name, subqueue)[1], rows) for subqueue, rows in by_subqueue.items()]
+        mac = lease_mac(keys, (range_hash, queue.namespace_id, queue_id, queue.task_type, self._fair), range_id)
         row = QueueRow(range_hash, queue.namespace_id, queue_id, queue.task_type, range_id)
-        await self._writes.submit(TaskWrite(row, keys, parts, size), barrier=barrier)
+        await self._writes.submit(TaskWrite(row, mac, keys, parts, size), barrier=barrier)
 
     async def get_tasks(
         self,

@@ -27,6 +27,7 @@ from strongroom.storage import (
 )
 from strongroom.storage.engine.functions import Function, load_functions
 from strongroom.storage.executions.tasks import TIMER
+from strongroom.storage.fences import ShardFences
 from tests.support.fixtures.citus import install_stand_ins
 from tests.support.fixtures.contract import new_namespace, new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, comparable, tasks
@@ -235,11 +236,12 @@ async def test_a_function_runs_in_a_session_that_knows_nothing_of_ours(distribut
     function = load_functions(distributed=True)["add_history_tasks"]
     shard_id = await new_shard(distributed_cell)
     connection = await asyncpg.connect(distributed_cell.config.dsn)
-    call = f"SELECT strongroom.{function.name}($1, $2, $3, $4, $5, $6, $7)"
+    call = f"SELECT strongroom.{function.name}($1, $2, $3, $4, $5, $6, $7, $8)"
+    mac = await ShardFences(distributed_cell.keyring).mac(shard_id, 1)
     for plans in ("auto", "force_generic_plan", "force_custom_plan"):
         await connection.execute(f"SET plan_cache_mode = {plans}")
-        assert await connection.fetchval(call, shard_id, 1, uuid4(), [1], [0], [len(plans)], [b"task"])
-    assert not await connection.fetchval(call, shard_id, 2, uuid4(), [1], [0], [99], [b"task"])
+        assert await connection.fetchval(call, shard_id, 1, mac, uuid4(), [1], [0], [len(plans)], [b"task"]) == 0
+    assert await connection.fetchval(call, shard_id, 2, b"", uuid4(), [1], [0], [99], [b"task"]) == 1
     await connection.close()
 
 

@@ -14,6 +14,7 @@ from strongroom.kms import StrongroomError
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database
 from strongroom.storage.engine.functions import Function, load_functions
 from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
+from strongroom.storage.fences import ShardFences
 from tests.support.databases import administer, quoted, superuser_of
 from tests.support.deaf import opened_deaf
 from tests.support.every_table import KEK, every_table
@@ -58,9 +59,9 @@ async def test_a_function_leaves_the_callers_namespaces_as_they_were(service_cel
                 await call()
     functions, ids = load_functions(distributed=False), [uuid4() for _ in range(3)]
     async with service_cell.by_key.connection(SET_BY_FUNCTION) as connection:
-        await functions["add_history_tasks"].call(connection, table.shard_id, 99, ids[0], [], [], [], [])
+        await functions["add_history_tasks"].call(connection, table.shard_id, 99, b"", ids[0], [], [], [], [])
         # A single read is a plain statement, so these are called here.
-        nodes = ([table.shard_id], *([one] for one in ids), [1], [9], [5], [False], [False], [0], [0])
+        nodes = ([table.shard_id], *([one] for one in ids), [1], [9], [5], [False], [0], [0])
         await functions["get_history_nodes"].call(connection, table.shard_id, *nodes)
         page = ([table.shard_id], [1], [0], [0], [0], [9], [5])
         await functions["get_history_tasks"].call(connection, table.shard_id, *page)
@@ -111,16 +112,15 @@ async def test_a_function_that_fails_changes_nothing_for_its_caller(service_cell
     table = await every_table(service_cell)
     function = load_functions(distributed=False)["add_history_tasks"]
     connection = await asyncpg.connect(service_cell.config.dsn)
-    call = (
-        f"SELECT strongroom.{function.name}($1, 1, $2, ARRAY[1]::smallint[], ARRAY[0], ARRAY[4711], ARRAY['x'::bytea])"
-    )
-    assert await connection.fetchval(call, table.shard_id, table.namespace_id)
+    call = f"SELECT strongroom.{function.name}($1, 1, $3, $2, ARRAY[1]::smallint[], ARRAY[0], ARRAY[4711], ARRAY['x'::bytea])"
+    given = (table.shard_id, table.namespace_id, await ShardFences(service_cell.keyring).mac(table.shard_id, 1))
+    assert await connection.fetchval(call, *given) == 0
     assert not await connection.fetchval(SETTING)
     async with connection.transaction():
         await connection.execute(f"SELECT set_config('strongroom.namespaces', '{CALLERS}', true)")
         with pytest.raises(asyncpg.UniqueViolationError):
             async with connection.transaction():
-                await connection.execute(call, table.shard_id, table.namespace_id)
+                await connection.execute(call, *given)
         assert await connection.fetchval(SETTING) == CALLERS
     assert not await connection.fetchval(SETTING)
     assert await connection.fetchval("SELECT count(*) FROM strongroom.history_tasks") == 0

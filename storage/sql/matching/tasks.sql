@@ -1,20 +1,20 @@
 -- name: create
-INSERT INTO task_queues (range_hash, namespace_id, task_queue_id, task_type, fair, range_id, data)
-VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING range_id
+INSERT INTO task_queues (range_hash, namespace_id, task_queue_id, task_type, fair, range_id, range_mac, data)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING range_id
 
 -- name: get
-SELECT range_id, data FROM task_queues
+SELECT range_id, range_mac, data FROM task_queues
 WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5
 
 -- name: update
 -- Waits for calls of create_tasks, which hold the row FOR SHARE. Later calls see the new range_id.
-UPDATE task_queues SET range_id = $6, data = $7
-WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5 AND range_id = $8
+UPDATE task_queues SET range_id = $6, range_mac = $7, data = $8
+WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5 AND range_id = $9 AND range_mac = $10
 RETURNING range_id
 
 -- name: delete
 DELETE FROM task_queues
-WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5 AND range_id = $6
+WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5 AND range_id = $6 AND range_mac = $7
 RETURNING range_id
 
 -- name: list

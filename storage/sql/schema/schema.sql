@@ -179,11 +179,13 @@ CREATE INDEX visibility_records_run ON visibility_records (h_run) WHERE h_run IS
 CREATE INDEX visibility_records_type ON visibility_records (namespace_id, h_type, h_status) WHERE h_division IS NULL;
 CREATE INDEX visibility_records_queue ON visibility_records (namespace_id, h_queue) WHERE h_division IS NULL;
 
--- The owner of a shard has its range_id. A write with an older range_id is refused. Sealed under the cell's keys.
+-- The owner of a shard has its range_id. A write with an older range_id is refused. Sealed under the cell's keys. Writes compare range_mac
+-- too, the MAC of range_id, because range_id can be edited. `macs` in other tables are the MACs of the columns before it.
 CREATE TABLE shards (
-    shard_id integer PRIMARY KEY,
-    range_id bigint  NOT NULL,
-    data     bytea   NOT NULL
+    shard_id  integer PRIMARY KEY,
+    range_id  bigint  NOT NULL,
+    range_mac bytea   NOT NULL,
+    data      bytea   NOT NULL
 ) WITH (fillfactor = 70);
 
 -- A run's mutable state without its maps. workflow_id is a token in all tables.
@@ -195,6 +197,7 @@ CREATE TABLE executions (
     next_event_id      bigint  NOT NULL,
     last_write_version bigint  NOT NULL,
     db_record_version  bigint  NOT NULL,
+    macs               bytea   NOT NULL,
     data               bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, workflow_id, run_id)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
@@ -219,6 +222,7 @@ CREATE TABLE current_executions (
     run_id             uuid     NOT NULL,
     state              smallint NOT NULL,
     last_write_version bigint   NOT NULL,
+    macs               bytea    NOT NULL,
     data               bytea    NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, workflow_id, archetype_id)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
@@ -253,6 +257,7 @@ CREATE TABLE task_queues (
     task_type     smallint NOT NULL,
     fair          boolean  NOT NULL,
     range_id      bigint   NOT NULL,
+    range_mac     bytea    NOT NULL,
     data          bytea    NOT NULL,
     PRIMARY KEY (range_hash, namespace_id, task_queue_id, task_type, fair)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);

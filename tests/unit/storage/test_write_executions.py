@@ -63,7 +63,7 @@ async def test_each_argument_is_passed_as_the_parameter_of_its_name():
     for number, name in enumerate(function.names[2:]):
         column = attrgetter(argument_path(name))(columns)
         column.append(number)
-        expected[name] = f"{{{number}}}" if "int" in function.types[number + 2] else [number]
+        expected[name] = f"{{{number}}}" if "int" in function.types[number + 2] else type(column)([number])
     connection = Recorder()
     await WriteExecutions(distributed=False, timeout=1).call(connection, columns)
     assert dict(zip(function.names, connection.arguments, strict=True)) == expected
@@ -80,7 +80,7 @@ def test_a_parameter_without_a_group_is_refused():
 @pytest.mark.parametrize(
     ("codes", "comment"),
     [
-        (Refusal, r"-- (reason 1: .*?)\nCREATE"),
+        (Refusal, r"-- (reason 0: .*?)\nCREATE"),
         (CurrentRule, r"c_rule smallint\[\],\s+-- (.*?); 4 writes nothing\n"),
         (RunRule, r"x_rule smallint\[\],\s+-- (.*?)\n"),
     ],

@@ -2,13 +2,15 @@
 -- the reason and has no effect; the others are written. Other groups of arrays name a request (m_run: a run) by its number, from 1.
 -- `storage/executions/binding.py` declares the same columns, rules and reasons.
 --
--- reason 1: the shard has another range_id; 2: the current run is not what the rule expects; 3: the run is at another version, or
--- exists already; 4: the run does not exist.
+-- reason 0: not refused, and `data` has the MACs of the current run that rule 4 passed, which only the caller can check; 1: the shard has
+-- another range_id; 2: the current run is not what the rule expects; 3: the run is at another version, or exists already; 4: the run
+-- does not exist; 5: a clear column does not fit its MAC.
 CREATE FUNCTION write_executions(
     p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
     p_outbox boolean,         -- whether visibility records are noted in the outbox, for a search index outside the database
     r_shard integer[],        -- requests, in ascending order of their workflows, so that two statements lock in the same order
     r_range bigint[],
+    r_macs bytea,             -- 16 bytes for each request: the MAC of r_range
     r_namespace uuid[],
     r_workflow bytea[],
     c_request integer[],      -- what is expected of current runs, and what they become
@@ -19,6 +21,7 @@ CREATE FUNCTION write_executions(
     c_run uuid[],
     c_state smallint[],
     c_version bigint[],
+    c_macs bytea,             -- 80 bytes for each: of c_expected in another state than COMPLETED, and in it; of its version; of the new row
     c_data bytea[],
     x_request integer[],      -- runs
     x_rule smallint[],        -- 1 insert, 2 update, 3 update with all maps emptied first
@@ -27,6 +30,7 @@ CREATE FUNCTION write_executions(
     x_next_event bigint[],
     x_version bigint[],
     x_record_version bigint[],
+    x_macs bytea,             -- 64 bytes for each: of the expected record version, or of x_condition; of the new row's three columns
     x_data bytea[],
     m_run integer[],          -- entries of maps; no data: delete; no item: delete the whole map
     m_map smallint[],
@@ -79,52 +83,70 @@ DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     refused integer[] := '{}';
     failing integer[];
+    forged integer[];         -- requests whose row has a clear column that does not fit its MAC
     one integer;
 BEGIN
     PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(r_namespace, ','), ''), true);
     -- An update of the shard's range_id waits for this lock. After it, requests with the older range_id are refused here.
-    SELECT array_agg(r.number) INTO failing
+    SELECT array_agg(r.number), array_agg(r.number) FILTER (WHERE (s.range_id = r.range_id) IS DISTINCT FROM (s.range_mac = substr(r_macs, r.number::integer * 16 - 15, 16)))
+    INTO failing, forged
     FROM unnest(r_shard, r_range) WITH ORDINALITY AS r (shard_id, range_id, number)
     LEFT JOIN LATERAL (
-        SELECT s.range_id FROM strongroom.shards s
+        SELECT s.range_id, s.range_mac FROM strongroom.shards s
         WHERE s.shard_id = r.shard_id /* confined: AND s.shard_id = p_shard */
         FOR SHARE
     ) s ON true
-    WHERE s.range_id IS DISTINCT FROM r.range_id;
+    WHERE s.range_id IS DISTINCT FROM r.range_id OR s.range_mac IS DISTINCT FROM substr(r_macs, r.number::integer * 16 - 15, 16);
     IF failing IS NOT NULL THEN
         refused := failing;
         FOREACH one IN ARRAY failing LOOP
-            request := one; reason := 1; RETURN NEXT;
+            request := one; reason := CASE WHEN one = ANY (forged) THEN 5 ELSE 1 END; RETURN NEXT;
         END LOOP;
     END IF;
 
     IF cardinality(c_request) > 0 THEN
-        SELECT array_agg(c.request) INTO failing
-        FROM unnest(c_request, c_rule, c_archetype, c_expected, c_expected_version)
-             AS c (request, rule, archetype_id, expected, expected_version)
-        LEFT JOIN LATERAL (
-            SELECT e.run_id, e.state, e.last_write_version FROM strongroom.current_executions e
-            WHERE e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
-              AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
-              /* confined: AND e.shard_id = p_shard */
-            FOR UPDATE
-        ) e ON true
-        WHERE c.request <> ALL (refused) AND NOT coalesce(
-            CASE c.rule
-                WHEN 1 THEN e.run_id IS NULL OR e.run_id = c.expected
-                WHEN 2 THEN e.run_id = c.expected AND e.state = 3 AND c.expected_version = coalesce(
-                    (SELECT x.last_write_version FROM strongroom.executions x
-                     WHERE x.shard_id = r_shard[c.request] AND x.namespace_id = r_namespace[c.request]
-                       AND x.workflow_id = r_workflow[c.request] AND x.run_id = e.run_id
-                       /* confined: AND x.shard_id = p_shard */
-                     FOR SHARE), e.last_write_version) -- locked, so that the newest version is read after a wait
-                WHEN 3 THEN e.run_id = c.expected
-                ELSE e.run_id IS DISTINCT FROM c.expected
-            END, false);
+        -- Bit 1 of a verdict: the clear columns fit the rule. Bit 2: their MACs do.
+        SELECT array_agg(k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict IN (1, 2))
+        INTO failing, forged
+        FROM (
+            SELECT c.request, coalesce(CASE c.rule
+                WHEN 1 THEN CASE WHEN e.run_id IS NULL THEN 3
+                    ELSE (e.run_id = c.expected)::integer + 2 * (substr(e.macs, 1, 16) IN (c.open_mac, c.completed_mac))::integer END
+                WHEN 2 THEN ((e.run_id = c.expected AND e.state = 3)::integer + 2 * (substr(e.macs, 1, 16) = c.completed_mac)::integer)
+                    & coalesce((
+                        SELECT (x.last_write_version = c.expected_version)::integer + 2 * (substr(x.macs, 33) = c.version_mac)::integer
+                        FROM strongroom.executions x
+                        WHERE x.shard_id = r_shard[c.request] AND x.namespace_id = r_namespace[c.request]
+                          AND x.workflow_id = r_workflow[c.request] AND x.run_id = e.run_id
+                          /* confined: AND x.shard_id = p_shard */
+                        FOR SHARE -- locked, so that the newest version is read after a wait
+                    ), (e.last_write_version = c.expected_version)::integer + 2 * (substr(e.macs, 17) = c.version_mac)::integer)
+                WHEN 3 THEN (e.run_id = c.expected)::integer + 2 * (substr(e.macs, 1, 16) IN (c.open_mac, c.completed_mac))::integer
+                ELSE (e.run_id IS DISTINCT FROM c.expected)::integer
+                    + 2 * ((substr(e.macs, 1, 16) IN (c.open_mac, c.completed_mac)) IS NOT TRUE)::integer
+            END, 0) AS verdict
+            FROM (
+                SELECT u.request, u.rule, u.archetype_id, u.expected, u.expected_version,
+                       substr(c_macs, u.number::integer * 80 - 79, 16) AS open_mac,
+                       substr(c_macs, u.number::integer * 80 - 63, 16) AS completed_mac,
+                       substr(c_macs, u.number::integer * 80 - 47, 16) AS version_mac
+                FROM unnest(c_request, c_rule, c_archetype, c_expected, c_expected_version)
+                     WITH ORDINALITY AS u (request, rule, archetype_id, expected, expected_version, number)
+            ) AS c
+            LEFT JOIN LATERAL (
+                SELECT e.run_id, e.state, e.last_write_version, e.macs FROM strongroom.current_executions e
+                WHERE e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
+                  AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
+                  /* confined: AND e.shard_id = p_shard */
+                FOR UPDATE
+            ) e ON true
+            WHERE c.request <> ALL (refused)
+            OFFSET 0 -- so that a verdict is computed once
+        ) AS k;
         IF failing IS NOT NULL THEN
             refused := refused || failing;
             RETURN QUERY
-            SELECT c.request, 2::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint,
+            SELECT c.request, CASE WHEN c.request = ANY (forged) THEN 5 ELSE 2 END::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint,
                    coalesce(x.last_write_version, e.last_write_version)
             FROM unnest(c_request, c_archetype) AS c (request, archetype_id)
             LEFT JOIN strongroom.current_executions e
@@ -138,61 +160,80 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT array_agg(DISTINCT x.request) INTO failing
-    FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
-    LEFT JOIN LATERAL (
-        SELECT e.next_event_id, e.db_record_version FROM strongroom.executions e
-        WHERE e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
-          AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
-          /* confined: AND e.shard_id = p_shard */
-        FOR UPDATE
-    ) e ON true
-    WHERE x.request <> ALL (refused) AND NOT coalesce(
-        CASE
-            WHEN x.rule = 1 THEN e.db_record_version IS NULL
-            WHEN x.record_version = 0 THEN e.next_event_id = x.condition
-            ELSE e.db_record_version = x.record_version - 1
-        END, false);
+    SELECT array_agg(DISTINCT k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict IN (1, 2))
+    INTO failing, forged
+    FROM (
+        SELECT x.request, coalesce(CASE
+            WHEN x.rule = 1 THEN 3 * (e.db_record_version IS NULL)::integer
+            WHEN x.record_version = 0 THEN (e.next_event_id = x.condition)::integer
+                + 2 * (substr(e.macs, 17, 16) = substr(x_macs, x.number::integer * 64 - 63, 16))::integer
+            ELSE (e.db_record_version = x.record_version - 1)::integer
+                + 2 * (substr(e.macs, 1, 16) = substr(x_macs, x.number::integer * 64 - 63, 16))::integer
+        END, 0) AS verdict
+        FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version)
+             WITH ORDINALITY AS x (request, rule, run_id, condition, record_version, number)
+        LEFT JOIN LATERAL (
+            SELECT e.next_event_id, e.db_record_version, e.macs FROM strongroom.executions e
+            WHERE e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
+              AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
+              /* confined: AND e.shard_id = p_shard */
+            FOR UPDATE
+        ) e ON true
+        WHERE x.request <> ALL (refused)
+        OFFSET 0
+    ) AS k;
     IF failing IS NOT NULL THEN
         refused := refused || failing;
         RETURN QUERY
         SELECT DISTINCT ON (x.request)
-            x.request, CASE WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
+            x.request, CASE WHEN x.request = ANY (forged) THEN 5 WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
             NULL::smallint, NULL::bigint, NULL::bytea, e.next_event_id, e.db_record_version, NULL::bigint
         FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
         LEFT JOIN strongroom.executions e
             ON e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
            AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
            /* confined: AND e.shard_id = p_shard */
-        WHERE x.request = ANY (failing) AND NOT coalesce(
+        WHERE x.request = ANY (failing) AND (x.request = ANY (forged) OR NOT coalesce(
             CASE
                 WHEN x.rule = 1 THEN e.db_record_version IS NULL
                 WHEN x.record_version = 0 THEN e.next_event_id = x.condition
                 ELSE e.db_record_version = x.record_version - 1
-            END, false)
+            END, false))
         ORDER BY x.request;
     END IF;
     IF cardinality(refused) >= cardinality(r_shard) THEN
         PERFORM set_config('strongroom.namespaces', callers, true);
         RETURN;
     END IF;
+    IF 4 = ANY (c_rule) THEN
+        RETURN QUERY
+        SELECT c.request, 0::smallint, e.run_id, e.state, e.last_write_version, e.macs, NULL::bigint, NULL::bigint, NULL::bigint
+        FROM unnest(c_request, c_rule, c_archetype) AS c (request, rule, archetype_id)
+        JOIN strongroom.current_executions e
+            ON e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
+           AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
+           /* confined: AND e.shard_id = p_shard */
+        WHERE c.rule = 4 AND c.request <> ALL (refused);
+    END IF;
 
     IF cardinality(c_request) > 0 THEN
         UPDATE strongroom.current_executions e
-        SET run_id = c.run_id, state = c.state, last_write_version = c.last_write_version, data = c.data
+        SET run_id = c.run_id, state = c.state, last_write_version = c.last_write_version,
+            macs = substr(c_macs, c.number::integer * 80 - 31, 32), data = c.data
         FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
-             AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data)
+             WITH ORDINALITY AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data, number)
         WHERE c.rule <> 4 AND c.request <> ALL (refused)
           AND e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
           AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id AND e.run_id = c.expected
           /* confined: AND e.shard_id = p_shard */;
         -- If another transaction inserted the same row since the check, the whole statement fails and is run again.
         IF 1 = ANY (c_rule) THEN
-            INSERT INTO strongroom.current_executions (shard_id, namespace_id, workflow_id, archetype_id, run_id, state, last_write_version, data)
+            INSERT INTO strongroom.current_executions
+                (shard_id, namespace_id, workflow_id, archetype_id, run_id, state, last_write_version, macs, data)
             SELECT r_shard[c.request], r_namespace[c.request], r_workflow[c.request], c.archetype_id,
-                   c.run_id, c.state, c.last_write_version, c.data
+                   c.run_id, c.state, c.last_write_version, substr(c_macs, c.number::integer * 80 - 31, 32), c.data
             FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
-                 AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data)
+                 WITH ORDINALITY AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data, number)
             WHERE c.rule = 1 AND c.request <> ALL (refused)
               AND (c.expected IS NULL OR NOT EXISTS (
                   SELECT FROM strongroom.current_executions e
@@ -204,19 +245,21 @@ BEGIN
     END IF;
 
     UPDATE strongroom.executions e
-    SET next_event_id = x.next_event_id, last_write_version = x.last_write_version, db_record_version = x.record_version, data = x.data
+    SET next_event_id = x.next_event_id, last_write_version = x.last_write_version, db_record_version = x.record_version,
+        macs = substr(x_macs, x.number::integer * 64 - 47, 48), data = x.data
     FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
-         AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data)
+         WITH ORDINALITY AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data, number)
     WHERE x.rule <> 1 AND x.request <> ALL (refused)
       AND e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
       AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
       /* confined: AND e.shard_id = p_shard */;
     IF 1 = ANY (x_rule) THEN
-        INSERT INTO strongroom.executions (shard_id, namespace_id, workflow_id, run_id, next_event_id, last_write_version, db_record_version, data)
+        INSERT INTO strongroom.executions
+            (shard_id, namespace_id, workflow_id, run_id, next_event_id, last_write_version, db_record_version, macs, data)
         SELECT r_shard[x.request], r_namespace[x.request], r_workflow[x.request], x.run_id,
-               x.next_event_id, x.last_write_version, x.record_version, x.data
+               x.next_event_id, x.last_write_version, x.record_version, substr(x_macs, x.number::integer * 64 - 47, 48), x.data
         FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
-             AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data)
+             WITH ORDINALITY AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data, number)
         WHERE x.rule = 1 AND x.request <> ALL (refused)
           /* confined: AND r_shard[x.request] = p_shard */;
     END IF;

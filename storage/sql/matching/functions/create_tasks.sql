@@ -1,6 +1,7 @@
 -- Add tasks to the queues of several requests. A queue's row is locked FOR SHARE until the commit: writers of a queue don't wait for
 -- each other, and a new owner's update of range_id waits for them, or they see the new range_id. Returns the numbers, from 1, of the
--- requests whose queue is missing or has another range_id. They write nothing. A task that exists fails the whole statement.
+-- requests whose queue is missing or has another range_id, and whether the range_id does not fit its MAC. They write nothing. A task that
+-- exists fails the whole statement.
 CREATE FUNCTION create_tasks(
     p_shard integer,          -- the range_hash of all requests on a Citus cluster; unused elsewhere
     p_fair boolean,
@@ -9,6 +10,7 @@ CREATE FUNCTION create_tasks(
     q_queue bytea[],
     q_type smallint[],
     q_range bigint[],
+    q_macs bytea,             -- 16 bytes for each: the MAC of q_range
     s_request integer[],      -- the request of each queue or subqueue that gets tasks
     s_queue bytea[],
     t_part integer[],         -- the number of the queue or subqueue of each task
@@ -16,21 +18,24 @@ CREATE FUNCTION create_tasks(
     t_task bigint[],
     t_data bytea[]
 )
-RETURNS TABLE (request integer) LANGUAGE plpgsql AS $$
+RETURNS TABLE (request integer, altered boolean) LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     owned integer[];
+    forged integer[];
 BEGIN
     PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(q_namespace, ','), ''), true);
-    SELECT coalesce(array_agg(held.number), '{}') INTO owned
+    SELECT coalesce(array_agg(held.number) FILTER (WHERE held.fits AND held.authentic), '{}'),
+           coalesce(array_agg(held.number) FILTER (WHERE held.fits <> held.authentic), '{}')
+    INTO owned, forged
     FROM (
-        SELECT q.number::integer AS number
+        SELECT q.number::integer AS number, k.range_id = q.range_id AS fits, k.range_mac = substr(q_macs, q.number::integer * 16 - 15, 16) AS authentic
         FROM unnest(q_hash, q_namespace, q_queue, q_type, q_range)
              WITH ORDINALITY AS q (range_hash, namespace_id, task_queue_id, task_type, range_id, number)
         JOIN strongroom.task_queues AS k
           ON k.range_hash = q.range_hash AND k.namespace_id = q.namespace_id AND k.task_queue_id = q.task_queue_id
          AND k.task_type = q.task_type AND k.fair = p_fair
-        WHERE k.range_id = q.range_id /* confined: AND k.range_hash = p_shard */
+         /* confined: AND k.range_hash = p_shard */
         FOR SHARE OF k
     ) AS held;
     INSERT INTO strongroom.tasks (range_hash, namespace_id, task_queue_id, task_type, fair, pass, task_id, data)
@@ -41,7 +46,7 @@ BEGIN
     ) AS t
     WHERE t.request = ANY (owned) /* confined: AND t.range_hash = p_shard */;
     IF cardinality(owned) < cardinality(q_hash) THEN
-        RETURN QUERY SELECT n FROM generate_series(1, cardinality(q_hash)) AS n WHERE n <> ALL (owned);
+        RETURN QUERY SELECT n, n = ANY (forged) FROM generate_series(1, cardinality(q_hash)) AS n WHERE n <> ALL (owned);
     END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);
 END

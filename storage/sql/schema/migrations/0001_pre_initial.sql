@@ -154,9 +154,10 @@ CREATE INDEX visibility_records_type ON visibility_records (namespace_id, h_type
 CREATE INDEX visibility_records_queue ON visibility_records (namespace_id, h_queue) WHERE h_division IS NULL;
 
 CREATE TABLE shards (
-    shard_id integer PRIMARY KEY,
-    range_id bigint  NOT NULL,
-    data     bytea   NOT NULL
+    shard_id  integer PRIMARY KEY,
+    range_id  bigint  NOT NULL,
+    range_mac bytea   NOT NULL,
+    data      bytea   NOT NULL
 ) WITH (fillfactor = 70);
 
 CREATE TABLE executions (
@@ -167,6 +168,7 @@ CREATE TABLE executions (
     next_event_id      bigint  NOT NULL,
     last_write_version bigint  NOT NULL,
     db_record_version  bigint  NOT NULL,
+    macs               bytea   NOT NULL,
     data               bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, workflow_id, run_id)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
@@ -190,6 +192,7 @@ CREATE TABLE current_executions (
     run_id             uuid     NOT NULL,
     state              smallint NOT NULL,
     last_write_version bigint   NOT NULL,
+    macs               bytea    NOT NULL,
     data               bytea    NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, workflow_id, archetype_id)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
@@ -222,6 +225,7 @@ CREATE TABLE task_queues (
     task_type     smallint NOT NULL,
     fair          boolean  NOT NULL,
     range_id      bigint   NOT NULL,
+    range_mac     bytea    NOT NULL,
     data          bytea    NOT NULL,
     PRIMARY KEY (range_hash, namespace_id, task_queue_id, task_type, fair)
 ) WITH (fillfactor = 70, toast_tuple_target = 8160);
