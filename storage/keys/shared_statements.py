@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from strongroom.kms import RegistryAltered
+from strongroom.kms import KeyClass, RegistryAltered
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.shared_lookups import SharedLookups
 
@@ -49,6 +49,7 @@ class SharedKeyStatements:
         self._heads = heads
         self._keys = SharedLookups(self._list)
         self._leases = SharedLookups(self._lease)
+        self._reservations = SharedLookups(self._reserve)
 
     async def keys(self, namespace_id: UUID) -> Sequence[DataKeyRecord]:
         """Return all keys of a namespace, in the order of class and version.
@@ -64,6 +65,37 @@ class SharedKeyStatements:
     async def lease(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
         """Reserve uses of a data key; return False if that would exceed the limit."""
         return bool(await self._leases.get(_LeaseRequest(namespace_id, version, count, limit)))
+
+    async def reserve(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
+        """Reserve uses of a key of suite 1, whose number the head authenticates; return False if that would exceed the limit.
+
+        Raises:
+            RegistryAltered: The rows of the namespace are not those of its head.
+        """
+        granted = await self._reservations.get(_LeaseRequest(namespace_id, version, count, limit))
+        if isinstance(granted, RegistryAltered):
+            raise copy(granted)
+        return bool(granted)
+
+    async def _reserve(self, requests: Sequence[_LeaseRequest]) -> Mapping[_LeaseRequest, bool | RegistryAltered]:
+        granted: dict[_LeaseRequest, bool | RegistryAltered] = {}
+        leases: dict[tuple[UUID, int], int] = {}
+        namespaces = {request.namespace_id for request in requests}
+        async with self._heads.change(self._database, namespaces, namespaces) as change:
+            for request in requests:
+                if request.namespace_id in change.altered:
+                    granted[request] = change.altered[request.namespace_id]
+                    continue
+                registry = change.of(request.namespace_id)
+                key = registry.keys.get((KeyClass.DATA, request.version))
+                granted[request] = key is not None and key.lease + request.count <= request.limit
+                if key is not None and granted[request]:
+                    registry.put(replace(key, lease=key.lease + request.count))
+                    leases[request.namespace_id, request.version] = key.lease + request.count
+            if leases:
+                columns = zip(*((*place, lease) for place, lease in leases.items()), strict=True)
+                await change.connection.execute(_SQL["reserve"], *map(list, columns))
+        return granted
 
     async def _list(self, namespaces: Sequence[UUID]) -> Mapping[UUID, list[DataKeyRecord] | RegistryAltered]:
         visible: VisibleNamespaces = namespaces[0] if len(namespaces) == 1 else namespaces

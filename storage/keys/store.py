@@ -150,23 +150,13 @@ class PostgresDataKeyStore:
     async def lease_records(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
         """Reserve `count` uses of a key of suite 1; return False if that would exceed `limit`.
 
-        The head of the namespace authenticates the number. Reports of suite 2, which have no limit, only count: concurrent ones
-        share a statement.
+        The head of the namespace authenticates the number. Reports of suite 2, which have no limit, only count. Concurrent calls of
+        either kind share statements.
         """
         with not_counted():
             if limit >= UNLIMITED:
                 return await self._shared.lease(namespace_id, version, count=count, limit=limit)
-            return await self._reserve(namespace_id, version, count=count, limit=limit)
-
-    async def _reserve(self, namespace_id: UUID, version: int, *, count: int, limit: int) -> bool:
-        async with self.heads.change(self._database, namespace_id, [namespace_id]) as change:
-            registry = change.of(namespace_id)
-            key = registry.keys.get((KeyClass.DATA, version))
-            if key is None or key.lease + count > limit:
-                return False
-            await change.connection.execute(_SQL["reserve"], namespace_id, version, key.lease + count)
-            registry.put(replace(key, lease=key.lease + count))
-        return True
+            return await self._shared.reserve(namespace_id, version, count=count, limit=limit)
 
     async def list_kek_usage(self) -> Sequence[KekUsage]:
         """Return how many keys each version of each KEK wraps. It reads and checks the whole registry."""

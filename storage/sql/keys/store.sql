@@ -59,8 +59,10 @@ WHERE namespace_id = $1 AND state <> 'destroyed'
 RETURNING class, version, destroyed_at
 
 -- name: reserve
--- Suite 1: the head authenticates the new number.
-UPDATE data_keys SET record_lease = $3 WHERE namespace_id = $1 AND class = 'data' AND version = $2
+-- Suite 1: the heads, which are locked, authenticate the new numbers.
+UPDATE data_keys AS d SET record_lease = r.leased
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS r (namespace_id, version, leased)
+WHERE d.namespace_id = r.namespace_id AND d.class = 'data' AND d.version = r.version
 
 -- name: providers
 SELECT DISTINCT provider FROM data_keys WHERE state <> 'destroyed'
