@@ -100,8 +100,8 @@ def _explain(unexpected: UnexpectedInput, text: str) -> InvalidQuery:
             found, before = token.type, start
         case UnexpectedToken(token=token):
             found = token.type
-    if (not found and text[here] in _OPENERS) or _COMMENT.match(text, here):
-        return MalformedQuery("a string, a name or a comment starts here and is never closed", position=here)
+    if fault := _character_fault(text, here, found):
+        return MalformedQuery(fault, position=here)
     after_name = "COMPARISON" in fitting
     for at in (here, before) if after_name else (here,):
         if operation := _foreign(text, at):
@@ -115,6 +115,15 @@ def _explain(unexpected: UnexpectedInput, text: str) -> InvalidQuery:
     return MalformedQuery(
         f"expected {_named(fitting)}{_HINTS.get(found, '') if 'STRING' in fitting else ''}", position=here
     )
+
+
+def _character_fault(text: str, here: int, found: str) -> str:
+    """Return what is wrong with the character that no token begins with; "" if it is not the character."""
+    if (not found and text[here] in _OPENERS) or _COMMENT.match(text, here):
+        return "a string, a name or a comment starts here and is never closed"
+    if not found and not text[here].isprintable():
+        return f"an invisible character (U+{ord(text[here]):04X}) is here; take it out"
+    return ""
 
 
 def _foreign(text: str, at: int) -> str | None:

@@ -104,10 +104,10 @@ MALFORMED = [
     ("Count = --1", 11, "expected one value"),
     ("a.b.c.d = 1", 5, "expected an operator"),
     ("Größe = 1", 2, "expected an operator"),
-    ("Count\u00a0= 1", 5, "expected an operator"),
+    ("Count\u00a0= 1", 5, "an invisible character (U+00A0)"),
     ("Count = 1 \u2014 x", 10, "expected AND"),
     ("Count = \ud800", 8, "surrogate"),
-    ("Count = 1\0", 9, "expected AND"),
+    ("Count = 1\0", 9, "an invisible character (U+0000)"),
 ]
 
 
@@ -196,3 +196,22 @@ def test_hostile_repetition_needs_no_stack(unit):
                 assert error.position is None or 0 <= error.position <= len(text)  # noqa: PT017 - some are legal
     finally:
         sys.setrecursionlimit(limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "code"),
+    [
+        ("\ufeffWorkflowId = 'a'", 0, "FEFF"),
+        ("\ufeff", 0, "FEFF"),
+        ("WorkflowId\ufeff = 'a'", 10, "FEFF"),
+        ("WorkflowId = 'a'\ufeff", 16, "FEFF"),
+        ("WorkflowId\u00a0= 'a'", 10, "00A0"),
+        ("WorkflowId = \u200b'a'", 13, "200B"),
+    ],
+)
+def test_an_invisible_character_is_named(text, position, code):
+    """Temporal refuses a byte order mark too. A person can't see it, so the message has its code and place."""
+    with pytest.raises(MalformedQuery, match=rf"invisible character \(U\+{code}\)") as refused:
+        parse_filter(text)
+    assert f"character {position}:" in str(refused.value)
+    assert parse_filter("WorkflowId = '\ufeffa'").where
