@@ -7,7 +7,6 @@ import re
 import socket
 import ssl
 from contextlib import suppress
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,6 +21,7 @@ from strongroom.storage.errors import (
     StorageError,
 )
 
+from .own_session import OwnSession
 from .server_address import address_text
 
 if TYPE_CHECKING:
@@ -50,30 +50,12 @@ _BY_STATE: Mapping[str, tuple[type[StorageError], str]] = {
 _ANOTHER_HOST_HELPS_NOT = (DatabaseAuthenticationError, PoolingNotSupported)
 
 
-class _OwnStatements(asyncpg.Connection):
-    """A connection whose prepared statements have names that no other connection uses.
-
-    asyncpg counts the statements of a process. If a pooler begins to share sessions, a statement of one process would run the
-    statement that another one has prepared under the same name.
-    """
-
-    __slots__ = ("_own",)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._own = token_hex(8)
-        super().__init__(*args, **kwargs)
-
-    def _get_unique_id(self, prefix: str) -> str:
-        name: str = super()._get_unique_id(prefix)  # type: ignore[misc]
-        return f"{name}{self._own}"
-
-
 async def connect_to_any(
     options: Mapping[str, Any],
     *,
     timeout: float,  # noqa: ASYNC109 - asyncpg's
     command_timeout: float,
-) -> asyncpg.Connection[Any]:
+) -> OwnSession:
     """Connect to the first server that lets the user in. As in libpq, a server that refuses the user ends the attempts.
 
     Args:
@@ -90,11 +72,12 @@ async def connect_to_any(
     for host, port in places:
         share = timeout / len(places)
         try:
-            connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            connection: OwnSession = await asyncpg.connect(
                 **{**options, "host": [host], "port": [port]},
                 timeout=share,
                 command_timeout=command_timeout,
-                connection_class=_OwnStatements,
+                connection_class=OwnSession,
+                max_cacheable_statement_size=0,  # a longer statement would have no name, and so could be another client's
             )
         except (*_LEADS_NOWHERE, ValueError) as error:
             failures.append(failure_of(error, address_text(host, port), share, _secrets(options)))

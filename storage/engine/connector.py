@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from strongroom.storage.errors import PoolingNotSupported, StorageError
+from strongroom.storage.errors import PoolingNotSupported, SchemaMismatch, StorageError
 
 from .connecting import connect_to_any
 from .poolers import check_sessions, name_of_pooler
-from .session_settings import begin_session
+from .session_settings import begin_session, keeps_session
+from .transactions import CLOSING_ERRORS
 from .translate import translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import asyncpg
-
-    from .session_settings import Session
+    from .own_session import OwnSession
 
 _SESSION_PATIENCE = 5.0
 """Seconds that a notification may take in the check of sessions."""
@@ -40,8 +40,9 @@ class Connector:
         self._settings = settings
         self._timeout = timeout
         self._answer_timeout = answer_timeout
+        self._naming: asyncio.Future[str] | None = None
 
-    async def connect(self) -> tuple[asyncpg.Connection[Any], Session]:
+    async def connect(self) -> OwnSession:
         """Open a connection and begin its session.
 
         Raises:
@@ -52,11 +53,12 @@ class Connector:
         try:
             with translated():
                 async with asyncio.timeout(self._timeout):
-                    return connection, await begin_session(connection, self._settings)
+                    connection.began(await begin_session(connection, self._settings))
+                    return connection
         except BaseException as error:
             connection.terminate()
             if isinstance(error, PoolingNotSupported):
-                raise PoolingNotSupported(pooler=await self.name_of_pooler()) from None
+                raise await self._named() from None
             if isinstance(error, StorageError):
                 error.may_have_been_committed = False  # no caller's statement was sent
             raise
@@ -75,7 +77,7 @@ class Connector:
             with translated():
                 return await check_sessions(self._bare_connection, self._settings, patience=_SESSION_PATIENCE)
         except PoolingNotSupported:
-            raise PoolingNotSupported(pooler=await self.name_of_pooler()) from None
+            raise await self._named() from None
         except StorageError as error:
             error.may_have_been_committed = False
             raise
@@ -86,5 +88,30 @@ class Connector:
             {**self._server, "host": self._server["host"][:1], "port": self._server["port"][:1]}
         )
 
-    async def _bare_connection(self) -> asyncpg.Connection[Any]:
+    async def lost_session(self, connection: OwnSession, error: StorageError) -> PoolingNotSupported | None:
+        """Return the error for a statement that failed in another session than its own, with the pooler's name if it is known.
+
+        Args:
+            connection: The connection of the statement.
+            error: The error of the statement.
+
+        Returns:
+            None if the session was not the reason.
+        """
+        if isinstance(error, SchemaMismatch):  # the search path is in the session
+            with suppress(*CLOSING_ERRORS):
+                if not await keeps_session(connection, connection.session):
+                    return await self._named()
+        return await self._named() if isinstance(error, PoolingNotSupported) else None
+
+    async def _named(self) -> PoolingNotSupported:
+        """Return the error with the pooler's name, which is asked for once, because many calls may fail at the same time."""
+        if self._naming is None:
+            self._naming = asyncio.ensure_future(self.name_of_pooler())
+        asked, name = self._naming, await asyncio.shield(self._naming)
+        if not name and self._naming is asked:
+            self._naming = None
+        return PoolingNotSupported(pooler=name)
+
+    async def _bare_connection(self) -> OwnSession:
         return await connect_to_any(self._server, timeout=self._timeout, command_timeout=self._answer_timeout)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
 
 from strongroom.storage.errors import DatabaseUnavailable, StorageError
 
@@ -15,7 +14,7 @@ from .connector import Connector
 from .idle import IdleConnections
 from .noted_commits import noted, noted_at_commit
 from .notifications import DEFAULT_PROBES, listen
-from .row_level_security import setting_of, setting_statement
+from .row_level_security import setting_of
 from .server_address import connection_options
 from .session_settings import session_settings
 from .transactions import close, is_cancelling, transaction_on
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
 
-    import asyncpg
+    from strongroom.storage.errors import PoolingNotSupported
 
     from .connection import Connection
     from .notifications import ProbeLimits
+    from .own_session import OwnSession
     from .row_level_security import VisibleNamespaces
     from .watch import DatabaseWatch
 
@@ -109,8 +109,6 @@ class Database:
         self._connect_timeout = connect_timeout
         self._idle = IdleConnections(clock)
         self._dropping: set[asyncio.Task[None]] = set()
-        # The setting of each session that row-level security applies to. The session of a role that sees all rows is not here.
-        self._settings_seen: WeakKeyDictionary[asyncpg.Connection[Any], str] = WeakKeyDictionary()
         self._free = asyncio.Semaphore(size)
         self._closed = False
 
@@ -159,7 +157,7 @@ class Database:
         Raises:
             DatabaseUnavailable: The server can't be reached.
         """
-        connection = await self._connect()
+        connection = await self._connector.connect()
         try:
             with translated():
                 async with transaction_on(connection, isolation="read_committed", read_only=False):
@@ -170,7 +168,8 @@ class Database:
 
     def has_row_level_security(self, connection: Connection) -> bool:
         """Return whether row-level security applies to the session of a connection that was lent."""
-        return getattr(connection, "lent", connection) in self._settings_seen
+        own: Any = getattr(connection, "lent", connection)
+        return bool(own.session.row_level_security)
 
     async def aclose(self) -> None:
         """Close all connections that are not lent. A server that does not answer is waited for `close_timeout` at most."""
@@ -179,7 +178,7 @@ class Database:
         if self._dropping:
             await asyncio.wait(self._dropping)
 
-    async def acquire(self) -> asyncpg.Connection[Any]:
+    async def acquire(self) -> OwnSession:
         """Take a connection, for callers that can't use the context managers. `release` gives it back.
 
         The session still sees the previous borrower's namespaces. Only call functions in `sql/*/functions`, which set their own.
@@ -205,7 +204,7 @@ class Database:
             self.lent += 1
         return connection
 
-    def release(self, connection: asyncpg.Connection[Any], *, broken: bool = False) -> None:
+    def release(self, connection: OwnSession, *, broken: bool = False) -> None:
         """Give a connection back.
 
         Args:
@@ -224,7 +223,7 @@ class Database:
             self._idle.put(connection)
             self._free.release()
 
-    async def _drop(self, connection: asyncpg.Connection[Any]) -> None:
+    async def _drop(self, connection: OwnSession) -> None:
         """Cancel the statement of a connection and close it, then let another caller have its place."""
         try:
             await close(connection, timeout=_DROP_TIMEOUT)
@@ -232,32 +231,30 @@ class Database:
             self._free.release()
 
     @asynccontextmanager
-    async def _lent(self, namespaces: VisibleNamespaces) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def _lent(self, namespaces: VisibleNamespaces) -> AsyncIterator[OwnSession]:
         connection = await self.acquire()
         broken = False
         started = 0.0 if self.watch is None else self._clock()
         try:
             setting = setting_of(namespaces)
-            if setting is not None and self._settings_seen.get(connection, setting) != setting:
+            if setting is not None:
                 with translated():
-                    await self._set_visible(connection, setting)
+                    await connection.show(setting)
             yield connection
         except StorageError as error:
-            broken = error.may_have_been_committed
+            lost = await self.lost_session(connection, error)
+            broken = error.may_have_been_committed or lost is not None
+            if lost is not None:
+                raise lost from None
             raise
         finally:
             self.release(connection, broken=broken)
             if self.watch is not None:
                 self.watch.used(self._clock() - started)
 
-    async def _set_visible(self, connection: asyncpg.Connection[Any], setting: str) -> None:
-        """Set the namespaces that a session sees. If the outcome is unknown, close the connection."""
-        try:
-            await connection.execute(setting_statement(setting))
-        except BaseException:
-            connection.terminate()
-            raise
-        self._settings_seen[connection] = setting
+    async def lost_session(self, connection: OwnSession, error: StorageError) -> PoolingNotSupported | None:
+        """Return the error for a statement that failed in another session than its own; see `Connector.lost_session`."""
+        return await self._connector.lost_session(connection, error)
 
     async def listen(
         self, channel: str, notified: Callable[[str], None], *, listening: Callable[[], None] = lambda: None
@@ -272,7 +269,7 @@ class Database:
         Raises:
             DatabaseUnavailable: The server can't be reached.
         """
-        await listen(self._connect, channel, notified, listening=listening, probes=self._probes)
+        await listen(self._connector.connect, channel, notified, listening=listening, probes=self._probes)
 
     async def check_sessions(self) -> bool:
         """Check that each connection keeps its session; see `Connector.check_sessions`."""
@@ -282,17 +279,11 @@ class Database:
         """Return the name of the pooler in front of the server, with its version if the pooler gives it; "" if it is not known."""
         return await self._connector.name_of_pooler()
 
-    async def _take(self) -> asyncpg.Connection[Any]:
+    async def _take(self) -> OwnSession:
         connection = await self._idle.take()
         if connection is not None:
             return connection
         if self._closed:
             msg = "the database handle is closed"
             raise DatabaseUnavailable(msg)
-        return await self._connect()
-
-    async def _connect(self) -> asyncpg.Connection[Any]:
-        connection, session = await self._connector.connect()
-        if session.row_level_security:
-            self._settings_seen[connection] = ""  # no namespace, until a borrower sets one
-        return connection
+        return await self._connector.connect()

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from strongroom.storage.errors import DatabaseUnavailable, ResourceExhausted, StorageError
 
-from .group_commit_members import DEFAULT_LIMITS, Answer, Member, Request, behind_barriers, copied_error, fits
+from .group_commit_members import DEFAULT_LIMITS, Answer, Member, Request, abandon, behind_barriers, copied_error, fits
 from .group_commit_states import RETRIES, STEPS, Outcome, State, Step, outcome_of
 from .watch import StatementReport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
-
-    import asyncpg
 
     from strongroom.kms import StrongroomError
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .database import Database
     from .group_commit_members import GroupCommitLimits
+    from .own_session import OwnSession
 
 _CLOSE_INTERVAL = 0.01
 """Seconds between two looks at the statements in flight while the group commit is closed."""
@@ -88,7 +87,7 @@ class GroupCommit(Generic[Request, Answer]):
         self._keys_in_flight: set[Hashable] = set()
         self._lanes: set[asyncio.Task[None]] = set()
         self._direct = 0
-        self._connections: set[asyncpg.Connection[Any]] = set()
+        self._connections: set[OwnSession] = set()
         """The connections with a statement in flight."""
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -194,25 +193,16 @@ class GroupCommit(Generic[Request, Answer]):
         try:
             connection = await self._database.acquire()
         except asyncio.CancelledError:
-            self._abandon(members, sent=False)
+            abandon(members, sent=False)
             raise
         except Exception as error:  # noqa: BLE001 - it goes to the callers
             self._end(members, Outcome.NEVER_SENT, error)
             return
         started = self._clock()
-        broken = False
-        self._connections.add(connection)
         try:
-            try:
-                answers = await self._run(behind_barriers(connection, members), [member.request for member in members])
-            except StorageError as error:
-                broken = error.may_have_been_committed
-                raise
-            finally:
-                self._connections.discard(connection)
-                self._database.release(connection, broken=broken)
+            answers = await self._run_on(connection, members)
         except asyncio.CancelledError:
-            self._abandon(members, sent=all(member.barrier is None or member.barrier.passed for member in members))
+            abandon(members, sent=all(member.barrier is None or member.barrier.passed for member in members))
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
             self._report(members, started, error)
@@ -222,15 +212,22 @@ class GroupCommit(Generic[Request, Answer]):
             for member, answer in zip(members, answers, strict=True):
                 self._settle(member, Outcome.REFUSED if isinstance(answer, Exception) else Outcome.DONE, answer)
 
-    @staticmethod
-    def _abandon(members: list[Member[Request, Answer]], *, sent: bool) -> None:
-        """Answer the requests of a lane that was cancelled. The only caller of a direct request is cancelled too."""
-        for member in members:
-            if not member.answer.done():
-                message = "the cell was closed before the database answered"
-                open_outcome = sent or member.state is State.RETRIED_WHOLE
-                member.answer.set_exception(DatabaseUnavailable(message, may_have_been_committed=open_outcome))
-                member.answer.exception()  # nobody may be waiting for it any more
+    async def _run_on(
+        self, connection: OwnSession, members: list[Member[Request, Answer]]
+    ) -> Sequence[Answer | Exception]:
+        broken = False
+        self._connections.add(connection)
+        try:
+            return await self._run(behind_barriers(connection, members), [member.request for member in members])
+        except StorageError as error:
+            lost = await self._database.lost_session(connection, error)
+            broken = error.may_have_been_committed or lost is not None
+            if lost is not None:
+                raise lost from None
+            raise
+        finally:
+            self._connections.discard(connection)
+            self._database.release(connection, broken=broken)
 
     def _end(self, members: list[Member[Request, Answer]], outcome: Outcome, error: Exception) -> None:
         """Settle all members of a statement that failed as a whole."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from strongroom.kms import StrongroomError
-from strongroom.storage.errors import StorageError
+from strongroom.storage.errors import DatabaseUnavailable, StorageError
 
 from .barrier import BarrierConnection
 from .group_commit_states import State
@@ -92,3 +92,13 @@ def copied_error(error: Exception) -> Exception:
     if isinstance(error, StrongroomError):
         return type(error)(str(error))
     return error
+
+
+def abandon(members: Sequence[Member[Request, Answer]], *, sent: bool) -> None:
+    """Answer the requests of a lane that was cancelled. The only caller of a direct request is cancelled too."""
+    for member in members:
+        if not member.answer.done():
+            message = "the cell was closed before the database answered"
+            open_outcome = sent or member.state is State.RETRIED_WHOLE
+            member.answer.set_exception(DatabaseUnavailable(message, may_have_been_committed=open_outcome))
+            member.answer.exception()  # nobody may be waiting for it any more

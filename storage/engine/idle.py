@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .transactions import CLOSING_ERRORS, close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import asyncpg
+    from .own_session import OwnSession
 
 _UNCHECKED = 30.0
 """Seconds for which an idle connection is lent again without a check."""
@@ -30,13 +30,13 @@ class IdleConnections:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._connections: list[tuple[asyncpg.Connection[Any], float]] = []
+        self._connections: list[tuple[OwnSession, float]] = []
 
-    def put(self, connection: asyncpg.Connection[Any]) -> None:
+    def put(self, connection: OwnSession) -> None:
         """Add a connection."""
         self._connections.append((connection, self._clock()))
 
-    async def take(self) -> asyncpg.Connection[Any] | None:
+    async def take(self) -> OwnSession | None:
         """Take out a connection that works; None if there is none."""
         while self._connections:
             connection, since = self._connections.pop()
@@ -51,7 +51,7 @@ class IdleConnections:
         idle, self._connections = self._connections, []
         await asyncio.gather(*(close(connection, timeout=timeout) for connection, _ in idle))
 
-    async def _answers(self, connection: asyncpg.Connection[Any]) -> bool:
+    async def _answers(self, connection: OwnSession) -> bool:
         try:
             await connection.execute("SELECT 1", timeout=_CHECK_TIMEOUT)
         except CLOSING_ERRORS:

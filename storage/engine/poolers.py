@@ -1,13 +1,15 @@
 """Refuse poolers that give the statements of one connection to different sessions (DESIGN.md, "Poolers").
 
 Each new connection checks that its second statement meets the session that the first one has set (`session_settings.py`). That
-misses a pooler that happens to give it the same session twice. `check_sessions` forces such a pooler to show itself.
+misses a pooler that happens to give it the same session twice. `check_sessions` forces such a pooler to show itself. A pooler that
+begins to share sessions later is found by the statements themselves (`own_session.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -71,7 +73,7 @@ async def check_sessions(
 
         idle, session = await opened()
         heard = asyncio.Event()
-        channel = f"strongroom_session_{session.marker}"
+        channel = f"strongroom_session_{token_hex(8)}"
         await idle.add_listener(channel, lambda *_: heard.set())
         others = [session.process]
         for _ in range(_HOLDERS):
@@ -120,7 +122,8 @@ async def name_of_pooler(options: Mapping[str, Any], *, timeout: float = _NAMING
     try:
         console = await asyncpg.connect(**{**options, "database": _CONSOLE}, timeout=timeout)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-        return next((name for text, name in _IDENTIFIED.items() if text in str(error).lower()), "")
+        said = str(error).lower().replace(f'"{_CONSOLE}"', "")  # PostgreSQL repeats the name of a missing database
+        return next((name for text, name in _IDENTIFIED.items() if text in said), "")
     version = str(getattr(console.get_settings(), "server_version", ""))
     console.terminate()
     return f"PgBouncer {version.partition('/')[0]}" if "bouncer" in version else ""

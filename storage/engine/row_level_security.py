@@ -3,18 +3,27 @@
 A policy on each table that has a `namespace_id` lets a session read and write only the rows of the namespaces in its setting. The
 borrower of a connection names these namespaces; the functions in `sql/*/functions` set them themselves. The policies apply to the
 driver's role. They do not apply to an owner of the tables, a superuser or a role with BYPASSRLS.
+
+The setting begins with the mark of its session, and so does each statement (`own_session.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from enum import Enum
+from secrets import token_hex
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 SETTING = "strongroom.namespaces"
+SET_NAMESPACES = f"""
+SELECT set_config('{SETTING}', $1 || $2, false) WHERE left(current_setting('{SETTING}', true), 20) = $1
+"""
+"""Sets the namespaces that a session sees ($2), and returns a row, if the session has a mark ($1)."""
+LOST_SESSION = "strongroom.session_of_this_statement"
+"""The parameter that the policies read, and that never exists, if a statement is not in the session of its connection."""
 
 
 class _Visibility(Enum):
@@ -51,6 +60,6 @@ def setting_of(namespaces: VisibleNamespaces) -> str | None:
     return ",".join(map(str, namespaces))
 
 
-def setting_statement(setting: str) -> str:
-    """Return the statement that sets the setting. Its value is ids or a star, so nothing needs to be quoted."""
-    return f"SET {SETTING} = '{setting}'"
+def new_mark() -> str:
+    """Return the mark of a new session, of 20 characters. It is a comment, because each statement of the session begins with it."""
+    return f"/*{token_hex(8)}*/"

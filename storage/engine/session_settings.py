@@ -6,13 +6,12 @@ A pooler may also lend a session that an earlier client has changed, so everythi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from strongroom.storage.errors import PoolingNotSupported
 
 from .connection import SCHEMA
-from .row_level_security import SETTING
+from .row_level_security import SETTING, new_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,6 @@ _FIXED = {
     "default_transaction_isolation": "read committed",
     "row_security": "on",
     "array_nulls": "on",
-    SETTING: "",
 }
 _BY_KEY = {
     "enable_hashjoin": "off",
@@ -40,10 +38,9 @@ _BY_KEY = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
-_MARKER = "strongroom.session"
 # If the table of histories is missing, the policies count as active. Setting the namespaces does no harm if no policy applies.
 _STATE = f"""
-SELECT current_setting('search_path') AS search_path, current_setting('{_MARKER}', true) AS marker, pg_backend_pid() AS process,
+SELECT current_setting('search_path') AS search_path, current_setting('{SETTING}', true) AS namespaces, pg_backend_pid() AS process,
     coalesce((
         SELECT row_security_active(c.oid) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = '{SCHEMA}' AND c.relname = 'history_node'
@@ -57,12 +54,12 @@ class Session:
 
     Attributes:
         process: The server's process of the session.
-        marker: A random text that only this session has.
+        mark: A random text that only this session has. Its setting for row-level security begins with it.
         row_level_security: Whether the policies apply to the session's role.
     """
 
     process: int
-    marker: str
+    mark: str
     row_level_security: bool
 
 
@@ -84,16 +81,17 @@ async def begin_session(connection: Connection, settings: Mapping[str, str]) -> 
     Raises:
         PoolingNotSupported: The next statement was answered by another session, or the settings were not kept.
     """
-    marker = token_hex(8)
-    statements = [_RESET, *(f"SET {name} = '{value}'" for name, value in {**settings, _MARKER: marker}.items())]
+    mark = new_mark()  # alone, it shows no namespace
+    statements = [_RESET, *(f"SET {name} = '{value}'" for name, value in {**settings, SETTING: mark}.items())]
     await connection.execute("; ".join(statements))
     row = await connection.fetchrow(_STATE)
-    if row is None or row["marker"] != marker or row["search_path"] != SCHEMA:
+    if row is None or row["namespaces"] != mark or row["search_path"] != SCHEMA:
         raise PoolingNotSupported
-    return Session(row["process"], marker, bool(row["row_level_security"]))
+    return Session(row["process"], mark, bool(row["row_level_security"]))
 
 
 async def keeps_session(connection: Connection, session: Session) -> bool:
     """Return whether the session of a connection is still the same one."""
     row = await connection.fetchrow(_STATE)
-    return row is not None and row["marker"] == session.marker and row["process"] == session.process
+    marked = row is not None and (row["namespaces"] or "").startswith(session.mark)
+    return marked and row is not None and row["process"] == session.process

@@ -18,6 +18,8 @@ from strongroom.storage.errors import (
     StorageError,
 )
 
+from .row_level_security import LOST_SESSION
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,6 +34,8 @@ _ENDED = {
     "25P03": "the transaction was idle for too long for the server",
     "25P04": "the transaction took too long for the server",
 }
+_STATEMENT_POOLING = "statement pooling"
+"""A part of PgBouncer's refusal of a transaction."""
 _LOST = "the connection to the database was lost"
 # Rolled back because of another transaction.
 _RACED = ("23505", "40001", "40P01")
@@ -96,6 +100,8 @@ def to_storage_error(error: BaseException) -> StorageError | None:
     """Return the error of this package for an error of asyncpg or the network; None for any other error."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
+        if LOST_SESSION in str(error) or _STATEMENT_POOLING in str(error):
+            return PoolingNotSupported()
         if state.startswith(_OPEN_OUTCOME):
             return DatabaseUnavailable(f"{_LOST}: {_why_lost(error)}", may_have_been_committed=True)
         for length in (5, 2):

@@ -178,7 +178,7 @@ async def test_an_error_of_the_block_is_kept(silence, behind_silence):
 
 async def until(admin, *, running):
     """Wait until this number of the test's statements run."""
-    query = "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(50)'"
+    query = "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%SELECT pg_sleep(50)'"
     async with asyncio.timeout(60):
         while (await admin.fetchrow(query))["n"] != running:  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.01)

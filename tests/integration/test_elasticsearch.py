@@ -269,7 +269,9 @@ async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path,
         await asyncio.gather(*listening, return_exceptions=True)
 
 
-LISTENERS = "FROM pg_stat_activity WHERE query LIKE 'LISTEN %' AND datname = current_database()"
+LISTENERS = (
+    "FROM pg_stat_activity WHERE query LIKE '%LISTEN %' AND pid <> pg_backend_pid() AND datname = current_database()"
+)
 
 
 async def listeners(strongroom, *, at_least):

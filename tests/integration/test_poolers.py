@@ -151,7 +151,7 @@ async def test_a_session_that_another_client_left(through):
         async with database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(
                 "SELECT pg_backend_pid() AS process, current_setting('search_path') AS search_path, 'é' AS text,"
-                " current_setting('statement_timeout') AS timeout, current_setting('strongroom.namespaces') AS namespaces,"
+                " current_setting('statement_timeout') AS timeout, substr(current_setting('strongroom.namespaces'), 21) AS namespaces,"
                 " (SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%AS SELECT 1') AS statements,"
                 " (SELECT count(*) FROM pg_listening_channels()) AS channels"
             )
@@ -187,6 +187,13 @@ async def test_a_pooler_that_is_switched_while_a_service_runs(dsn, monkeypatch):
         for database in databases:
             await database.aclose()
     assert refused > 0
+
+
+async def test_a_server_without_a_pooler_has_no_name(dsn):
+    """PostgreSQL repeats the name of PgBouncer's database, which it does not have."""
+    database = Database(dsn, size=1, insecure=True)
+    assert await database.name_of_pooler() == ""
+    await database.aclose()
 
 
 class Blocking(asyncpg.Connection):

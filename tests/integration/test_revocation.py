@@ -48,8 +48,11 @@ async def usable(strongroom, namespace_id):
 
 
 async def listeners(strongroom, number):
-    """Return whether this number of processes is notified of key changes."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = $1"
+    """Return whether this number of processes is notified of key changes.
+
+    A statement begins with the 20 characters of its session's mark.
+    """
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND substr(query, 21) = $1"
     async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
         rows = await connection.fetch(query, f'LISTEN "{KEY_CHANNEL}"')
         plain = await connection.fetch(query, f"LISTEN {KEY_CHANNEL}")
@@ -116,7 +119,7 @@ async def test_what_was_missed_is_looked_for(config, monkeypatch):
         async with here.database.connection(EVERY_NAMESPACE) as connection:
             cut = await connection.fetch(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ILIKE 'LISTEN%'"
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ILIKE '%LISTEN%'"
             )
         assert len(cut) >= 2
         await destroy_data_keys(here.keyring, namespace_id)

@@ -10,6 +10,8 @@ import asyncpg
 import pytest
 
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database, InvalidPersistenceRequest, apply_schema
+from strongroom.storage.engine.own_session import OwnSession
+from strongroom.storage.engine.session_settings import Session
 from strongroom.storage.schema.tables import TABLES as DESCRIPTORS
 from strongroom.storage.schema.tables import VIEWS
 from tests.support.databases import administer, quoted, superuser_of
@@ -18,6 +20,7 @@ from tests.support.fixtures.driver_role import owner_connection, owner_dsn
 
 pytestmark = pytest.mark.integration
 
+MARK = "/*0123456789abcdef*/"
 REFUSED = asyncpg.InsufficientPrivilegeError
 TABLES = """
     SELECT c.relname AS name, c.relrowsecurity AS protected, count(p.polname) AS policies
@@ -48,14 +51,17 @@ GRANTS = """
 @pytest.fixture
 async def service_connection(service_cell):
     """Open a connection as the driver role, for statements that the driver would not send."""
-    connection = await asyncpg.connect(service_cell.config.dsn, server_settings={"search_path": "strongroom"})
+    connection = await asyncpg.connect(
+        service_cell.config.dsn, connection_class=OwnSession, server_settings={"search_path": "strongroom"}
+    )
+    connection.began(Session(connection.get_server_pid(), MARK, row_level_security=True))
     yield connection
     await connection.close()
 
 
 async def see(raw, namespaces):
     """Let a session see some namespaces."""
-    await raw.execute("SELECT set_config('strongroom.namespaces', $1, false)", namespaces)
+    await raw.execute("SELECT set_config('strongroom.namespaces', $1, false)", MARK + namespaces)
 
 
 async def unprotected(connection):
@@ -131,11 +137,34 @@ async def test_a_session_sees_and_changes_its_own_namespace_alone(service_cell, 
     )
 
 
-async def test_a_session_that_was_told_of_nothing_sees_nothing(service_cell, service_connection):
-    """A session without the setting sees no rows."""
-    await every_table(service_cell)
+@pytest.mark.parametrize("setting", [None, "", "*", "/*abcdef0123456789*/*", "the id"])
+async def test_a_statement_without_the_mark_of_its_session_is_an_error(service_cell, service_connection, setting):
+    """It does not find nothing, whether the session has no setting, one without a mark, or one with another mark."""
+    table = await every_table(service_cell)
+    if setting is not None:
+        value = str(table.namespace_id) if setting == "the id" else setting
+        await service_connection.execute("SELECT set_config('strongroom.namespaces', $1, false)", value)
     for name in [row["name"] for row in await service_connection.fetch(TABLES)] + ["visibility_search"]:
-        assert await service_connection.fetchval(f"SELECT count(*) FROM {name}") == 0  # noqa: S608
+        if name in EMPTY:
+            continue  # without a row, nothing is compared
+        for statement in (f"SELECT count(*) FROM {name}", f"SELECT * FROM {name} WHERE namespace_id = $1"):  # noqa: S608
+            with pytest.raises(asyncpg.UndefinedObjectError, match="session_of_this_statement"):
+                await service_connection.fetch(statement, *[table.namespace_id] * ("$1" in statement))
+
+
+async def test_a_statement_with_the_mark_of_its_session_finds_its_rows(service_cell, service_connection):
+    """The control: the same statement with the mark at its beginning. A mark elsewhere in the text is none."""
+    table = await every_table(service_cell)
+    await see(service_connection, str(table.namespace_id))
+    raw = await asyncpg.connect(service_cell.config.dsn)
+    await raw.execute(f"SET strongroom.namespaces = '{MARK}{table.namespace_id}'")
+    for name in ("strongroom.history_node", "strongroom.visibility_search"):
+        statement = f"SELECT count(*) FROM {name}"  # noqa: S608
+        assert await service_connection.fetchval(statement) > 0
+        assert await raw.fetchval(MARK + statement) > 0
+        with pytest.raises(asyncpg.UndefinedObjectError):
+            await raw.fetchval(statement + MARK)
+    await raw.close()
 
 
 async def test_a_setting_that_is_none_is_an_error(service_cell, service_connection):
@@ -236,20 +265,20 @@ async def test_borrowers_of_one_connection_see_their_own(service_cell):
 async def test_a_statement_is_sent_only_when_the_namespaces_change(service_cell, monkeypatch):
     """Row-level security costs a cell of one namespace no statement."""
     sent = []
-    execute = asyncpg.Connection.execute
+    fetch = asyncpg.Connection.fetch
 
     async def counted(connection, query, *arguments, **options):
         sent.append(query)
-        return await execute(connection, query, *arguments, **options)
+        return await fetch(connection, query, *arguments, **options)
 
-    monkeypatch.setattr(asyncpg.Connection, "execute", counted)
+    monkeypatch.setattr(asyncpg.Connection, "fetch", counted)
     database = Database(service_cell.config.dsn, size=1, insecure=True)
     one, two = uuid4(), uuid4()
     for sight in (one, one, one, two, two, NO_NAMESPACE, one):
         async with database.connection(sight) as connection:
             await connection.fetch("SELECT 1 FROM history_node")
     await database.aclose()
-    assert len([query for query in sent if query.startswith("SET strongroom.namespaces")]) == 4
+    assert len([query for query in sent if "set_config('strongroom.namespaces'" in query]) == 4
 
 
 async def test_a_search_by_tokens_uses_its_index(service_cell, service_connection):

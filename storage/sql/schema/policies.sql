@@ -5,12 +5,16 @@ SELECT tablename::text AS name FROM pg_policies WHERE schemaname = $1 AND policy
 ALTER TABLE strongroom.{table} ENABLE ROW LEVEL SECURITY
 
 -- name: create
--- A session sees and writes the rows of the namespaces in its setting `strongroom.namespaces`. If the setting is missing or empty, it
--- sees nothing. Each sub-select is evaluated once a statement. The first one is for a single namespace, the most frequent case, and is
--- the cheapest to compare.
+-- A session sees and writes the rows of the namespaces in its setting `strongroom.namespaces`. The setting begins with the session's
+-- mark, and so does the text of each statement of the session. If the first 20 characters of the two differ, the statement is in a
+-- session that is not its own. It then raises an error, because the parameter that is read does not exist. Each sub-select is evaluated
+-- once a statement, and the first one, which checks the mark, before the others. It is for a single namespace, the most frequent case,
+-- and is the cheapest to compare.
 CREATE POLICY namespaces ON strongroom.{table} USING (
-    namespace_id = (SELECT CASE length(current_setting('strongroom.namespaces', true))
-                           WHEN 36 THEN current_setting('strongroom.namespaces', true)::uuid END)
-    OR (SELECT current_setting('strongroom.namespaces', true) = '*')
-    OR namespace_id = ANY ((SELECT string_to_array(nullif(current_setting('strongroom.namespaces', true), '*'), ',')::uuid[])::uuid[])
+    namespace_id = (SELECT CASE left(current_setting('strongroom.namespaces', true), 20)
+        WHEN left(current_query(), 20) THEN
+            CASE length(current_setting('strongroom.namespaces')) WHEN 56 THEN right(current_setting('strongroom.namespaces'), 36)::uuid END
+        ELSE current_setting('strongroom.session_of_this_statement')::uuid END)
+    OR (SELECT right(current_setting('strongroom.namespaces'), 1) = '*')
+    OR namespace_id = ANY ((SELECT string_to_array(nullif(substr(current_setting('strongroom.namespaces'), 21), '*'), ',')::uuid[])::uuid[])
 )

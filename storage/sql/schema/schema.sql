@@ -449,6 +449,9 @@ ALTER TABLE access_policy ALTER COLUMN data SET STORAGE MAIN;
 
 -- For searches by token in a session that sees one namespace. PostgreSQL applies a policy before operators that are not leakproof, and
 -- array operators are not, so the policy of the table would prevent the use of the token index. The view's condition is the same
--- restriction as an equation, which PostgreSQL checks once.
+-- restriction as an equation, which PostgreSQL checks once. It checks the mark of the session as the policies do (policies.sql).
 CREATE VIEW visibility_search AS
-SELECT * FROM visibility_records WHERE namespace_id = (SELECT nullif(current_setting('strongroom.namespaces', true), '')::uuid);
+SELECT * FROM visibility_records WHERE namespace_id = (SELECT CASE left(current_setting('strongroom.namespaces', true), 20)
+    WHEN left(current_query(), 20) THEN
+        CASE length(current_setting('strongroom.namespaces')) WHEN 56 THEN right(current_setting('strongroom.namespaces'), 36)::uuid END
+    ELSE current_setting('strongroom.session_of_this_statement')::uuid END);

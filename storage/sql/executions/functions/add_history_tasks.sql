@@ -16,7 +16,7 @@ DECLARE
     fits boolean;
     authentic boolean;
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(p_namespace::text, ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(p_namespace::text, ''), true);
     SELECT s.range_id = p_range, s.range_mac = p_mac INTO fits, authentic
     FROM strongroom.shards s WHERE s.shard_id = p_shard FOR SHARE;
     IF fits AND authentic THEN

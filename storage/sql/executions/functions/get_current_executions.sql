@@ -10,7 +10,7 @@ RETURNS TABLE (number integer, run_id uuid, state smallint, last_write_version b
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(k_namespace, ','), ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(k_namespace, ','), ''), true);
     RETURN QUERY
     SELECT k.number::integer, c.run_id, c.state, c.last_write_version, c.data
     FROM unnest(k_shard, k_namespace, k_workflow, k_archetype)

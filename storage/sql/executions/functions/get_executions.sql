@@ -19,7 +19,7 @@ RETURNS TABLE (
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(k_namespace, ','), ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(k_namespace, ','), ''), true);
     RETURN QUERY
     SELECT k.number::integer, e.next_event_id, e.last_write_version, e.db_record_version, e.data, m.maps, m.items, m.blobs
     FROM unnest(k_shard, k_namespace, k_workflow, k_run) WITH ORDINALITY AS k (shard_id, namespace_id, workflow_id, run_id, number)

@@ -14,7 +14,7 @@ RETURNS TABLE (fire_times bigint[], task_ids bigint[], namespaces uuid[], sealed
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
 BEGIN
-    PERFORM set_config('strongroom.namespaces', '*', true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || '*', true);
     RETURN QUERY
     SELECT page.fire_times, page.task_ids, page.namespaces, page.sealed
     FROM unnest(q_shard, q_category, q_min_fire_time, q_min_task, q_max_fire_time, q_max_task, q_limit) WITH ORDINALITY

@@ -86,7 +86,7 @@ DECLARE
     forged integer[];         -- requests whose row has a clear column that does not fit its MAC
     one integer;
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(r_namespace, ','), ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(r_namespace, ','), ''), true);
     -- An update of the shard's range_id waits for this lock. After it, requests with the older range_id are refused here.
     SELECT array_agg(r.number), array_agg(r.number) FILTER (WHERE (s.range_id = r.range_id) IS DISTINCT FROM (s.range_mac = substr(r_macs, r.number::integer * 16 - 15, 16)))
     INTO failing, forged

@@ -19,7 +19,7 @@ RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(n_namespace || t_namespace, ','), ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(n_namespace || t_namespace, ','), ''), true);
     IF cardinality(t_shard) > 0 THEN
         INSERT INTO strongroom.history_tree (shard_id, namespace_id, tree_id, branch_id, data)
         SELECT t.shard_id, t.namespace_id, t.tree_id, t.branch_id, t.data

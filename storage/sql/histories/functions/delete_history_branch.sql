@@ -14,7 +14,7 @@ DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     unchanged boolean;
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(p_namespace::text, ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(p_namespace::text, ''), true);
     PERFORM 1 FROM strongroom.history_tree AS t
     WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
     ORDER BY t.branch_id FOR UPDATE;

@@ -17,7 +17,7 @@ RETURNS TABLE (node_ids bigint[], txn_ids bigint[], prev_txn_ids bigint[], seale
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(q_namespace, ','), ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(q_namespace, ','), ''), true);
     RETURN QUERY
     SELECT page.node_ids, page.txn_ids, page.prev_txn_ids, page.sealed
     FROM unnest(q_shard, q_namespace, q_tree, q_branch, q_begin, q_end, q_limit, q_reverse, q_done_node, q_done_txn)

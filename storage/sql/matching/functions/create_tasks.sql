@@ -24,7 +24,7 @@ DECLARE
     owned integer[];
     forged integer[];
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(q_namespace, ','), ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(q_namespace, ','), ''), true);
     SELECT coalesce(array_agg(held.number) FILTER (WHERE held.fits AND held.authentic), '{}'),
            coalesce(array_agg(held.number) FILTER (WHERE held.fits <> held.authentic), '{}')
     INTO owned, forged

@@ -17,7 +17,7 @@ RETURNS TABLE (passes bigint[], task_ids bigint[], sealed bytea[]) LANGUAGE plpg
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
 BEGIN
-    PERFORM set_config('strongroom.namespaces', coalesce(array_to_string(q_namespace, ','), ''), true);
+    PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(q_namespace, ','), ''), true);
     RETURN QUERY
     SELECT page.passes, page.task_ids, page.sealed
     FROM unnest(q_hash, q_namespace, q_queue, q_type, q_min_pass, q_min_task, q_max_pass, q_max_task, q_limit)

