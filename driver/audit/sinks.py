@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.driver.config import ConfigError
@@ -21,6 +22,8 @@ CONNECT_SECONDS = 10.0
 """Timeout for connecting to a collector."""
 ANSWER_SECONDS = 30.0
 """Timeout for a collector's answer."""
+_PIECE = 2**14
+"""Bytes of one TLS record."""
 
 
 class SinkUnavailable(ConfigError):  # noqa: N818 - says what happened
@@ -84,10 +87,21 @@ class SyslogOverTls:
         host: The collector's host name, which its certificate must contain.
         port: The collector's port.
         context: Returns the TLS context. It is called for each connection, so that certificates can change.
+        connect_seconds: The timeout of the connection, and that of the TLS handshake.
+        answer_seconds: The time from the handshake until the collector has taken all lines and ended TLS.
     """
 
-    def __init__(self, host: str, port: int, context: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: Callable[[], ssl.SSLContext],
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._host, self._port, self._context = host, port, context
+        self._connect_seconds, self._answer_seconds = connect_seconds, answer_seconds
 
     async def send(self, lines: Sequence[bytes]) -> None:
         """Send messages, each after its length."""
@@ -97,14 +111,32 @@ class SyslogOverTls:
     def _deliver(self, data: bytes) -> None:
         try:
             with (
-                socket.create_connection((self._host, self._port), timeout=CONNECT_SECONDS) as plain,
+                socket.create_connection((self._host, self._port), timeout=self._connect_seconds) as plain,
                 self._context().wrap_socket(plain, server_hostname=self._host) as secured,
             ):
-                secured.settimeout(ANSWER_SECONDS)
-                secured.sendall(data)
+                end = time.monotonic() + self._answer_seconds
+                rest = memoryview(data)
+                while (
+                    rest
+                ):  # in pieces, because the timeout of `sendall` begins again with each byte that the collector takes
+                    secured.settimeout(_until(end))
+                    rest = rest[secured.send(rest[:_PIECE]) :]
+                secured.settimeout(_until(end))
                 secured.unwrap()
         except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
             late = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
             why = system_reason(error) or error.strerror or late
             msg = f"the collector {self._host}:{self._port} did not take the records: {why}"
             raise SinkUnavailable(msg) from None
+
+
+def _until(end: float) -> float:
+    """Return the seconds until a monotonic time.
+
+    Raises:
+        TimeoutError: It is over.
+    """
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

@@ -71,7 +71,7 @@ def reads_of(table):
 
 
 async def outcome_of(call, right):
-    """Return what became of a call: an error, "right", or the wrong answer."""
+    """Return the outcome of a call: an error, "right", or the wrong answer."""
     try:
         answer = await call()
     except Exception as error:  # noqa: BLE001 - the test judges it

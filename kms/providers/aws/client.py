@@ -9,17 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
-from urllib3 import PoolManager, Timeout
 
 from strongroom.kms.errors import StrongroomError
 
+from .connections import AwsConnections
 from .errors import SDK_ERRORS, error_of
 
 if TYPE_CHECKING:
     import ssl
+
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 AT_ONCE = 16  # concurrent calls, and threads
 _CONNECT_SECONDS = 1.0
@@ -49,7 +50,7 @@ class AwsClient:
         self._made: Any = None
         self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="strongroom-aws-kms")
-        self._connections = PoolManager(maxsize=AT_ONCE, ssl_context=tls)
+        self._connections = AwsConnections(AT_ONCE, tls)
 
     async def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation.
@@ -71,7 +72,7 @@ class AwsClient:
     async def aclose(self) -> None:
         """Wait for running calls, at most three seconds, and close the connections."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
-        self._connections.clear()
+        self._connections.close()
         if self._made is not None:
             self._made.close()
 
@@ -100,20 +101,7 @@ class AwsClient:
             return self._made
 
     def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        answer = self._connections.urlopen(
-            request.method,
-            request.url,
-            body=request.body,
-            headers=request.headers,
-            timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-            retries=False,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-        )
-        response = AWSResponse(request.url, answer.status, answer.headers, answer)
-        _ = response.content  # read here, so that a broken connection is an error of this call
-        return response
+        return self._connections.send(request, connect_seconds=_CONNECT_SECONDS, read_seconds=_READ_SECONDS)
 
 
 class _Silence(logging.Filter):

@@ -24,6 +24,7 @@ from azure.core.rest import HttpRequest
 from azure.identity.aio import DefaultAzureCredential
 from azure.keyvault.keys.aio import KeyClient
 
+from strongroom.kms.aiohttp_connections import KeptConnections
 from strongroom.kms.errors import (
     AccessDenied,
     InvalidRequest,
@@ -51,6 +52,8 @@ CONNECT_SECONDS = 1.0
 READ_SECONDS = 2.0
 CONNECTIONS = 16
 """Number of connections to one vault, and so of concurrent requests. The timeouts don't include the wait for a connection."""
+MAX_ANSWER = 2**20
+"""Maximum size of an answer, in bytes. The largest ones are lists of the versions of a key."""
 _OK = range(200, 300)
 _RESULTS = {"key", "value"}  # each successful answer has one of them
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
@@ -122,6 +125,7 @@ class Vault:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._client: KeyClient | None = None
+        self._connections: KeptConnections | None = None
 
     async def ask(
         self,
@@ -147,12 +151,17 @@ class Vault:
         Raises:
             KmsError: The status is not 2xx. `InvalidRequest` is raised only for a 400.
         """
-        request = HttpRequest(method, path, json=body)
+        request = HttpRequest(method, path, json=body, headers={"Accept-Encoding": "identity"})
         try:
-            answer = await self._opened().send_request(request, read_timeout=read_seconds or self._read_seconds)
+            answer = await self._opened().send_request(
+                request, read_timeout=read_seconds or self._read_seconds, stream=True
+            )
+            body_read = await _body(answer)
         except ClientAuthenticationError as error:
             failure: KmsError = _no_token(self._id, error)
         except (ServiceRequestTimeoutError, ServiceResponseTimeoutError) as error:
+            if self._connections is not None:
+                self._connections.drop_idle()
             failure = KmsTimeout(
                 f"{self._id}: no answer in time from {self.host}, or for a token ({type(error).__name__})"
             )
@@ -165,7 +174,9 @@ class Vault:
                 f"{self._id}: {self.host} asks for a token of a service that it is not part of"
             )
         else:
-            return _content(self._id, what, answer)
+            if body_read is not None:
+                return _content(self._id, what, answer, body_read)
+            failure = KmsUnavailable(f"{self._id}: {self.host} sent more than {MAX_ANSWER} bytes, or compressed ones")
         raise failure  # raised outside the handlers, because the request in the SDK's error has token and root
 
     async def aclose(self) -> None:
@@ -176,8 +187,10 @@ class Vault:
 
     def _opened(self) -> KeyClient:
         if self._client is None:  # opened late, because a session belongs to a running event loop
+            self._connections = KeptConnections(self._tls, limit=CONNECTIONS)
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls, limit=CONNECTIONS),
+                connector=self._connections,
+                auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
@@ -195,9 +208,24 @@ class Vault:
         return self._client
 
 
-def _content(provider_id: str, what: str, answer: AsyncHttpResponse) -> dict[str, Any]:
+async def _body(answer: AsyncHttpResponse) -> bytes | None:
+    """Return the body of an answer; None if it is compressed, which no request asks for, or larger than `MAX_ANSWER`."""
+    body = bytearray()
     try:
-        content = orjson.loads(answer.content)
+        if "Content-Encoding" in answer.headers:
+            return None
+        async for piece in answer.iter_raw():
+            body += piece
+            if len(body) > MAX_ANSWER:
+                return None
+    finally:
+        await answer.close()
+    return bytes(body)
+
+
+def _content(provider_id: str, what: str, answer: AsyncHttpResponse, body: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(body)
     except orjson.JSONDecodeError:
         content = None
     if answer.status_code in _OK and isinstance(content, dict) and _RESULTS & content.keys():

@@ -7,6 +7,7 @@ use its message types, google-auth, and a channel that logs nothing.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -57,7 +58,11 @@ _METHODS: dict[type[Any], tuple[str, type[Any], str]] = {
     service.DestroyCryptoKeyVersionRequest: ("DestroyCryptoKeyVersion", resources.CryptoKeyVersion, "name"),
 }
 
+_TOKEN_THREADS = 2
 _OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),  # a new channel does not share the dead connection of an old one
+    ("grpc.client_idle_timeout_ms", 60_000),
+    ("grpc.max_receive_message_length", 2**20),
     ("grpc.enable_retries", 0),
     ("grpc.min_reconnect_backoff_ms", 1000),  # the timeout of a connection attempt
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -105,6 +110,8 @@ class GcpChannel:
         self._refreshing = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        # Its own threads, because a token service that never ends its answer would use up those of the process.
+        self._threads = ThreadPoolExecutor(_TOKEN_THREADS, thread_name_prefix="strongroom-gcp-token")
 
     @property
     def target(self) -> str:
@@ -125,13 +132,16 @@ class GcpChannel:
         method, answer, field = _METHODS[type(request)]
         metadata = [*(await self._authorization()).items()]
         metadata.append(("x-goog-request-params", f"{field}={quote(attrgetter(field)(request))}"))
-        call = self._open().unary_unary(
+        used = self._open()
+        call = used.unary_unary(
             _SERVICE + method, request_serializer=type(request).serialize, response_deserializer=answer.deserialize
         )
         try:
             return await call(request, timeout=self._deadline, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             failed = failure(error, what, opening=method == "Decrypt")
+            if isinstance(failed, KmsTimeout) and self._channel is used:  # the connection may be dead
+                self._abandon_channel()
         self._doubted = self._doubted or isinstance(failed, KmsAuthenticationError)
         raise failed  # raised outside the `except` block, so that it has no context
 
@@ -141,6 +151,7 @@ class GcpChannel:
         if channel is not None:
             await channel.close()
         await asyncio.gather(*self._closing)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _open(self) -> grpc.aio.Channel:
         if self._plain:
@@ -149,14 +160,19 @@ class GcpChannel:
             return self._channel
         roots = None if self._trusted is None else self._trusted.current()
         if self._channel is None or roots != self._roots:
-            if self._channel is not None:
-                closing = asyncio.create_task(self._channel.close(self._deadline))  # running calls are answered first
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+            self._abandon_channel()
             trusted = grpc.ssl_channel_credentials(root_certificates=roots)
             self._channel = grpc.aio.secure_channel(self._target, trusted, options=_OPTIONS)
             self._roots = roots
         return self._channel
+
+    def _abandon_channel(self) -> None:
+        """Let the next call open a connection. Calls that run are answered first."""
+        abandoned, self._channel = self._channel, None
+        if abandoned is not None:
+            closing = asyncio.create_task(abandoned.close(self._deadline))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def _authorization(self) -> dict[str, str]:
         """Return the headers that authenticate the caller. An old or refused token is refreshed first."""
@@ -186,7 +202,7 @@ class GcpChannel:
         failed: KmsError
         try:
             async with loop_deadline(self._deadline):
-                return await asyncio.to_thread(work)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except TimeoutError:
             failed = KmsTimeout(f"{self._target}: no token in time for the application's credentials")
         except exceptions.GoogleAuthError as error:  # its text may contain what was sent to the token service

@@ -29,6 +29,7 @@ from strongroom.kms.errors import (
     Throttled,
     UnsupportedOperation,
 )
+from strongroom.kms.transport.keepalive import IDLE_SECONDS, SOCKET_OPTIONS
 from strongroom.kms.transport.tls import check_address, client_context
 from strongroom.kms.transport.unreachable import failed_connection
 
@@ -42,7 +43,6 @@ READ_SECONDS = 2.0
 MAX_ANSWER = 2**22
 """Maximum size of an answer, in bytes. The largest one has the roots of a batch."""
 CONNECTIONS = 16
-_KEPT_SECONDS = 60.0  # an unused connection is closed after this time
 _SHOWN_TEXT = 300  # characters
 _HEALTHY_STATUS = {200, 429, 472, 473}  # active, or a standby that forwards requests
 _REDIRECTS, _REFUSALS = range(300, 400), range(400, 500)
@@ -208,10 +208,14 @@ class TransitClient:
             base_url=self._address,
             headers=self._headers,
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(
-                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=_KEPT_SECONDS
+            transport=httpx.AsyncHTTPTransport(
+                limits=httpx.Limits(
+                    max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE_SECONDS
+                ),
+                verify=self._tls,
+                trust_env=False,
+                socket_options=SOCKET_OPTIONS,
             ),
-            verify=self._tls,
             trust_env=False,  # a proxy from the environment would see roots
             follow_redirects=False,  # a token is never sent to another server
         )

@@ -14,6 +14,7 @@ from strongroom.kms import TlsFiles, check_address, client_context
 from .answers import bulk_items, searched, snapshot_id
 from .bulk import refusal
 from .cluster import ask
+from .node import BoundedNode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -62,7 +63,13 @@ class ElasticsearchClient:
         if not insecure:
             secure["ssl_context"] = client_context(ca_certs=tls.ca_certs, certificate=tls.certificate, key=tls.key)
         self._api = AsyncElasticsearch(
-            url, api_key=api_key, request_timeout=timeout, max_retries=0, serializer=OrjsonSerializer(), **secure
+            url,
+            api_key=api_key,
+            request_timeout=timeout,
+            max_retries=0,
+            serializer=OrjsonSerializer(),
+            node_class=BoundedNode,
+            **secure,
         )
         self.name = name
         self.timeout = timeout
