@@ -12,11 +12,12 @@ class NotText(ValueError):  # noqa: N818 - says what the content is
     """A content that is not text in UTF-8. The message is a reason for a sentence, and holds nothing of the content."""
 
 
-def text_of(content: bytes) -> str:
+def text_of(content: bytes, *, errors: str = "strict") -> str:
     """Return the text of a file, without its byte order mark.
 
     Args:
         content: The content of the file.
+        errors: What to do with bytes that are not UTF-8; see `bytes.decode`.
 
     Raises:
         NotText: It is in another encoding, or has a NUL byte.
@@ -25,7 +26,7 @@ def text_of(content: bytes) -> str:
         msg = "it is not UTF-8 (it may be UTF-16, as some Windows programs write it); save it as UTF-8"
         raise NotText(msg)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig", errors)
     except UnicodeDecodeError:
         pass
     # Raised outside the handler, because the error of the decoder holds the content.

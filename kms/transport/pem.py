@@ -21,6 +21,9 @@ _KINDS = {
 }
 _MARK = "-----BEGIN "
 _BLOCK = re.compile(r"^-----BEGIN ([A-Z0-9 ]+)-----", re.MULTILINE)
+_EDGE = re.compile(r"^-----(BEGIN|END) ", re.MULTILINE)
+_FOREIGN = "surrogateescape"
+"""How bytes that are not UTF-8 are kept. OpenSSL ignores comments, and some have names of authorities in Latin-1."""
 _MOST = 4096
 """The maximum number of blocks. A bundle of all public authorities has about 150."""
 
@@ -38,7 +41,7 @@ def read_pem(file: Path, content: str = "", *, is_secret: bool = False) -> bytes
         InvalidRequest: The file can't be read, others can change it, or a block would be passed over.
     """
     try:
-        text = text_of(read_private(file) if is_secret else read_trusted(file))
+        text = text_of(read_private(file) if is_secret else read_trusted(file), errors=_FOREIGN)
         fault = _fault(text, content)
     except OSError as error:
         fault = error.strerror or type(error).__name__
@@ -48,7 +51,7 @@ def read_pem(file: Path, content: str = "", *, is_secret: bool = False) -> bytes
         # Raised outside the handlers, because their errors can hold a key.
         msg = f"TLS: {file} can't be used: {fault}"
         raise InvalidRequest(msg)
-    return text.encode()
+    return text.encode(errors=_FOREIGN)
 
 
 def _fault(text: str, content: str) -> str:
@@ -60,6 +63,11 @@ def _fault(text: str, content: str) -> str:
         return (
             "a line -----BEGIN ...----- has something before it, for example a space or the end of another block, so that "
             "OpenSSL would pass over its block; begin a line with it"
+        )
+    if re.search("BEGIN(BEGIN|$)", "".join(_EDGE.findall(text))):
+        return (
+            "a block has no line -----END ...----- that begins a line, so that OpenSSL would pass over the block after it; "
+            "put the end back"
         )
     kinds = [_KINDS.get(each, "key") for each in found]
     if len(found) > _MOST:

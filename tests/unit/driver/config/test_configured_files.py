@@ -302,6 +302,27 @@ def test_a_certificate_that_openssl_would_pass_over_is_refused(private_file, con
                 use.read(private_file)
 
 
+@pytest.mark.parametrize("end", [b"", b" -----END"])
+def test_a_block_without_an_end_is_refused(private_file, contents, end):
+    """OpenSSL reads such a block up to the end of the next one, and passes over that one without an error."""
+    for use in USES.values():
+        if use.holds in {"authority", "revoked"}:
+            content = contents[use.holds]
+            written(private_file, content.replace(b"-----END", end or b"-----", 1) + content)
+            with pytest.raises(StrongroomError, match="has no line -----END"):
+                use.read(private_file)
+
+
+def test_a_bundle_with_comments_is_read(private_file, contents):
+    """Comments name authorities, in UTF-8 or in Latin-1, and OpenSSL ignores them."""
+    for use in USES.values():
+        if use.holds in {"authority", "revoked"}:
+            for encoding in ("utf-8", "latin-1"):
+                comment = "# AC Raíz\n=======\n".encode(encoding)
+                written(private_file, comment + contents[use.holds] + b"\n" + comment)
+                use.read(private_file)
+
+
 def test_a_list_of_revoked_certificates_trusts_nobody(private_file, contents):
     """OpenSSL trusts each certificate in a file that it reads revocation lists from."""
     written(private_file, contents["revoked"] + contents["authority"])
