@@ -42,4 +42,4 @@ async def check_policy_version(access: AccessControl, *, refuse_older: bool) -> 
     """
     access.accepts_older = not refuse_older
     if refuse_older and access.newest_known:
-        await access.latest()
+        await access.refuse_older()

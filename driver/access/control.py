@@ -144,6 +144,17 @@ class AccessControl:
             await self._put(accepted, stored, self.newest_known + 1, fields)
         return self._policy.version
 
+    async def refuse_older(self) -> None:
+        """Refuse a stored policy that is older than one that was in force. No key is needed, so that a cell opens without its KMS.
+
+        Raises:
+            PolicyRolledBack: The policy was replaced by an older one, or deleted.
+            StorageError: The database can't be read.
+        """
+        version = await self._store.version()
+        if version < self.newest_known:
+            raise PolicyRolledBack(_rolled_back(version, self.newest_known))
+
     async def digest(self) -> tuple[int, str]:
         """Return the version and the SHA-256 of the stored policy, for reviews."""
         version, data, _ = await self._store.get()

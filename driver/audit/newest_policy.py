@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+LIMIT = 2**62
+"""A number that no version reaches. A false record of a higher one would leave no number for the versions after it."""
 _MARKS = (b'"event":"checkpoint"', b'"event":"policy"')
 
 
@@ -19,7 +21,7 @@ def policy_version_of(fields: Mapping[str, Any]) -> int:
     """Return the version of the policy that a record proves to have been in force; 0 if it proves none."""
     event, version = fields.get("event"), fields.get("policy_version")
     is_proof = event == CHECKPOINT or (event == POLICY and fields.get("outcome") == "done")
-    return version if is_proof and type(version) is int else 0
+    return version if is_proof and type(version) is int and 0 < version < LIMIT else 0
 
 
 def newest_policy_version(root: Path) -> int:

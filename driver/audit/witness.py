@@ -12,6 +12,7 @@ from strongroom.storage.cell import AuditCheckpoint, AuditCompaction
 
 from .chain import GENESIS
 from .checkpoint import compaction_message, kept_hash, of_row
+from .newest_policy import LIMIT
 from .rows import check_rows
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ class Witness:
         """Return what the database has."""
         statement, rows = await self._store.list_checkpoints()
         made = [of_row(row) for row in rows]
-        version = 0 if statement is None else statement.policy_version
+        versions = [each.policy_version for each in (statement, *made) if each is not None]
         return Known(
             newest={each.covered.stream_id: each.covered for each in made},
             places={each.covered.stream_id: each.place for each in made},
-            policy_version=max((each.policy_version for each in made), default=version),
+            policy_version=max((version for version in versions if version < LIMIT), default=0),
         )
 
     async def recent(self, stream_id: UUID) -> Recent:

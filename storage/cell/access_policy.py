@@ -55,6 +55,13 @@ class AccessPolicyStore:
         )
         return version, data, now
 
+    async def version(self) -> int:
+        """Return the version of the row, without keys, so that it is not known to be the sealed one; 0 if there is no policy."""
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            row = await connection.fetchrow(_SQL["get"])
+        assert row is not None  # noqa: S101 - as in `get`
+        return int(row["version"])
+
     async def put(self, data: bytes, *, version: int, next_version: int | None = None) -> None:
         """Replace the policy.
 

@@ -6,11 +6,15 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 
 from strongroom.driver.access import InvalidPolicyChange, PolicyRolledBack, changes
 from strongroom.driver.access.review import review_access
+from strongroom.driver.audit.chain import link, with_chain
+from strongroom.driver.audit.stream import parse
 from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import KmsUnavailable, LocalProvider
 from tests.support.access.people import OWNER, bound, records
 from tests.support.audit.disk import Disk
 from tests.support.fixtures.command_line import run_command, sql
@@ -100,6 +104,45 @@ async def test_a_running_process_refuses_an_older_policy(config, put_back):
             await cell.access.latest()
         with pytest.raises(PolicyRolledBack):
             await cell.access.change(lambda policy: policy)
+
+
+async def test_a_cell_opens_while_its_kms_is_away(config, put_back, monkeypatch):
+    """The versions are compared without keys, so a service starts during an outage, and an older policy is refused."""
+    old = await two_versions(config, put_back)
+
+    async def away(*_arguments, **_options):
+        raise KmsUnavailable("away")
+
+    monkeypatch.setattr(LocalProvider, "unwrap", away)
+    monkeypatch.setattr(LocalProvider, "unwrap_many", away)
+    async with opened(config) as cell:
+        with pytest.raises(KmsUnavailable):
+            await cell.access.latest()
+    await put_back(old)
+    with pytest.raises(PolicyRolledBack):
+        async with opened(config):
+            pass
+
+
+@pytest.mark.parametrize("version", [2**40, 2**62 - 2, 2**62, 2**63 - 1, 2**64 - 1])
+async def test_a_false_record_does_not_stop_a_cell_for_ever(config, put_back, version):
+    """A person with access to the folder can add a record of a policy. Accepting the stored policy opens the cell again."""
+    await two_versions(config, put_back)
+    (segment,) = config.audit_folder.rglob("*.jsonl")
+    last, _, chain = parse(segment.read_bytes().splitlines()[-1])
+    false = {"event": "policy", "outcome": "done", "policy_version": version}
+    body = orjson.dumps({"stream": last["stream"], "sequence": last["sequence"] + 1, **false})
+    with segment.open("ab") as file:
+        file.write(with_chain(body, link(chain, body)))
+    if version < 2**62:
+        with pytest.raises(PolicyRolledBack):
+            async with opened(config):
+                pass
+        async with Strongroom.open(config, check_policy=False) as cell:
+            assert await cell.access.accept_older(2, reason="a false record") == version + 1
+    for name in ("third", "fourth"):
+        async with opened(config) as cell:
+            await bound(cell, name)
 
 
 async def test_a_change_that_was_not_stored_is_no_version(config, put_back, monkeypatch):
