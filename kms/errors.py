@@ -5,7 +5,6 @@
     │   └── Timeout                     a server did not answer in time
     ├── NotAuthenticated                a caller could not prove who they are
     ├── IntegrityError                  a sealed value or a wrapped key did not open; one error for every cause
-    │   └── RegistryAltered             the key registry is not as Strongroom wrote it, or older than it was
     ├── PinMismatch                     the cell's own keys are not the ones that the configuration names
     ├── UnsupportedFormat               bytes that are not a sealed value of a known format
     ├── SealingLimitExceeded            a plaintext or a batch that is larger than the format allows
@@ -24,6 +23,7 @@
         │   └── KeyWithdrawn
         ├── KeyDestroyed
         ├── KeyConflict
+        ├── RegistryAltered             the key registry is not as Strongroom wrote it, or older than it was
         ├── InvalidRequest
         ├── UnsupportedOperation
         ├── QuotaExceeded
@@ -79,10 +79,6 @@ class NotAuthenticated(StrongroomError):  # noqa: N818
 
 class IntegrityError(StrongroomError):
     """A sealed value did not open: it was altered, moved, or sealed under another key."""
-
-
-class RegistryAltered(IntegrityError):  # noqa: N818
-    """The key registry was changed outside of Strongroom, or is older than it was."""
 
 
 class PinMismatch(StrongroomError):  # noqa: N818
@@ -191,6 +187,13 @@ class KeyDestroyed(KmsError):  # noqa: N818
 
 class KeyConflict(KmsError):  # noqa: N818
     """Another caller changed the same key first. Read the key again before you retry."""
+
+
+class RegistryAltered(KmsError):  # noqa: N818
+    """The key registry was changed outside of Strongroom, or is older than it was.
+
+    It says nothing about rows of data: they open again once the registry is restored. So it is no `IntegrityError`.
+    """
 
 
 class InvalidRequest(KmsError):  # noqa: N818

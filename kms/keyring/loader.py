@@ -13,7 +13,7 @@ from strongroom.kms.keys.data_key import DataKey
 from strongroom.kms.keys.namespace_keys import NamespaceKeys
 from strongroom.kms.keys.pin import check_commitment
 from strongroom.kms.keys.registry import KeyClass, KeyState
-from strongroom.kms.keys.registry_head import RegistryKey
+from strongroom.kms.keys.registry_head import RegistryKey, altered
 from strongroom.kms.keys.versions import unusable
 from strongroom.kms.provider import KekRef, Wrapped
 from strongroom.kms.region import bound_cell_id, check_kek_regions
@@ -153,10 +153,13 @@ class KeyLoader:
         Raises:
             KeyNotFound: The cell has no keys.
             PinMismatch: The identity root is not the pinned one.
+            RegistryAltered: The wrapped root is not the one of its row's commitment.
             StrongroomError: The root can't be unwrapped.
         """
         identity = [record for record in records if record.key_class is KeyClass.IDENTITY]
         (root,) = await self.unwrap_all(self.cell_id, identity)
+        if isinstance(root, IntegrityError):  # it must not look like a row of data that does not open
+            raise altered(self.cell_id, "its identity root is another one")
         if isinstance(root, StrongroomError):
             raise root
         return RegistryKey(root, bound_cell_id(self.cell_id, self.region))

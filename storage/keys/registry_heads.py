@@ -14,7 +14,7 @@ from strongroom.kms import DataKeyRecord, KeyClass, KeyConflict, KeyState, Regis
 from strongroom.kms.keys.registry_head import NOT_SCHEDULED, RegistryHead, RegistryKey, RegistrySummary, altered
 from strongroom.storage.engine.queries import load_queries
 
-from .registry_rows import head_of, id_of, record_of, summary_of, unverified_keys
+from .registry_rows import head_of, id_of, read_registry, record_of, summary_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -171,13 +171,11 @@ class RegistryHeads:
         ordered, seen, summary = sorted(namespaces), self.seen(namespaces), self._summary
         written: dict[UUID, RegistryHead] = {}
         async with database.transaction(visible) as connection:
-            heads = {id_of(row): head_of(row) for row in await connection.fetch(_SQL["lock"], ordered)}
-            records: dict[UUID, list[DataKeyRecord]] = {each: [] for each in ordered}
-            for record in await unverified_keys(connection, ordered):
-                records[record.namespace_id].append(record)
+            await connection.fetch(_SQL["lock"], ordered)
+            read = await read_registry(connection, ordered)
             change = RegistryChange(connection, {})
             for namespace_id in ordered:
-                head, keys = heads.get(namespace_id), records[namespace_id]
+                head, keys = read[namespace_id]
                 try:
                     if head is not None or keys or namespace_id in seen:
                         self.check(key, namespace_id, head, keys, seen)

@@ -22,6 +22,18 @@ async def unverified_keys(connection: Connection, namespaces: Sequence[UUID]) ->
     return [record_of(row) for row in await connection.fetch(_SQL["keys"], namespaces)]
 
 
+async def read_registry(
+    connection: Connection, namespaces: Sequence[UUID]
+) -> dict[UUID, tuple[RegistryHead | None, list[DataKeyRecord]]]:
+    """Return the head and the rows of each namespace as the database has them, all of one snapshot."""
+    found: dict[UUID, tuple[RegistryHead | None, list[DataKeyRecord]]] = {}
+    for row in await connection.fetch(_SQL["read"], namespaces):
+        _, keys = found.setdefault(id_of(row), (head_of(row), []))
+        if row["class"] is not None:
+            keys.append(record_of(row))
+    return found
+
+
 def head_of(row: Row) -> RegistryHead | None:
     """Return the head in a row that has one."""
     return None if row["mac"] is None else RegistryHead(row["head_version"], row["shredding"], row["mac"])

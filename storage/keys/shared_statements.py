@@ -11,13 +11,12 @@ from strongroom.kms import KeyClass, RegistryAltered
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.shared_lookups import SharedLookups
 
-from .registry_rows import head_of, record_of
+from .registry_rows import read_registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from strongroom.kms import DataKeyRecord
-    from strongroom.kms.keys.registry_head import RegistryHead
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.row_level_security import VisibleNamespaces
 
@@ -100,20 +99,14 @@ class SharedKeyStatements:
     async def _list(self, namespaces: Sequence[UUID]) -> Mapping[UUID, list[DataKeyRecord] | RegistryAltered]:
         visible: VisibleNamespaces = namespaces[0] if len(namespaces) == 1 else namespaces
         key, seen = await self._heads.key(), self._heads.seen(namespaces)
-        heads: dict[UUID, RegistryHead | None] = {}
         found: dict[UUID, list[DataKeyRecord] | RegistryAltered] = {}
-        keys: dict[UUID, list[DataKeyRecord]] = {}
         async with self._database.connection(visible) as connection:
-            for row in await connection.fetch(_SQL["list"], namespaces):
-                record = record_of(row)
-                heads[record.namespace_id] = head_of(row)
-                keys.setdefault(record.namespace_id, []).append(record)
-        for namespace_id in namespaces:
-            if namespace_id not in keys and namespace_id not in seen:
+            read = await read_registry(connection, namespaces)
+        for namespace_id, (head, records) in read.items():
+            if head is None and not records and namespace_id not in seen:
                 continue  # it has no keys
             try:
-                records = keys.get(namespace_id, [])
-                self._heads.check(key, namespace_id, heads.get(namespace_id), records, seen)
+                self._heads.check(key, namespace_id, head, records, seen)
                 found[namespace_id] = records
             except RegistryAltered as error:
                 found[namespace_id] = error

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from strongroom.kms import IntegrityError, KmsError, UnsupportedFormat
+from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import TASK
 from strongroom.storage.data_blob import DataBlob
-from strongroom.storage.sealing import open_each, open_rows
+from strongroom.storage.sealing import UNAVAILABLE, open_each, open_rows
 
 from .task_requests import Task, UnreadableQueueTask
 
@@ -69,7 +69,7 @@ def _split(
     for (task_pass, task_id), packed in zip(positions, opened, strict=True):
         if isinstance(packed, bytes):
             tasks.append(Task(task_id, DataBlob.unpack(packed), task_pass, subqueue))
-        elif isinstance(packed, KmsError):
+        elif isinstance(packed, UNAVAILABLE):
             raise packed  # it may open later, so the queue must not go on without it
         else:
             unreadable.append(UnreadableQueueTask(task_id, task_pass, subqueue, packed))

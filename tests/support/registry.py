@@ -6,7 +6,7 @@ from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.keys.registry_rows import head_of, id_of, summary_of, unverified_keys
+from strongroom.storage.keys.registry_rows import id_of, read_registry, summary_of
 from strongroom.storage.keys.store import heads_of
 
 _SQL = load_queries("keys/registry_heads")
@@ -18,15 +18,10 @@ async def authenticate(strongroom):
     key = await heads_of(strongroom.keyring).key()
     async with strongroom.database.transaction(EVERY_NAMESPACE, unlimited=True) as connection:
         namespaces = sorted(id_of(row) for row in await connection.fetch(_NAMESPACES))
-        old = {id_of(row): head_of(row) for row in await connection.fetch(_SQL["lock"], namespaces)}
-        keys = {}
-        for record in await unverified_keys(connection, namespaces):
-            keys.setdefault(record.namespace_id, []).append(record)
         made = {}
-        for namespace_id in namespaces:
-            head = old.get(namespace_id)
+        for namespace_id, (head, keys) in (await read_registry(connection, namespaces)).items():
             version, *shredding = (1,) if head is None else (head.version + 1, head.shredding)
-            made[namespace_id] = key.head(namespace_id, version, keys[namespace_id], *shredding)
+            made[namespace_id] = key.head(namespace_id, version, keys, *shredding)
         columns = zip(*((each, head.version, head.shredding, head.mac) for each, head in made.items()), strict=True)
         await connection.fetch(_SQL["put"], *map(list, columns))
         summary = summary_of(await connection.fetchrow(_SQL["lock_summary"]))

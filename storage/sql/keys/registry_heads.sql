@@ -1,7 +1,14 @@
 -- name: lock
 -- The first lock of each change of the registry, in the order of the namespaces, so that two changes can't deadlock.
-SELECT namespace_id, version AS head_version, shredding, mac FROM registry_heads WHERE namespace_id = ANY ($1::uuid[])
-ORDER BY namespace_id FOR UPDATE
+SELECT FROM registry_heads WHERE namespace_id = ANY ($1::uuid[]) ORDER BY namespace_id FOR UPDATE
+
+-- name: read
+-- Heads and keys of one snapshot. Keys that another transaction registers between two statements would seem to have no head.
+SELECT namespace_id, class, d.version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
+       destroyed_at, layout, withdrawn, disabled_from, record_lease, h.version AS head_version, h.shredding, h.mac
+FROM unnest($1::uuid[]) AS n (namespace_id)
+LEFT JOIN registry_heads AS h USING (namespace_id) LEFT JOIN data_keys AS d USING (namespace_id)
+ORDER BY namespace_id, class, d.version
 
 -- name: keys
 SELECT namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,

@@ -1,10 +1,3 @@
--- name: list
--- Keys of one namespace or of several.
-SELECT d.namespace_id, class, d.version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
-       destroyed_at, layout, withdrawn, disabled_from, record_lease, h.version AS head_version, h.shredding, h.mac
-FROM data_keys AS d LEFT JOIN registry_heads AS h USING (namespace_id)
-WHERE d.namespace_id = ANY ($1::uuid[]) ORDER BY d.namespace_id, class, d.version
-
 -- name: insert
 INSERT INTO data_keys (namespace_id, class, version, suite, state, provider, kek_id, kek_version, wrapped, commitment,
                        created_at, layout)

@@ -12,6 +12,7 @@ from strongroom.kms import (
     KekRef,
     KeyClass,
     KeyConflict,
+    KmsError,
     PartType,
     PinMismatch,
     RecordKind,
@@ -203,6 +204,24 @@ async def test_one_altered_namespace_stops_no_other(strongroom, attacker, victim
     other = await strongroom.namespaces.create("other", kek=OWN)
     await other_kek_name(strongroom, attacker, victim)
     (await fresh(other.namespace_id)).seal(KIND, (1,), b"x")
+
+
+async def test_a_refused_registry_is_not_taken_for_damaged_rows(strongroom, attacker, victim):
+    """Rows open again once the registry is restored, so a list must not skip them and a service must not give them up."""
+    await other_kek_name(strongroom, attacker, victim)
+    strongroom.keyring.evict(victim)
+    with pytest.raises(KmsError):
+        await strongroom.keyring.open(victim)
+
+
+async def test_an_altered_identity_root_is_not_taken_for_damaged_rows(strongroom, attacker, victim, fresh):
+    """The key of the heads can't be made then, which is the registry's fault."""
+    await attacker.execute(
+        "UPDATE data_keys SET wrapped = set_byte(wrapped, 0, get_byte(wrapped, 0) # 1) WHERE namespace_id = $1 AND class = 'identity'",
+        strongroom.keyring.cell_id,
+    )
+    with pytest.raises(RegistryAltered, match=str(strongroom.keyring.cell_id)):
+        await fresh(victim)
 
 
 async def test_heads_of_another_cell_mean_nothing(strongroom):
