@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.kms import Keyring, check_pin
+from strongroom.kms import Keyring, check_commitment, check_pin
 from strongroom.storage import PostgresDataKeyStore
 from strongroom.storage.keys.registry_heads import RegistryHeads
 
@@ -41,7 +41,7 @@ def new_keyring(
         store=PostgresDataKeyStore(registry, heads),
         region=config.cell.region,
         kek_regions=config.kek_regions,
-        pin=config.cell_pin,
+        commitment=config.cell_commitment,
         policy=config.cache,
         key_events=key_events,
         watch=watch,
@@ -55,10 +55,12 @@ async def cell_keys(keyring: Keyring) -> Sequence[DataKeyRecord]:
 
 
 async def check_cell_keys(keyring: Keyring, config: StrongroomConfig) -> None:
-    """Compare the cell's own keys in the registry with the pin of the configuration, if it has one.
+    """Compare the cell's own keys in the registry with the pin of the configuration, or with the part of it that there is.
 
     Raises:
         PinMismatch: They are not the keys that the configuration names.
     """
     if config.cell_pin is not None:
         check_pin(await cell_keys(keyring), config.cell_pin)
+    elif config.cell_commitment is not None:
+        check_commitment(await cell_keys(keyring), config.cell_commitment)

@@ -83,6 +83,16 @@ def with_other_pin(
     INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_keys=False))
 
 
+def with_moved_cell_keys(
+    config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
+) -> None:
+    """Run a command that moves keys to another KEK, even if it was interrupted while it moved the cell's own keys. See `with_cell`.
+
+    The commitment of the pin is compared, and the heads of the registry authenticate which KEK wraps which key.
+    """
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_kek=False))
+
+
 def with_older_policy(
     config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
 ) -> None:
@@ -121,12 +131,15 @@ async def _perform(
     *,
     check_keyrings: bool,
     check_keys: bool = True,
+    check_kek: bool = True,
     check_policy: bool = True,
 ) -> None:
     assert operation in OPERATIONS  # noqa: S101 - a misspelt name, which a test finds
     config = load_config(config_path)
     if not check_keys:
         config = replace(config, cell_commitment=None)
+    if not check_kek:
+        config = replace(config, cell_kek=None)
     async with Strongroom.open(config, check_keyrings=check_keyrings, check_policy=check_policy) as strongroom:
         caller = await caller_of(strongroom)
         given = {name: value for name, value in arguments.items() if value is not None}

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from strongroom.driver.cell_keys import check_cell_keys
+from strongroom.driver.config import load_config
 from strongroom.kms import (
     KekRef,
     KeyEvent,
+    PinMismatch,
     StrongroomError,
     UnsupportedOperation,
     count_to_rewrap,
@@ -17,7 +20,7 @@ from strongroom.kms import (
     rewrap_data_keys,
 )
 
-from .cell import with_cell
+from .cell import with_cell, with_moved_cell_keys
 from .commands import Command, refuse
 from .show import cell as cli_show
 from .show.output import ask, json_wanted, line, progress_bar, result
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from strongroom.driver.config import StrongroomConfig
     from strongroom.driver.strongroom import Strongroom
     from strongroom.kms import KekInfo
 
@@ -85,8 +89,18 @@ def rewrap(config_path: Path, uri: str | None, target_uri: str | None, namespace
             result({"keks": [each.document for each in moved]})
         if any(each.failed for each in moved):
             raise click.exceptions.Exit(1)
+        await _say_pin(strongroom, load_config(config_path))
 
-    with_cell(config_path, run, "keys.rewrap", kek=uri, to=target_uri, name=namespace_name)
+    with_moved_cell_keys(config_path, run, "keys.rewrap", kek=uri, to=target_uri, name=namespace_name)
+
+
+async def _say_pin(strongroom: Strongroom, config: StrongroomConfig) -> None:
+    try:
+        await check_cell_keys(strongroom.keyring, config)
+    except PinMismatch:
+        _say(
+            "the cell's own keys have moved, and a service that starts refuses them until you run: strongroom keys pin"
+        )
 
 
 async def _used(strongroom: Strongroom, namespace_id: UUID | None) -> list[KekRef]:

@@ -20,18 +20,22 @@ KEYS = "Keys"
 
 async def key_registry(strongroom: Strongroom) -> AsyncIterator[Finding]:
     """Compare the cell's own keys with the pin, and check every head of the registry. Other checks need both."""
-    pin = strongroom.config.cell_pin
-    if pin is None:
+    config = strongroom.config
+    if config.cell_commitment is None:
         text = "not pinned: a person who can write to the database and use one KEK of the cell could replace them"
         advice = "Run strongroom keys pin, and copy the configuration to every host."
         yield Finding(KEYS, "cell keys", text, "note", advice)
     else:
         try:
-            await check_cell_keys(strongroom.keyring, strongroom.config)
+            await check_cell_keys(strongroom.keyring, config)
         except StrongroomError as error:
             yield wrong(KEYS, "cell keys", error)
             return
-        yield Finding(KEYS, "cell keys", f"as pinned: {pin.kek}, commitment {pin.commitment.hex()[:16]}...")
+        yield Finding(
+            KEYS,
+            "cell keys",
+            f"as pinned: {config.cell_kek or 'any KEK'}, commitment {config.cell_commitment.hex()[:16]}...",
+        )
     try:
         used = await strongroom.keyring.store.list_kek_usage()
     except StrongroomError as error:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from strongroom.kms.key_events import KeyEventSink
     from strongroom.kms.keys.namespace_keys import NamespaceKeys
-    from strongroom.kms.keys.pin import CellPin
     from strongroom.kms.keys.registry import DataKeyRecord, DataKeyStore, KeyContext
     from strongroom.kms.provider import KekRef, KmsProvider
     from strongroom.kms.secret import Secret
@@ -46,7 +45,7 @@ class Keyring:
         store: The registry of data keys.
         region: The region to which the cell is bound. None binds it to no region, so that any KEK may be used.
         kek_regions: Names of that region in the KMSs. None means the same name.
-        pin: The keys that are accepted as the cell's own; None accepts those that the registry names.
+        commitment: The commitment of the identity root that is accepted as the cell's own; None accepts the registry's.
         policy: The limits of the cache.
         key_events: The recorder of key changes.
         watch: The receiver of reports on batches and cache look-ups. None reports nothing.
@@ -62,7 +61,7 @@ class Keyring:
         store: DataKeyStore,
         region: str | None = None,
         kek_regions: Collection[str] | None = None,
-        pin: CellPin | None = None,
+        commitment: bytes | None = None,
         policy: CachePolicy | None = None,
         key_events: KeyEventSink = NO_KEY_EVENTS,
         watch: KeyWatch | None = None,
@@ -84,7 +83,7 @@ class Keyring:
             leases=self._leases,
             region=region,
             kek_regions=(region,) if region is not None and kek_regions is None else kek_regions or (),
-            pin=pin,
+            commitment=commitment,
             watch=watch,
         )
         self.registry = RegistryAccess(cell_id, store, self._loader)

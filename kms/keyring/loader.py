@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms.keys.leases import Leases
-    from strongroom.kms.keys.pin import CellPin
     from strongroom.kms.keys.registry import DataKeyRecord, KeyContext
     from strongroom.kms.provider import KmsProvider
     from strongroom.kms.secret import Secret
@@ -41,7 +40,7 @@ class KeyLoader:
         leases: The counters of the rows that each data key seals.
         region: The region to which the cell is bound, or None.
         kek_regions: Names of that region in the KMSs.
-        pin: The keys that are accepted as the cell's own; None accepts those that the registry names.
+        commitment: The commitment of the identity root that is accepted as the cell's own; None accepts the registry's.
         watch: The receiver of a report on each batch, or None.
     """
 
@@ -53,7 +52,7 @@ class KeyLoader:
         leases: Leases,
         region: str | None = None,
         kek_regions: Collection[str] = (),
-        pin: CellPin | None = None,
+        commitment: bytes | None = None,
         watch: KeyWatch | None = None,
     ) -> None:
         self.cell_id = cell_id
@@ -61,7 +60,7 @@ class KeyLoader:
         self.providers = providers
         self._leases = leases
         self._kek_regions = frozenset(kek_regions)
-        self._pin = pin
+        self._commitment = commitment
         self._make_keys = NamespaceKeys if watch is None else partial(WatchedKeys, watch=watch)
 
     def provider(self, provider_id: str) -> KmsProvider:
@@ -140,8 +139,8 @@ class KeyLoader:
         if not records:
             msg = f"no keys are registered for namespace {namespace_id}"
             raise KeyNotFound(msg)
-        if self._pin is not None and namespace_id == self.cell_id:
-            check_commitment(records, self._pin.commitment)
+        if self._commitment is not None and namespace_id == self.cell_id:
+            check_commitment(records, self._commitment)
         return await self.unwrap(records)
 
     async def registry_key(self, records: Sequence[DataKeyRecord]) -> RegistryKey:

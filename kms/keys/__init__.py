@@ -1,7 +1,7 @@
 """Keys: rows of the registry, key derivation, data keys, leases, and the unwrapped keys of a namespace."""
 
 from .namespace_keys import NamespaceKeys
-from .pin import CellPin, check_pin, pin_of
+from .pin import CellPin, check_commitment, check_pin, pin_of
 from .registry import DataKeyRecord, DataKeyStore, KekUsage, KeyClass, KeyContext, KeyState
 from .signing import SigningKey, is_signed
 
@@ -15,6 +15,7 @@ __all__ = [
     "KeyState",
     "NamespaceKeys",
     "SigningKey",
+    "check_commitment",
     "check_pin",
     "is_signed",
     "pin_of",

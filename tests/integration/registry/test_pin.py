@@ -9,6 +9,7 @@ import pytest
 from strongroom.driver.config import ConfigError, load_config, write_pin
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import CellPin, KekRef, PinMismatch, RegistryAltered, rewrap_data_keys
+from strongroom.storage import PostgresDataKeyStore
 from tests.support.fixtures.command_line import run_command
 from tests.support.substituted_keys import substitute
 
@@ -75,6 +76,46 @@ async def test_another_kek_of_the_cell_is_refused_until_it_is_pinned(pinned, con
     assert "local:tenant" in done.stdout
     async with Strongroom.open(load_config(config_path)):
         pass
+
+
+async def test_an_interrupted_move_of_the_cells_keys_is_completed(pinned, config_path, monkeypatch):
+    """`keys rewrap` can be run again while the cell's own keys are under two KEKs; `keys pin` accepts the new one afterwards."""
+    rewrap = PostgresDataKeyStore.rewrap_data_keys
+
+    async def rewrap_one(store, pairs):
+        return await rewrap(store, pairs[:1])
+
+    async with Strongroom.open(pinned) as strongroom:
+        await strongroom.create_kek(TENANT)
+        monkeypatch.setattr(PostgresDataKeyStore, "rewrap_data_keys", rewrap_one)
+        await rewrap_data_keys(strongroom.keyring, KekRef("local", "cell"), to=TENANT)
+    pin = ("keys", "pin", "--confirm", "local:tenant")
+    assert run_command(config_path.parent, *pin).returncode == 2
+    done = run_command(config_path.parent, "keys", "rewrap", "local:cell", "--to", "local:tenant")
+    assert done.returncode == 0, done.stderr
+    assert "strongroom keys pin" in done.stdout
+    assert run_command(config_path.parent, *pin).returncode == 0
+    async with Strongroom.open(load_config(config_path)):
+        pass
+
+
+async def test_moving_keys_compares_the_commitment(pinned, config_path, attacker):
+    """`keys rewrap` does not work for a cell whose identity root was replaced."""
+    async with Strongroom.open(pinned) as strongroom:
+        await strongroom.create_kek(TENANT)
+        await substitute(attacker, strongroom.keyring, pinned.cell.cell_id, TENANT)
+    refused = run_command(config_path.parent, "keys", "rewrap", "local:tenant", "--to", "local:cell")
+    assert refused.returncode == 2
+    assert "cell.commitment" in refused.stderr
+
+
+async def test_a_commitment_without_a_kek_is_compared(pinned):
+    """A configuration that names only the commitment accepts no other identity root."""
+    async with Strongroom.open(replace(pinned, cell_kek=None)):
+        pass
+    with pytest.raises(PinMismatch, match=r"cell\.commitment"):
+        async with Strongroom.open(replace(pinned, cell_kek=None, cell_commitment=b"\0" * 32)):
+            pass
 
 
 @pytest.mark.parametrize(
