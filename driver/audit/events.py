@@ -37,6 +37,8 @@ CHECK = "check"
 """A test of whether the log can be written."""
 BREAK = "break"
 """A stream was cut or altered, so it was ended, and the records continue in a new stream that begins with this record."""
+ACCEPTED = "accepted"
+"""A person accepted differences between the log and the database, for example after a restore from a backup."""
 CHECKPOINT = "checkpoint"
 """A signature over all earlier records."""
 BASE = "base"
@@ -62,6 +64,11 @@ def of_key(event: KeyEvent, caller: Fields) -> Event:
 def of_policy(fields: Fields, caller: Fields) -> Event:
     """Return the record of a change of the access policy."""
     return {"event": POLICY, "at": now(), **_within(caller), **fields}
+
+
+def of_acceptance(at: datetime, fields: Fields, caller: Fields) -> Event:
+    """Return the record of accepted differences."""
+    return {"event": ACCEPTED, "at": at, **_within(caller), **fields}
 
 
 def _within(caller: Fields) -> dict[str, object]:

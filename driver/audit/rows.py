@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import is_signed
 
+from .acceptance import Difference
 from .chain import GENESIS
 from .checkpoint import compaction_message, kept_hash, of_row
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from strongroom.storage.cell import AuditCheckpoint, AuditCompaction
 
     from .checkpoint import SignedCheckpoint
+
+_MISSING = "that records name are missing, {}: rows were deleted, or an older state of the database was restored"
+_OTHER = (
+    "are others than records name, {}: rows were replaced, or an older state of the database was restored and continued"
+)
 
 
 def check_rows(
@@ -77,10 +83,10 @@ def _check_order(rows: Sequence[SignedCheckpoint]) -> list[str]:
     return []
 
 
-def check_confirmed(
+def lost_checkpoints(
     confirmed: Sequence[SignedCheckpoint], statement: AuditCompaction | None, rows: Sequence[SignedCheckpoint]
-) -> list[str]:
-    """Verify that the database has each checkpoint that a record names.
+) -> list[Difference]:
+    """Return the checkpoints that records name and the database does not have, or has others in their place.
 
     A checkpoint is in the database before its record is written, so a row that is missing was removed, or an older state of the
     database was restored.
@@ -92,30 +98,29 @@ def check_confirmed(
     """
     by_number = {row.number: row for row in rows}
     newest = {row.covered.stream_id: row.covered.sequence for row in rows}
-    missing, other = [], []
+    lost = []
     for each in confirmed:
         row = by_number.get(each.number)
         if row is not None:
             if row.hash() != each.hash():
-                other.append(each.number)
+                lost.append(Difference(each.hash(), _OTHER, each.number))
         elif (
             statement is None
             or each.number > statement.number
             or (newest.get(each.covered.stream_id, 0) < each.covered.sequence and each.at >= statement.forgotten_before)
         ):
-            missing.append(each.number)
-    problems = []
-    if missing:
-        problems.append(
-            f"{len(missing)} checkpoints that records name are missing, {_range(missing)}; the newest has number "
-            f"{max(by_number, default=0)}: rows were deleted, or an older state of the database was restored"
-        )
-    if other:
-        problems.append(
-            f"{len(other)} checkpoints are others than records name, {_range(other)}: rows were replaced, or an older state "
-            "of the database was restored and continued"
-        )
-    return problems
+            lost.append(Difference(each.hash(), _MISSING, each.number))
+    return lost
+
+
+def describe(lost: Sequence[Difference]) -> list[str]:
+    """Return the descriptions of lost checkpoints, with their numbers."""
+    described = []
+    for text in (_MISSING, _OTHER):
+        numbers = [each.number for each in lost if each.text == text]
+        if numbers:
+            described.append(f"{len(numbers)} checkpoints {text.format(_range(numbers))}")
+    return described
 
 
 def _range(numbers: Sequence[int]) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from .chain import GENESIS, link
 from .checkpoint import NOT_IN_DATABASE, PRUNED_PREFIX, Checkpoint, of_record
-from .events import BASE, BREAK, CHECKPOINT, OPENED
-from .newest_policy import policy_version_of
+from .events import BASE, CHECKPOINT
+from .mentions import Mentions, uuid_of
 from .stream import parse
-from .taking import BEHIND, DATABASE, OTHER, PRUNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
 
+    from .acceptance import Acceptance, Difference
     from .checkpoint import SignedCheckpoint
 
 _CHAIN_BYTES = 32
@@ -31,6 +32,8 @@ class StreamVerification:
         signed: The sequence number of the last record that a valid signature covers; 0 if there is none.
         begins: The sequence number of the first record. It is more than 1 if earlier records were pruned, which a signature proves.
         problem: A description of the first altered or missing record; None if the stream is valid.
+        identity: The hash of what was found, if there is a problem; see `Difference`.
+        is_final: Whether no process continues the stream: it was ended because of a break, or it is missing.
     """
 
     stream_id: UUID
@@ -38,6 +41,8 @@ class StreamVerification:
     signed: int
     begins: int
     problem: str | None
+    identity: bytes = b""
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,52 +53,33 @@ class Verification:
         streams: The streams, in the order of their ids.
         unreadable: The numbers of the first ten lines that are not records.
         breaks: The breaks that processes recorded.
+        acceptances: The signed acceptances.
         confirmed: The signed checkpoints in the records that the database must have.
         policy_version: The highest version of the access policy that the records name.
     """
 
     streams: Sequence[StreamVerification]
     unreadable: Sequence[int]
-    breaks: Sequence[str] = ()
+    breaks: Sequence[Difference] = ()
+    acceptances: Sequence[Acceptance] = ()
     confirmed: Sequence[SignedCheckpoint] = ()
     policy_version: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether all streams are valid."""
-        return not self.unreadable and not self.breaks and all(stream.problem is None for stream in self.streams)
+        """Whether all streams are valid, except for what was accepted."""
+        found = [each.identity for each in self.breaks] + [each.identity for each in self.streams if each.problem]
+        return not self.unreadable and self.accepted.issuperset(found)
+
+    @property
+    def accepted(self) -> frozenset[bytes]:
+        """The accepted differences."""
+        return frozenset(identity for each in self.acceptances for identity in each.identities)
 
     @property
     def records(self) -> int:
         """The number of valid records."""
         return sum(stream.records for stream in self.streams)
-
-
-@dataclass(slots=True)
-class _Mentions:
-    """What valid records say about streams and the access policy.
-
-    Attributes:
-        named: The stream and the record that names a stream, by the stream that is named.
-        breaks: The breaks.
-        policy_version: The highest version of the access policy.
-    """
-
-    named: dict[UUID, str] = field(default_factory=dict)
-    breaks: list[str] = field(default_factory=list)
-    policy_version: int = 0
-
-    def read(self, stream_id: UUID, fields: Mapping[str, Any]) -> None:
-        """Note what a record says."""
-        event = fields.get("event")
-        if event == OPENED and isinstance(fields.get("streams"), list):
-            for name in fields["streams"]:
-                named = _uuid(name)
-                if named is not None:
-                    self.named.setdefault(named, f"record {fields['sequence']} of stream {stream_id}")
-        elif event == BREAK:
-            self.breaks.append(_description(stream_id, fields))
-        self.policy_version = max(self.policy_version, policy_version_of(fields))
 
 
 @dataclass(slots=True)
@@ -105,6 +91,7 @@ class _Stream:
     signed: int = 0
     problem: str | None = None
     chains: bytearray = field(default_factory=bytearray)
+    rest: bytes = b""
     confirmed: list[SignedCheckpoint] = field(default_factory=list)
 
     def chain_at(self, sequence: int) -> bytes | None:
@@ -113,6 +100,16 @@ class _Stream:
         if start == -_CHAIN_BYTES:
             return self.base
         return bytes(self.chains[start : start + _CHAIN_BYTES]) or None if start >= 0 else None
+
+    def identity(self, stream_id: UUID) -> bytes:
+        """Return the hash of what was found: the valid records, and the lines after the first problem."""
+        found = self.sequence.to_bytes(8, "big") + self.chain + self.rest
+        return sha256(b"stream" + stream_id.bytes + found).digest()
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether no line of the stream was read."""
+        return not self.sequence and not self.rest
 
 
 def verify_records(
@@ -130,27 +127,24 @@ def verify_records(
         The result, with the first problem of each stream.
     """
     by_id: dict[UUID, _Stream] = {}
-    mentions = _Mentions()
+    mentions = Mentions()
     ids: dict[str, UUID] = {}
     unreadable: list[int] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         parsed = parse(line)
-        stream_id = None if parsed is None else ids.get(name := parsed[0]["stream"]) or _uuid(name)
+        stream_id = None if parsed is None else ids.get(name := parsed[0]["stream"]) or uuid_of(name)
         if parsed is None or stream_id is None:
             unreadable.append(number)
             continue
-        fields, body, chain = parsed
         stream = by_id.get(stream_id)
         if stream is None:
             ids[name] = stream_id
             stream = by_id[stream_id] = _Stream()
-        if stream.problem is None:
-            last = stream.sequence
-            public_key = _check_record(stream, stream_id, fields, body, chain, public_key)
-            if stream.sequence > last:
-                mentions.read(stream_id, fields)
+        public_key = _read_record(stream, stream_id, parsed, public_key, mentions)
+        if stream.problem is not None:
+            stream.rest = sha256(stream.rest + line).digest()
     for named, record in mentions.named.items():
         if named not in by_id:
             by_id[named] = _Stream(problem=f"the whole stream is missing: {record} names it")
@@ -164,28 +158,34 @@ def verify_records(
                 stream.signed,
                 stream.first,
                 stream.problem,
+                stream.identity(stream_id) if stream.problem else b"",
+                stream_id in mentions.ended or stream.is_missing,
             )
             for stream_id, stream in sorted(by_id.items())
         ],
         unreadable[:10],
         mentions.breaks,
+        [each for each in mentions.acceptances if public_key is not None and each.is_signed(public_key)],
         [each for stream in by_id.values() for each in stream.confirmed],
         mentions.policy_version,
     )
 
 
-def _description(stream_id: UUID, fields: Mapping[str, Any]) -> str:
-    """Return a description of a recorded break."""
-    where = f"record {fields['sequence']} of stream {stream_id}, {fields.get('at')}"
-    found, stated, reason = fields.get("found"), fields.get("stated"), fields.get("reason")
-    if reason == DATABASE:
-        return f"the database lost checkpoint {stated} while a process was running; its newest was {found} ({where})"
-    what = {
-        BEHIND: f"had {found} records, and the database's checkpoint covers {stated}",
-        OTHER: f"had another record {stated} than the database's checkpoint covers",
-        PRUNED: "had a statement about pruned records that is not signed by the audit key",
-    }.get(str(reason), "could not be read")
-    return f"stream {fields.get('ended')} {what}, so it was ended ({where})"
+def _read_record(
+    stream: _Stream,
+    stream_id: UUID,
+    parsed: tuple[Mapping[str, Any], bytes, bytes],
+    public_key: bytes | None,
+    mentions: Mentions,
+) -> bytes | None:
+    """Check a record and note what it says, if no record before it has a problem. Return the public key for the next record."""
+    if stream.problem is not None:
+        return public_key
+    last = stream.sequence
+    public_key = _check_record(stream, stream_id, *parsed, public_key)
+    if stream.sequence > last:
+        mentions.read(stream_id, parsed[0], parsed[2])
+    return public_key
 
 
 def _check_record(
@@ -272,10 +272,3 @@ def _signature(fields: Mapping[str, Any]) -> tuple[int, bytes, bytes]:
     except (KeyError, TypeError, ValueError):
         return 0, b"", b""
     return (covered if type(covered) is int and covered >= 0 else 0), signature, key
-
-
-def _uuid(text: object) -> UUID | None:
-    try:
-        return UUID(str(text))
-    except ValueError:
-        return None

@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .acceptance import Difference
 from .checkpoint import of_row
 from .own_stream import place_of
 from .reader import read_lines
-from .rows import check_confirmed, check_rows
+from .rows import check_rows, describe, lost_checkpoints
 from .stream import streams
 from .verify import verify_records
 
@@ -30,7 +31,8 @@ class LogReport:
     Attributes:
         records: The result for the records. A stream of which the database has a checkpoint is in it, even if it has no files.
         checkpoints: The number of checkpoints in the database with a valid signature.
-        problems: What is wrong with the checkpoints in the database.
+        altered: What is wrong with the checkpoints in the database.
+        lost: The checkpoints that records name and the database does not have.
         places: Host and folder of each stream that the database has.
         elsewhere: The streams of other hosts and folders.
         policy_version: The highest version of the access policy in records and checkpoints.
@@ -38,10 +40,16 @@ class LogReport:
 
     records: Verification
     checkpoints: int
-    problems: Sequence[str]
+    altered: Sequence[str]
+    lost: Sequence[Difference]
     places: Mapping[UUID, str]
     elsewhere: Sequence[UUID]
     policy_version: int
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the checkpoints, except for what was accepted."""
+        return [*self.altered, *describe([each for each in self.lost if each.identity not in self.records.accepted])]
 
     @property
     def ok(self) -> bool:
@@ -78,8 +86,26 @@ async def verify_log(
     )
     # A checkpoint is in the database before the record that names it, so the database is read again.
     later_statement, later = await store.list_checkpoints()
-    problems += check_confirmed(found.confirmed, later_statement, [of_row(row) for row in later])
+    lost = lost_checkpoints(found.confirmed, later_statement, [of_row(row) for row in later])
     versions = [found.policy_version, *(each.policy_version for each in signed)]
     if statement is not None:
         versions.append(statement.policy_version)
-    return LogReport(found, len(signed), problems, places, elsewhere, max(versions))
+    return LogReport(found, len(signed), problems, lost, places, elsewhere, max(versions))
+
+
+def acceptable(found: LogReport) -> tuple[list[Difference], list[str]]:
+    """Return the differences that a person can accept, and descriptions of those that nobody can.
+
+    A stream that a process may continue, a line that is not a record, and rows that do not verify are not accepted, because what is
+    added to them later would be accepted with them.
+    """
+    records = found.records
+    altered = [each for each in records.streams if each.problem]
+    refused = [f"stream {each.stream_id}: {each.problem}" for each in altered if not each.is_final]
+    refused += [f"line {number} is not a record" for number in records.unreadable]
+    differences = [
+        *records.breaks,
+        *(Difference(each.identity, f"stream {each.stream_id}: {each.problem}") for each in altered if each.is_final),
+        *found.lost,
+    ]
+    return [each for each in differences if each.identity not in records.accepted], [*refused, *found.altered]

@@ -23,6 +23,7 @@ from .index import index
 from .interrupts import INTERRUPTS
 from .keys import keys
 from .namespace import namespace
+from .restore import restore
 from .schema import schema
 from .serve import serve
 from .setup import demo, doctor, init
@@ -145,6 +146,6 @@ def cli(context: click.Context, config_path: Path) -> None:
 
 for command in (
     *(init, doctor, demo, schema, namespace, import_, history, query, index, keys),
-    *(access, audit, verify, certificate_key, codec_server, serve),
+    *(access, audit, restore, verify, certificate_key, codec_server, serve),
 ):
     cli.add_command(command)

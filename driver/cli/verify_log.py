@@ -75,7 +75,7 @@ def _report_files(found: Verification) -> None:
         result({"ok": found.ok, **_records(found)})
     else:
         _print_records(found)
-        line(f"{found.records} records in {len(found.streams)} streams: {_conclusion(ok=found.ok)}")
+        line(f"{found.records} records in {len(found.streams)} streams: {_conclusion(found, ok=found.ok)}")
     raise click.exceptions.Exit(0 if found.ok else 1)
 
 
@@ -109,17 +109,20 @@ def _report(found: LogReport, *, version: int, has_other_hosts: bool) -> None:
         line(problem, style="red")
     line(
         f"{found.records.records} records in {len(found.records.streams)} streams, and {found.checkpoints} checkpoints in the "
-        f"database: {_conclusion(ok=ok)}"
+        f"database: {_conclusion(found.records, ok=ok)}"
     )
     if not ok:
         line(
-            "keep copies of the folder and of the table audit_checkpoints, and compare with exports: docs/audit-log.md"
+            "keep copies of the folder and of the table audit_checkpoints, and compare with exports: docs/audit-log.md. After a "
+            "restore on purpose, see 'strongroom restore accept --help'"
         )
         raise click.exceptions.Exit(1)
 
 
-def _conclusion(*, ok: bool) -> str:
-    return "nothing was altered, removed or added" if ok else "the audit log was changed"
+def _conclusion(found: Verification, *, ok: bool) -> str:
+    if not ok:
+        return "the audit log was changed"
+    return f"nothing {'else ' if found.acceptances else ''}was altered, removed or added"
 
 
 def _records(found: Verification) -> dict[str, object]:
@@ -132,23 +135,43 @@ def _records(found: Verification) -> dict[str, object]:
                 "begins": each.begins,
                 "signed": each.signed,
                 "problem": each.problem,
+                "accepted": each.identity in found.accepted,
             }
             for each in found.streams
         ],
         "unreadable_lines": found.unreadable,
-        "breaks": found.breaks,
+        "breaks": [each.text for each in found.breaks if each.identity not in found.accepted],
+        "accepted": _accepted(found),
     }
 
 
 def _print_records(found: Verification) -> None:
     def row(each: StreamVerification) -> tuple[object, ...]:
-        return each.stream_id, each.records, each.begins, each.signed, each.problem or "as written"
+        problem = f"{each.problem} (accepted)" if each.identity in found.accepted else each.problem
+        return each.stream_id, each.records, each.begins, each.signed, problem or "as written"
 
     table(*("stream", "records", "from", "signed to", ""), rows=map(row, found.streams))
     for number in found.unreadable:
         line(f"line {number} is not a record")
     for each in found.breaks:
-        line(each, style="red")
+        if each.identity not in found.accepted:
+            line(each.text, style="red")
+    for text in _accepted(found):
+        line(text)
+
+
+def _accepted(found: Verification) -> list[str]:
+    """Return a description of each acceptance, and the breaks that are accepted."""
+    described = []
+    for each in found.acceptances:
+        lost = (
+            f", checkpoints after {each.lost_after} up to {each.lost_through} among them" if each.lost_through else ""
+        )
+        described.append(
+            f"accepted at {each.at:%Y-%m-%d %H:%M} UTC: {len(each.identities)} differences{lost}, hash "
+            f"{each.digest.hex()}: {each.reason}"
+        )
+    return described + [f"accepted: {each.text}" for each in found.breaks if each.identity in found.accepted]
 
 
 def _key(text: str) -> bytes:

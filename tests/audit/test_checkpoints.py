@@ -16,34 +16,12 @@ from strongroom.driver.audit.retention import prune
 from strongroom.driver.audit.stream import segments, streams
 from strongroom.driver.audit.whole_log import verify_log
 from strongroom.kms import IntegrityError
-from strongroom.storage import AuditCheckpointStore, Database, DatabaseUnavailable, apply_schema
+from strongroom.storage import DatabaseUnavailable
 from tests.support.audit.disk import Disk
 from tests.support.audit.logs import KEY, hostile
 from tests.support.audit.witnessed import contents, log_of, problems, records_of, report, write
-from tests.support.fixtures.command_line import sql
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def store(dsn):
-    """The checkpoints in a database of their own."""
-    database = Database(dsn, insecure=True)
-    await apply_schema(database)
-    yield AuditCheckpointStore(database)
-    await database.aclose()
-
-
-@pytest.fixture
-def log_root(tmp_path):
-    """The folder of a log."""
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def alter(dsn):
-    """Return a function that alters the database as its administrator does."""
-    return lambda statement, *arguments: asyncio.to_thread(sql, dsn, statement, *arguments)
 
 
 def cut(log_root, part=0.5):

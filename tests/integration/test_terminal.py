@@ -82,6 +82,7 @@ COMMANDS = {
     "access api-key": [HOSTILE],
     "access revoke": [HOSTILE],
     "access review": [],
+    "restore accept": ["--reason", HOSTILE],
     "access accept-older": ["--version", "7", "--reason", HOSTILE],
     "access request": ["--role", HOSTILE, "-n", NAME, "--reason", HOSTILE],
     "access grants": ["--all"],

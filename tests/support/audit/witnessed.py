@@ -36,11 +36,16 @@ async def report(root, store, **options):
 
 
 def problems(found):
-    """Return everything that a verification names."""
+    """Return everything that a verification names, except for what was accepted."""
+    known = found.records.accepted
     return [
         *found.problems,
-        *found.records.breaks,
-        *(f"{each.stream_id}: {each.problem}" for each in found.records.streams if each.problem),
+        *(each.text for each in found.records.breaks if each.identity not in known),
+        *(
+            f"{each.stream_id}: {each.problem}"
+            for each in found.records.streams
+            if each.problem and each.identity not in known
+        ),
     ]
 
 

@@ -1,0 +1,106 @@
+"""Commands after a database, or the folder of an audit log, was restored from a backup."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.driver.access import CALLER
+from strongroom.driver.audit.acceptance import new_acceptances
+from strongroom.driver.audit.events import of_acceptance
+from strongroom.driver.audit.rows import describe
+from strongroom.driver.audit.whole_log import acceptable, verify_log
+from strongroom.driver.config import ConfigError
+
+from .cell import with_older_policy
+from .commands import Group
+from .show.output import busy, json_wanted, line, result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from strongroom.driver.audit.acceptance import Acceptance, Difference
+    from strongroom.driver.strongroom import Strongroom
+
+_MOST_REASON = 500
+
+
+@click.group(
+    cls=Group, epilog="\b\nExample:\n  strongroom restore accept --dry-run --reason 'backup of 2 May restored'"
+)
+def restore() -> None:
+    """Accept what a restore from a backup made older than the audit log."""
+
+
+@restore.command(
+    "accept",
+    epilog="\b\nExamples:\n  strongroom restore accept --reason 'backup of 2 May restored' --dry-run\n"
+    "  strongroom restore accept --reason 'backup of 2 May restored'",
+)
+@click.option("--reason", required=True, help=f"Reason, of at most {_MOST_REASON} characters. It is recorded.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be accepted.")
+@click.pass_obj
+def accept(config_path: Path, reason: str, dry_run: bool) -> None:
+    """Accept the differences that `audit verify` finds on this host, by name, after a restore on purpose.
+
+    It adds a signed record with the lost checkpoints, the breaks and the streams that were ended or are missing. `audit verify` then
+    shows them as accepted, and still fails on every other difference. Only an owner can do this; with access control it needs a
+    second person: `strongroom access request --operation restore.accept`. Accept an older access policy first (`access accept-older`).
+    """
+    if not reason.strip() or len(reason) > _MOST_REASON:
+        msg = f"--reason takes a text of at most {_MOST_REASON} characters"
+        raise click.UsageError(msg)
+
+    async def run(strongroom: Strongroom) -> None:
+        log = strongroom.needed_audit()
+        await strongroom.access.refuse_older()
+        await log.checkpoint()  # The streams of this host are compared with the database before it.
+        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
+        with busy("reading ..."):
+            found = await verify_log(
+                strongroom.audit_checkpoints, log.root, public_key=key.public_key, has_other_hosts=True
+            )
+        differences, refused = acceptable(found)
+        if refused:
+            msg = (
+                "nothing is accepted, because no restore makes these differences. Keep a copy of the folder and of the table "
+                "audit_checkpoints, and compare with exports. A stream whose process has ended can be moved away, and is then "
+                "accepted as missing:"
+            )
+            raise ConfigError(msg, refused)
+        made = new_acceptances(differences, reason=reason, at=datetime.now(UTC), key=key)
+        if not dry_run:
+            for each in made:
+                await log.record(of_acceptance(each.at, each.fields(key.public_key), CALLER.get()))
+            await log.checkpoint()
+        _show(differences, made, dry_run=dry_run)
+
+    with_older_policy(config_path, run, "restore.accept", reason=reason)
+
+
+def _show(differences: Sequence[Difference], made: Sequence[Acceptance], *, dry_run: bool) -> None:
+    texts = [*describe(differences), *(each.text for each in differences if not each.number)]
+    lost = [each.number for each in differences if each.number]
+    if json_wanted():
+        result(
+            {
+                "dry_run": dry_run,
+                "differences": texts,
+                "lost_after": min(lost) - 1 if lost else None,
+                "lost_through": max(lost, default=None),
+                "digests": [each.digest.hex() for each in made],
+            }
+        )
+        return
+    for text in texts:
+        line(text)
+    if lost:
+        line(f"the database is older than the log: checkpoints after {min(lost) - 1}, up to {max(lost)}, are lost")
+    if not differences:
+        line("the audit log and its checkpoints have no difference that is not accepted, so there is nothing to accept")
+        return
+    verb = "would be accepted" if dry_run else "are accepted"
+    line(f"{len(differences)} differences {verb}; 'strongroom audit verify' finds every other one")
