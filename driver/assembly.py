@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from .deletions import Deletions
     from .telemetry.telemetry import Telemetry
 
+REGISTRY_LOCK_TIMEOUT = 5.0
+"""Seconds that a change of the key registry waits for a lock of another one."""
 LOCK_TIMEOUT = 2.0
 """Time that a statement of several calls waits for a row lock, in seconds. After that its calls are sent one by one."""
 LAST_COUNT_SECONDS = 0.4
@@ -172,7 +174,8 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             size=config.connections, lock_timeout=lock_timeout, by_key=True, distributed=distributed
         )
         # Keys are read while transactions hold all other connections. Waiting for one of those connections would be a deadlock.
-        registry = await connections(size=1)
+        # A change that waits for a lock must not keep it from loads of keys for long.
+        registry = await connections(size=1, lock_timeout=REGISTRY_LOCK_TIMEOUT)
 
         log = None
         if config.audit_folder is not None:

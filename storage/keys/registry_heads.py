@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.row_level_security import VisibleNamespaces
 
+IDLE_TIMEOUT = 10.0
+"""Seconds after which the server ends a change of the registry whose client sends no statement. Other changes wait for it."""
 _SQL = load_queries("keys/registry_heads")
 
 
@@ -109,10 +111,14 @@ class RegistryHeads:
     Args:
         cell_id: The id of the cell, whose own keys are the first in the registry.
         key: Returns the key of the heads.
+        idle_timeout: Seconds after which the server ends a change whose client sends no statement.
     """
 
-    def __init__(self, cell_id: UUID, key: Callable[[], Awaitable[RegistryKey]]) -> None:
+    def __init__(
+        self, cell_id: UUID, key: Callable[[], Awaitable[RegistryKey]], *, idle_timeout: float = IDLE_TIMEOUT
+    ) -> None:
         self._cell_id = cell_id
+        self._idle_timeout = str(int(idle_timeout * 1000))
         self.key = key
         self._seen: dict[UUID, RegistryHead] = {}
         self._summary: RegistrySummary | None = None
@@ -171,6 +177,7 @@ class RegistryHeads:
         ordered, seen, summary = sorted(namespaces), self.seen(namespaces), self._summary
         written: dict[UUID, RegistryHead] = {}
         async with database.transaction(visible) as connection:
+            await connection.fetch(_SQL["limit_idle"], self._idle_timeout)
             await connection.fetch(_SQL["lock"], ordered)
             read = await read_registry(connection, ordered)
             change = RegistryChange(connection, {})

@@ -1,3 +1,7 @@
+-- name: limit_idle
+-- A client that hangs, or whose host is gone, must not keep the summary locked, because every change needs it.
+SELECT set_config('idle_in_transaction_session_timeout', $1, true)
+
 -- name: lock
 -- The first lock of each change of the registry, in the order of the namespaces, so that two changes can't deadlock.
 SELECT FROM registry_heads WHERE namespace_id = ANY ($1::uuid[]) ORDER BY namespace_id FOR UPDATE

@@ -10,7 +10,8 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
-from strongroom.storage import DataBlob, NamespaceAlreadyExists
+from strongroom.storage import DatabaseUnavailable, DataBlob, NamespaceAlreadyExists
+from strongroom.storage.keys.registry_heads import RegistryHeads
 
 pytestmark = pytest.mark.integration
 
@@ -23,6 +24,20 @@ async def _waiting(connection, statement):
         query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1"
         while not await connection.fetchval(query, statement):  # noqa: ASYNC110 - the server has no event for it
             await asyncio.sleep(0.01)
+
+
+async def test_a_client_that_hangs_does_not_block_the_registry(strongroom, attacker):
+    """The server ends its change. Every change needs the summary, so the whole cell would wait for a client that is gone."""
+    cell_id = strongroom.keyring.cell_id
+    heads = RegistryHeads(cell_id, strongroom.keyring.registry.key, idle_timeout=0.2)
+
+    async def hang():
+        async with heads.change(strongroom.database, cell_id, [cell_id]):
+            await attacker.execute("SELECT FROM registry_heads WHERE namespace_id = $1 FOR UPDATE", cell_id)
+
+    with pytest.raises(DatabaseUnavailable):
+        await asyncio.wait_for(hang(), 60)
+    await strongroom.namespaces.create("other", kek=KekRef("local", "cell"))
 
 
 async def test_the_loser_of_two_creations_of_a_namespace_sees_no_attack(config, attacker, dsn):
