@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -23,7 +24,7 @@ _SETTING = re.compile(r"\s*(kek|commitment)\s*=")
 
 def pin_lines(pin: CellPin) -> tuple[str, str]:
     """Return the lines of the section `[cell]` that pin its keys."""
-    return f'kek = "{pin.kek}"', f'commitment = "{pin.commitment.hex()}"'
+    return f"kek = {json.dumps(str(pin.kek), ensure_ascii=False)}", f'commitment = "{pin.commitment.hex()}"'
 
 
 def write_pin(path: Path, pin: CellPin) -> None:

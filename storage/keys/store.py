@@ -252,10 +252,17 @@ class PostgresDataKeyStore:
 
         Raises:
             KeyConflict: It wraps a key that is not destroyed.
+            RegistryAltered: The registry was changed outside of Strongroom, so nobody knows what it wraps.
         """
+        await self.heads.key()  # before the connection is taken
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
             await lock_kek(connection, kek.provider, kek.key_id)
-            if await connection.fetch(_SQL["used_kek"], kek.provider, kek.key_id):
+            everything = await self.heads.all_keys(connection)
+            if any(
+                (record.provider, record.kek_id) == (kek.provider, kek.key_id)
+                and record.state is not KeyState.DESTROYED
+                for record in chain.from_iterable(everything.values())
+            ):
                 raise KeyConflict
             await connection.execute(_SQL["retire_kek"], cell_id, kek.provider, kek.key_id)
 

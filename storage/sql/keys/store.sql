@@ -37,9 +37,6 @@ SELECT pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 0))
 -- name: deleted_kek
 SELECT FROM shredded_keks WHERE provider = $1 AND kek_id = $2 AND disposal = 'delete' LIMIT 1
 
--- name: used_kek
-SELECT FROM data_keys WHERE provider = $1 AND kek_id = $2 AND state <> 'destroyed' LIMIT 1
-
 -- name: retire_kek
 INSERT INTO shredded_keks (namespace_id, provider, kek_id, disposal) VALUES ($1, $2, $3, 'delete') ON CONFLICT DO NOTHING
 

@@ -331,6 +331,14 @@ class TestShredding:
                 await other.shredding().finish(victim, code)
         assert await self.exists(strongroom, OWN)
 
+    async def test_a_hidden_namespace_keeps_its_kek_from_being_retired(self, strongroom, attacker, victim):
+        """The decision to delete a KEK is made while no key can be registered under it, and by the heads."""
+        for table in ("data_keys", "registry_heads"):
+            await attacker.execute(f"DELETE FROM {table} WHERE namespace_id = $1", victim)  # noqa: S608 - constants
+        with pytest.raises(RegistryAltered):
+            await strongroom.keyring.store.retire_kek(strongroom.keyring.cell_id, OWN)
+        assert not await attacker.fetch("SELECT FROM shredded_keks")
+
     async def test_an_edited_grace_period_does_not_end(self, strongroom, attacker, victim):
         """The time until which a shredding can be cancelled is part of the head."""
         shredding, code = await self.ready(strongroom, victim, WEEK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -132,6 +133,14 @@ def test_writing_a_pin_changes_nothing_else(tmp_path, text):
     assert "local:old" not in changed
     assert ("kek = 'x'" in text) == ("kek = 'x'" in changed)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_kek_with_quotes_is_written(tmp_path):
+    """Labels of a PKCS#11 token may have any character."""
+    path = tmp_path / "strongroom.toml"
+    path.write_text("[cell]\nid = 1")
+    write_pin(path, CellPin(KekRef("hsm", 'a "key" \\ é'), b"\x5c" * 32))
+    assert tomllib.loads(path.read_text())["cell"]["kek"] == 'hsm:a "key" \\ é'
 
 
 @pytest.mark.parametrize("text", ["cell = {id = 1}", "cell.id = 1", 'x = """\n[cell]\n"""\n[cell]\nid = 1'])
