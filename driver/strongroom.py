@@ -142,11 +142,10 @@ class Strongroom(Cell):
             await claim_cell(strongroom.database, config.cell)
             in_use = await providers_in_use(strongroom.database)
             await create_keyring_files(strongroom.keyring.providers, in_use)
-            if config.cell_kek is not None:
-                kek = KekRef.parse(config.cell_kek)
-            else:
-                kek = await strongroom.create_kek(KekRef(next(iter(config.kms)), CELL_KEK))
-            await strongroom.namespaces.ensure_cell_keys(kek)
+            if config.cell_commitment is None:  # pinned keys exist, or are lost: others never take their place
+                given, default = config.cell_kek, KekRef(next(iter(config.kms)), CELL_KEK)
+                kek = KekRef.parse(given) if given is not None else await strongroom.create_kek(default)
+                await strongroom.namespaces.ensure_cell_keys(kek)
             await read_checkpoints(strongroom)
             await check_cell_keys(strongroom.keyring, config)
             return steps

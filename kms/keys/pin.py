@@ -79,12 +79,19 @@ def check_commitment(records: Iterable[DataKeyRecord], commitment: bytes) -> Non
         PinMismatch: The rows have another identity root, or none.
     """
     identity = _identity(records)
-    if identity is None or not hmac.compare_digest(identity.commitment, commitment):
-        found = "none" if identity is None else identity.commitment.hex()
+    if identity is None:
+        msg = (
+            f"the registry has no keys of the cell, and the configuration names the commitment {commitment.hex()} (cell.commitment). "
+            "Check that the dsn names the cell's database, and restore the registry from a backup. A new cell needs a new "
+            "configuration: run `strongroom init` where no configuration is"
+        )
+        raise PinMismatch(msg)
+    if not hmac.compare_digest(identity.commitment, commitment):
         msg = (
             f"the cell's keys were replaced: the configuration names the commitment {commitment.hex()} (cell.commitment), and the "
-            f"registry has {found}. Nothing is opened or sealed. Check that the dsn names the cell's database, and restore the "
-            f"registry from a backup. Only if this database is the right one and the configuration is wrong, run: {_COMMAND}"
+            f"registry has {identity.commitment.hex()}. Nothing is opened or sealed. Check that the dsn names the cell's "
+            "database, and restore the registry from a backup. Only if this database is the right one and the configuration is wrong, "
+            f"run: {_COMMAND}"
         )
         raise PinMismatch(msg)
 

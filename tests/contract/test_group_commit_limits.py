@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -60,6 +61,14 @@ def limited(host, **limits):
     return host.like(cell=replace(host.cell, executions=store))
 
 
+async def until_refused(callers, count):
+    """Wait until some of the callers have an error."""
+    async with asyncio.timeout(60):
+        for ended in islice(asyncio.as_completed(callers), count):
+            with pytest.raises((ResourceExhausted, DatabaseUnavailable)):
+                await ended
+
+
 @pytest.mark.parametrize("limit", [{"waiting": 3}, {"waiting_bytes": 2000}])
 async def test_what_waits_is_bounded(host, limit):
     """A call beyond the limit is refused at once and was not sent. Calls that were accepted are done."""
@@ -67,9 +76,7 @@ async def test_what_waits_is_bounded(host, limit):
     made = [(place, *creation(place)) for place in places(host, 40)]
     async with shard_lock(host):
         callers = [asyncio.ensure_future(call) for _, _, call in made]
-        async with asyncio.timeout(60):
-            while sum(caller.done() for caller in callers) <= 25:
-                await asyncio.sleep(0.01)
+        await until_refused(callers, 26)
     answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
     refused = sum(isinstance(error, ResourceExhausted) for error in answers)
     assert Counter(map(type, answers)) == {type(None): 40 - refused, ResourceExhausted: refused}
@@ -85,9 +92,7 @@ async def test_waiting_is_bounded(host):
     made = [(place, *creation(place)) for place in places(host, 12)]
     async with shard_lock(host):
         callers = [asyncio.ensure_future(call) for _, _, call in made]
-        async with asyncio.timeout(60):
-            while sum(caller.done() for caller in callers) < 8:
-                await asyncio.sleep(0.01)
+        await until_refused(callers, 8)
     answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
     assert Counter(map(type, answers)) == {type(None): 4, DatabaseUnavailable: 8}
     assert not any(error.may_have_been_committed for error in answers if error)

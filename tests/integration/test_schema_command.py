@@ -56,8 +56,11 @@ def initialised_cell(dsn, tmp_path):
 
 @pytest.fixture
 def empty(initialised_cell):
-    """Return a cell whose database is empty."""
+    """Return a cell whose database is empty, and whose configuration names no keys."""
     sql(initialised_cell.dsn, "DROP SCHEMA strongroom CASCADE")
+    path = initialised_cell.folder / "strongroom.toml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("commitment")))
     return initialised_cell
 
 
@@ -83,6 +86,13 @@ def test_two_that_apply_at_once_run_each_step_once(empty):
     assert applied == [f"applied {step.name}" for step in migrations()]
     empty.done("init")
     empty.done("namespace", "create", "shop")
+
+
+def test_keys_that_the_configuration_names_are_not_made_again(initialised_cell):
+    """`init` on a database that lost the cell's keys is refused, and makes no other keys in their place."""
+    sql(initialised_cell.dsn, "DROP SCHEMA strongroom CASCADE")
+    for _ in range(2):
+        assert "restore the registry from a backup" in initialised_cell.refused("init")
 
 
 def test_a_database_of_a_newer_version_is_left_alone(initialised_cell):

@@ -14,7 +14,7 @@ PLANTED = "zq7planted"
 REFUSALS = {
     "0A000": (StorageError, "PostgreSQL 15"),
     "25006": (DatabaseUnavailable, "read-only"),
-    "26000": (PoolingNotSupported, "session mode"),
+    "26000": (PoolingNotSupported, "pool_mode = session"),
     "28000": (DatabaseAuthenticationError, "check the dsn"),
     "28P01": (DatabaseAuthenticationError, "check the dsn"),
     "3F000": (SchemaMismatch, "strongroom init"),
@@ -24,7 +24,7 @@ REFUSALS = {
     "42723": (SchemaMismatch, "strongroom schema apply"),
     "42883": (SchemaMismatch, "strongroom schema apply"),
     "42P01": (SchemaMismatch, "strongroom schema apply"),
-    "42P05": (PoolingNotSupported, "session mode"),
+    "42P05": (PoolingNotSupported, "pool_mode = session"),
     "42P06": (SchemaMismatch, "strongroom schema apply"),
     "42P07": (SchemaMismatch, "strongroom schema apply"),
     "53100": (ResourceExhausted, "disk is full"),
