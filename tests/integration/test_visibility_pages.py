@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from types import MappingProxyType
+from unittest.mock import ANY
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,6 +18,7 @@ from strongroom.visibility import (
     VisibilityManager,
     VisibilityRecord,
 )
+from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.filter.parser import SCHEDULER_ARCHETYPE_ID
 from tests.support.visibility.namespace import populated
 from tests.support.visibility.records import BASE, SECOND, changed, generated_record, generator, opened_again
@@ -155,3 +158,58 @@ async def test_executions_of_an_archetype_are_listed_by_themselves(strongroom, n
     )
     with pytest.raises(InvalidPageToken):
         await visibility.list_workflow_executions(namespace_id, "", {}, **asked, page_token=page.next_page_token)
+
+
+class _CountingIndex(PostgresIndex):
+    """Notes how many documents each statement of a list returns."""
+
+    def __init__(self, database):
+        super().__init__(database)
+        self.fetched = []
+
+    @asynccontextmanager
+    async def reading(self, namespace_id, *, snapshot):
+        async with super().reading(namespace_id, snapshot=snapshot) as reader:
+            pages = reader.pages
+
+            async def noted(*arguments, **options):
+                async for page in pages(*arguments, **options):
+                    self.fetched.append(len(page))
+                    yield page
+
+            reader.pages = noted
+            yield reader
+
+
+async def test_a_list_fetches_a_full_second_at_once_if_an_earlier_list_of_the_filter_met_one(strongroom):
+    """Forty runs began in one second, so a page of 20 needs all of them. Only the first list needs a second statement for it."""
+    template = opened_again(generated_record(generator()))
+    records = [
+        changed(
+            template,
+            run_id=str(uuid4()),
+            start_time=BASE + number,
+            close_time=None,
+            execution_status="Running",
+            search_attributes=MappingProxyType({}),
+        )
+        for number in range(40)
+    ]
+    searched = await populated(strongroom, "burst", [], records)
+    index = _CountingIndex(strongroom.database)
+    manager = VisibilityManager(strongroom.database, strongroom.keyring, index=index)
+    expected = searched.expected("")
+
+    async def listed(page_token=None):
+        page = await manager.list_workflow_executions(
+            searched.namespace_id, "", searched.types, page_size=20, page_token=page_token
+        )
+        return list(page.executions), page.next_page_token
+
+    assert len(expected) == 40
+    first, token = await listed()
+    assert first == expected[:20]
+    assert index.fetched == [36, 4]
+    assert await listed() == (expected[:20], ANY)
+    assert await listed(token) == (expected[20:], None)
+    assert index.fetched == [36, 4, 40, 40]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
@@ -40,7 +40,8 @@ class Position:
 
 def seal_position(keys: NamespaceKeys, asked: str, position: Position) -> bytes:
     """Return the page token of a position in a list. The token opens only with the same text of what was asked for."""
-    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(astuple(position)))
+    fields = (position.is_open, position.close_time, position.start_time, position.run_id, position.values)
+    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(fields))
     return base64.urlsafe_b64encode(sealed)
 
 

@@ -6,9 +6,11 @@ tenant searched for, so it is cached no longer than the unwrapped keys that it w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
+from strongroom.visibility.backends.search_index import CHUNK
 from strongroom.visibility.filter.parser import parse_filter
 
 from .argument_checks import check_search_attributes
@@ -22,7 +24,30 @@ if TYPE_CHECKING:
 
 KEPT = 1024
 """Maximum number of cached filters of all namespaces. The largest ones, with a hundred ranges, take about ten kilobytes each."""
+_LEAST = 16
+"""Smallest number of documents that the first fetch of a list adds to the page. They usually show where its last second ends."""
 _Text: TypeAlias = "tuple[str, tuple[tuple[str, object], ...], int]"
+
+
+@dataclass(slots=True)
+class Overlap:
+    """How far the last second of a page goes beyond the page, from the lists of the same filter before, so that one fetch suffices.
+
+    Attributes:
+        documents: Number of documents that the first fetch of a list adds to the page. It takes few different values, because each
+            page size has a prepared statement of its own.
+    """
+
+    documents: int = _LEAST
+
+    def was(self, needed: int) -> None:
+        """Follow a list that needed more documents at once, and one that needed fewer by half.
+
+        Args:
+            needed: The number of documents beyond the page that the list needed. It can be negative.
+        """
+        power_of_two = 1 << max(needed - 1, 0).bit_length()
+        self.documents = min(CHUNK, max(_LEAST, power_of_two, self.documents // 2))
 
 
 class PreparedFilter(NamedTuple):
@@ -32,11 +57,13 @@ class PreparedFilter(NamedTuple):
         keys: The keys that it was compiled with.
         parsed: The parsed filter.
         compiled: The token queries of its condition.
+        overlap: What its lists read beyond a page. It is shared by all lists of the filter.
     """
 
     keys: NamespaceKeys
     parsed: ListFilter
     compiled: Approximation
+    overlap: Overlap
 
 
 class PreparedFilters:
@@ -47,7 +74,7 @@ class PreparedFilters:
     """
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._filters: WeakKeyDictionary[NamespaceKeys, dict[_Text, tuple[ListFilter, Approximation]]] = (
+        self._filters: WeakKeyDictionary[NamespaceKeys, dict[_Text, tuple[ListFilter, Approximation, Overlap]]] = (
             WeakKeyDictionary()
         )
         self._kept = self._room = kept
@@ -72,7 +99,7 @@ class PreparedFilters:
         cached = self._filters.get(keys, {}).get(text)
         if cached is None:
             parsed = parse_filter(query, types, archetype_id=archetype_id)
-            cached = parsed, compile_query(parsed.where, keys)
+            cached = parsed, compile_query(parsed.where, keys), Overlap()
             if not self._room:
                 self._filters.clear()
                 self._room = self._kept

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 MAX_GROUPS = 1000
 """Maximum number of values that a GROUP BY returns."""
-_BEYOND = 16
-"""Number of documents that the first fetch of a list adds to the page. They usually show where its last second ends."""
 _NO_VALUE = ""
 """Temporal's name for the group of runs without a value."""
 
@@ -65,13 +63,13 @@ class Searcher:
         Raises:
             QueryBudgetExceeded: Too many documents would have to be opened.
         """
-        keys, parsed, compiled = prepared
+        keys, parsed, compiled, overlap = prepared
         order = parsed.order_by
         is_match, rank_of = predicate(parsed.where), ranking(order)
         last = None if after is None else rank(after, order)
         # The index can't sort by ORDER BY, so all documents that may match are opened then.
         start = None if after is None or order else start_of_second(after)
-        chunk, portion = (CHUNK, CHUNK) if order else (min(page_size + _BEYOND, CHUNK), page_size + 1)
+        chunk, portion = (CHUNK, CHUNK) if order else (min(page_size + overlap.documents, CHUNK), page_size + 1)
         page: list[VisibilityRecord] = []
         async with self._index.reading(keys.namespace_id, snapshot=False) as reader:
             pages = reader.pages(compiled.possible, start=start, chunk=chunk)
@@ -83,6 +81,8 @@ class Searcher:
                 if order:
                     page = sorted(page + fresh, key=rank_of)[: page_size + 1]
                     continue
+                if not page:
+                    overlap.was(len(records) - page_size + 1)  # the one after them shows where their last second ends
                 page += sorted(fresh, key=rank_of)
                 if len(page) > page_size:
                     break
@@ -94,7 +94,7 @@ class Searcher:
         Raises:
             QueryBudgetExceeded: Too many documents would have to be opened.
         """
-        keys, parsed, compiled = prepared
+        keys, parsed, compiled, _ = prepared
         async with self._index.reading(keys.namespace_id, snapshot=False) as reader:
             if compiled.exact:
                 return await reader.count(compiled.sure)
@@ -118,7 +118,7 @@ class Searcher:
         Raises:
             QueryBudgetExceeded: Too many documents would have to be opened, or there are too many values.
         """
-        keys, parsed, compiled = prepared
+        keys, parsed, compiled, _ = prepared
         where, is_status = parsed.where, attribute.name == "ExecutionStatus"
         if is_status:
             statuses = [compile_query(Compare(attribute, "=", value), keys) for value in STATUS_NAMES]
@@ -137,7 +137,7 @@ class Searcher:
 
     async def explain(self, prepared: PreparedFilter) -> Explanation:
         """Explain how a filter is answered. No document is opened."""
-        keys, parsed, compiled = prepared
+        keys, parsed, compiled, _ = prepared
         async with self._index.reading(keys.namespace_id, snapshot=True) as reader:
             sure = await reader.count(compiled.sure)
             possible = sure if compiled.exact else await reader.count(compiled.possible)

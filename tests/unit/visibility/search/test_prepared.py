@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.visibility import AttributeType, Layout, UnknownAttribute
 from strongroom.visibility.search.compiler import compile_query
-from strongroom.visibility.search.prepared import PreparedFilters
+from strongroom.visibility.search.prepared import Overlap, PreparedFilters
 from tests.support.index_keys import index_keys
 
 TYPES = {"Customer": AttributeType.KEYWORD}
@@ -50,3 +50,31 @@ def test_the_cache_is_bounded():
     for number in range(100):
         prepared.prepare(namespaces[number % 5], f"Customer = '{number}'", TYPES)
         assert sum(map(len, prepared._filters.values())) <= 10
+
+
+def test_the_lists_of_a_filter_share_what_they_learnt():
+    """What one list of a filter needed beyond its page is known to the next one, and not to a list of another filter."""
+    prepared, keys = PreparedFilters(), index_keys(Layout(), 1)
+    prepared.prepare(keys, QUERY, TYPES).overlap.was(100)
+    assert prepared.prepare(keys, QUERY, TYPES).overlap.documents == 128
+    assert prepared.prepare(keys, "", TYPES).overlap.documents == 16
+
+
+@pytest.mark.parametrize(
+    ("needed", "documents"), [(-10, 16), (0, 16), (16, 16), (17, 32), (32, 32), (33, 64), (129, 200), (5000, 200)]
+)
+def test_the_overlap_follows_a_larger_need_at_once(needed, documents):
+    """Few values are used, because each page size has a prepared statement of its own."""
+    overlap = Overlap()
+    overlap.was(needed)
+    assert overlap.documents == documents
+
+
+def test_the_overlap_shrinks_by_half():
+    """One list of a quiet second does not make the next one of a full second slow."""
+    overlap = Overlap(200)
+    seen = []
+    for _ in range(5):
+        overlap.was(1)
+        seen.append(overlap.documents)
+    assert seen == [100, 50, 25, 16, 16]
