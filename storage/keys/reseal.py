@@ -178,14 +178,20 @@ class Reseal:
 
         Raises:
             KeyDestroyed: The namespace was shredded during the run.
+            RegistryAltered: The registry was changed outside of Strongroom.
         """
-        async with self.database.connection(owner) as connection:
-            row = await connection.fetchrow(_SQL["newest"], owner)
-        if row is None:
+        keys = await self.keyring.store.list_data_keys(owner)
+        versions = [key.version for key in keys if key.key_class is KeyClass.DATA]
+        if not versions:
             raise KeyDestroyed
-        if row["version"] == 1 or (trusted_age is not None and row["age"] >= trusted_age):
+        if max(versions) == 1:
             return self.wait.monotonic()
-        return self.wait.deadline_of((owner, row["version"]))
+        if trusted_age is not None:
+            async with self.database.connection(owner) as connection:
+                row = await connection.fetchrow(_SQL["newest"], owner)
+            if row is not None and row["age"] >= trusted_age:
+                return self.wait.monotonic()
+        return self.wait.deadline_of((owner, max(versions)))
 
     @commits_several_times
     async def passes(

@@ -206,6 +206,13 @@ async def test_one_altered_namespace_stops_no_other(strongroom, attacker, victim
     (await fresh(other.namespace_id)).seal(KIND, (1,), b"x")
 
 
+async def test_a_hidden_rotation_shortens_no_wait(strongroom, attacker, victim):
+    """Before a key is destroyed, every process must have read the last rotation, whatever the row says."""
+    await newest_version_deleted(strongroom, attacker, victim)
+    with pytest.raises(RegistryAltered):
+        await strongroom.reseal().deadline(victim)
+
+
 async def test_a_refused_registry_is_not_taken_for_damaged_rows(strongroom, attacker, victim):
     """Rows open again once the registry is restored, so a list must not skip them and a service must not give them up."""
     await other_kek_name(strongroom, attacker, victim)
