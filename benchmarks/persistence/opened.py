@@ -9,7 +9,7 @@ import asyncpg
 
 from benchmarks.persistence.cells import Fixtures
 from benchmarks.persistence.pass_through import PassThroughKeyring
-from strongroom.driver import assembly
+from strongroom.driver import cell_keys
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
@@ -36,8 +36,8 @@ async def open_strongroom(stack: AsyncExitStack, server: str, name: str, folder:
     write_config(path, dsn=f"{server}/{name}", keyring=f"{name}.json")
     config = load_config(path)
     created = await new_namespace(config)
-    keyring = PassThroughKeyring if name == "plain" else assembly.Keyring
-    with patch.object(assembly, "Keyring", keyring):
+    keyring = PassThroughKeyring if name == "plain" else cell_keys.Keyring
+    with patch.object(cell_keys, "Keyring", keyring):
         cell = await stack.enter_async_context(Strongroom.unchecked(config))
     return Fixtures(cell, created.namespace_id)
 
