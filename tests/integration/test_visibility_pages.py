@@ -181,14 +181,15 @@ class _CountingIndex(PostgresIndex):
             yield reader
 
 
-async def test_a_list_fetches_a_full_second_at_once_if_an_earlier_list_of_the_filter_met_one(strongroom):
-    """Forty runs began in one second, so a page of 20 needs all of them. Only the first list needs a second statement for it."""
+@pytest.mark.parametrize("full", [40, 30])
+async def test_a_list_fetches_a_full_second_at_once_if_an_earlier_list_of_the_filter_met_one(strongroom, full):
+    """A page of 20 of 40 runs ends in a full second, so it needs all runs. Only the first list needs a second statement for it."""
     template = opened_again(generated_record(generator()))
     records = [
         changed(
             template,
             run_id=str(uuid4()),
-            start_time=BASE + number,
+            start_time=BASE + number + SECOND * (number >= full),
             close_time=None,
             execution_status="Running",
             search_attributes=MappingProxyType({}),
@@ -212,4 +213,4 @@ async def test_a_list_fetches_a_full_second_at_once_if_an_earlier_list_of_the_fi
     assert index.fetched == [36, 4]
     assert await listed() == (expected[:20], ANY)
     assert await listed(token) == (expected[20:], None)
-    assert index.fetched == [36, 4, 40, 40]
+    assert index.fetched == [36, 4, 40, full]

@@ -71,6 +71,7 @@ class Searcher:
         start = None if after is None or order else start_of_second(after)
         chunk, portion = (CHUNK, CHUNK) if order else (min(page_size + overlap.documents, CHUNK), page_size + 1)
         page: list[VisibilityRecord] = []
+        taken = 0
         async with self._index.reading(keys.namespace_id, snapshot=False) as reader:
             pages = reader.pages(compiled.possible, start=start, chunk=chunk)
             budget = self._open_budget + page_size
@@ -81,11 +82,11 @@ class Searcher:
                 if order:
                     page = sorted(page + fresh, key=rank_of)[: page_size + 1]
                     continue
-                if not page:
-                    overlap.was(len(records) - page_size + 1)  # the one after them shows where their last second ends
+                taken += len(records)
                 page += sorted(fresh, key=rank_of)
                 if len(page) > page_size:
                     break
+        overlap.was(taken - page_size + 1)  # the document after them shows where their last second ends
         return page[:page_size], len(page) > page_size
 
     async def count(self, prepared: PreparedFilter) -> int:
