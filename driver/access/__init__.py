@@ -8,7 +8,7 @@ around a call), `session.py`.
 from .authorization import Decision
 from .caller import CALLER
 from .control import AccessControl, by_api_key, by_certificate
-from .errors import InvalidPolicyChange, NotAuthenticated, PermissionDenied, PolicyRolledBack
+from .errors import InvalidPolicyChange, NotAuthenticated, PermissionDenied, PolicyAltered, PolicyRolledBack
 from .policy import Policy
 from .session import Session
 
@@ -20,6 +20,7 @@ __all__ = [
     "NotAuthenticated",
     "PermissionDenied",
     "Policy",
+    "PolicyAltered",
     "PolicyRolledBack",
     "Session",
     "by_api_key",

@@ -9,12 +9,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from strongroom.driver.audit.events import of_policy
-from strongroom.kms import commits_several_times
+from strongroom.kms import IntegrityError, commits_several_times
 
 from . import changes
 from .api_keys import find_by_api_key
 from .caller import CALLER
-from .errors import InvalidPolicyChange, NotAuthenticated, PolicyRolledBack
+from .errors import InvalidPolicyChange, NotAuthenticated, PolicyAltered, PolicyRolledBack
 from .policy import Policy
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 10.0
 """Time before a policy is read again, in seconds. A revoked key or role stays valid for at most this time."""
 
+_ALTERED = (
+    "the access policy in the database does not open, so no call is allowed: it was altered, or is of another cell. Restore the row "
+    "of the table access_policy from a backup, and find out who changed it"
+)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -71,7 +75,7 @@ class AccessControl:
 
         Raises:
             PolicyRolledBack: The policy was replaced by an older one, or deleted.
-            IntegrityError: The policy was altered.
+            PolicyAltered: The policy does not open.
             StorageError: The policy can't be read. No call is allowed then.
         """
         policy = self.kept()
@@ -86,7 +90,7 @@ class AccessControl:
         """Read the policy and return it.
 
         Raises:
-            IntegrityError, StorageError: As `policy`.
+            PolicyAltered, StorageError: As `policy`.
         """
         async with self._reading:
             await self._read()
@@ -104,7 +108,7 @@ class AccessControl:
 
         Raises:
             InvalidPolicyChange, PermissionDenied: Raised by `edit`.
-            PolicyRolledBack, IntegrityError: As `policy`.
+            PolicyAltered: As `policy`.
             ConditionFailed: Another process changed the policy at the same time.
             AuditUnavailable: The change could not be recorded.
         """
@@ -174,7 +178,10 @@ class AccessControl:
 
     async def _read(self) -> None:
         asked_at = self._clock()
-        version, data, server_time = await self._store.get()
+        try:
+            version, data, server_time = await self._store.get()
+        except IntegrityError:
+            raise PolicyAltered(_ALTERED) from None
         if version < self.newest_known and not self.accepts_older:
             raise PolicyRolledBack(_rolled_back(version, self.newest_known))
         policy = Policy.decode(version, data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from strongroom.kms import IntegrityError, NotAuthenticated, StrongroomError
 
-__all__ = ["InvalidPolicyChange", "NotAuthenticated", "PermissionDenied", "PolicyRolledBack"]
+__all__ = ["InvalidPolicyChange", "NotAuthenticated", "PermissionDenied", "PolicyAltered", "PolicyRolledBack"]
 
 
 class PermissionDenied(StrongroomError):  # noqa: N818 - says what happened
@@ -15,5 +15,9 @@ class InvalidPolicyChange(StrongroomError):  # noqa: N818
     """The change of the access policy is invalid."""
 
 
-class PolicyRolledBack(IntegrityError):  # noqa: N818
+class PolicyAltered(IntegrityError):  # noqa: N818
+    """The access policy in the database was altered. No row of data is damaged, and no call is allowed."""
+
+
+class PolicyRolledBack(PolicyAltered):
     """The access policy in the database is older than one that was in force."""

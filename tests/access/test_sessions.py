@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.driver.access import PermissionDenied, changes, grants
+from strongroom.driver.access import PermissionDenied, PolicyAltered, PolicyRolledBack, changes, grants
 from strongroom.driver.access.authorization import Decision
 from strongroom.driver.access.control import AccessControl
 from strongroom.driver.audit import AuditUnavailable, LogSettings, verify_records
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.stores import STORE_OPERATIONS
-from strongroom.kms import IntegrityError, KekRef
+from strongroom.kms import KekRef
 from strongroom.storage import (
     EVERY_NAMESPACE,
     AccessPolicyStore,
@@ -184,7 +184,7 @@ async def test_revoked_rights_end_within_seconds(access_cell, one, session_with)
 
 
 async def test_an_older_policy_is_refused(access_cell, session_with, one):
-    """A policy row that was replaced by an older one, or deleted, is an integrity error."""
+    """A policy row that was replaced by an older one, or deleted, is refused, and an altered one too. No row counts as damaged."""
     async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         old = await connection.fetchrow("SELECT version, data FROM access_policy")
     session = await session_with(("read", one))
@@ -192,15 +192,15 @@ async def test_an_older_policy_is_refused(access_cell, session_with, one):
     async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE access_policy SET version = $1, data = $2", old["version"], old["data"])
     access_cell.access._read_at = float("-inf")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(PolicyRolledBack):
         await session.namespaces.get("one")
     async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("UPDATE access_policy SET version = version + 5")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(PolicyAltered, match="Restore the row"):
         await session.namespaces.get("one")
     async with access_cell.database.connection(EVERY_NAMESPACE) as connection:
         await connection.execute("DELETE FROM access_policy")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(PolicyRolledBack):
         await session.namespaces.get("one")
 
 

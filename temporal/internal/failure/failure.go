@@ -71,7 +71,7 @@ var mappings = map[string]func(call client.Call, failure *client.Error) error{
 	"PermissionDenied": systemExhausted,
 	"AuditUnavailable": systemExhausted,
 	"PinMismatch":      systemExhausted,
-	"PolicyRolledBack": systemExhausted, // no row of data is damaged
+	"PolicyAltered":    systemExhausted, // no row of data is damaged
 	"StorageError":     unavailable,
 	"Unavailable":      unavailable,
 	"Timeout":          unavailable,

@@ -88,7 +88,7 @@ func TestReadsOfADatabaseThatDoesNotAnswer(t *testing.T) {
 
 // Temporal gives a task up after 70 reads that end with Unavailable. It waits without end for what an operator must repair.
 func TestReadsThatWaitForAnOperator(t *testing.T) {
-	for _, kind := range []string{"PermissionDenied", "AuditUnavailable", "PinMismatch", "PolicyRolledBack"} {
+	for _, kind := range []string{"PermissionDenied", "AuditUnavailable", "PinMismatch", "PolicyAltered"} {
 		var exhausted *serviceerror.ResourceExhausted
 		require.ErrorAs(t, Convert(read, &client.Error{Kinds: []string{kind, "StrongroomError"}}), &exhausted, kind)
 		require.Equal(t, enumspb.RESOURCE_EXHAUSTED_SCOPE_SYSTEM, exhausted.Scope)
