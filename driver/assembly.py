@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom.kms import NO_KEY_EVENTS, Background, StrongroomError
@@ -141,7 +142,7 @@ C = TypeVar("C", bound=Cell)
 
 
 @asynccontextmanager
-async def assembled(  # noqa: C901 - the parts of a cell, one after the other
+async def assembled(
     cell_type: type[C],
     config: StrongroomConfig,
     *,
@@ -161,21 +162,14 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
         lock_timeout: See `LOCK_TIMEOUT`, in seconds.
     """
     async with AsyncExitStack() as stack:
-        transport = config.database_transport()
+        new_database = partial(Database, config.dsn, **config.database_transport())
         distributed = config.cell.distributed
-
-        async def connections(**options: Any) -> Database:
-            database = Database(config.dsn, **options, **transport)
-            stack.push_async_callback(database.aclose)
-            return database
-
-        database = await connections(size=config.connections)
-        by_key = await connections(
-            size=config.connections, lock_timeout=lock_timeout, by_key=True, distributed=distributed
-        )
+        database = new_database(size=config.connections)
+        by_key = new_database(size=config.connections, lock_timeout=lock_timeout, by_key=True, distributed=distributed)
         # Keys are read while transactions hold all other connections. Waiting for one of those connections would be a deadlock.
         # A change that waits for a lock must not keep it from loads of keys for long.
-        registry = await connections(size=1, lock_timeout=REGISTRY_LOCK_TIMEOUT)
+        registry = new_database(size=1, lock_timeout=REGISTRY_LOCK_TIMEOUT)
+        stack.push_async_callback(_close_databases, database, by_key, registry)
 
         log = None
         if config.audit_folder is not None:
@@ -253,6 +247,11 @@ async def assembled(  # noqa: C901 - the parts of a cell, one after the other
             background=background,
             key_notifications=key_notifications,
         )
+
+
+async def _close_databases(*databases: Database) -> None:
+    """Close all at once, so that a server that does not answer is waited for once."""
+    await asyncio.gather(*(database.aclose() for database in databases))
 
 
 async def _close_keyring(keyring: Keyring) -> None:
