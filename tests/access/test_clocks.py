@@ -29,9 +29,10 @@ class Stored:
         """Return the policy and the server's time."""
         return self.version, self.data, self.now
 
-    async def put(self, data, *, version):
+    async def put(self, data, *, version, next_version):
         """Replace the policy."""
-        self.version, self.data = version + 1, data
+        assert version == self.version
+        self.version, self.data = next_version, data
 
 
 async def test_the_time_is_that_of_the_server_and_never_goes_back():

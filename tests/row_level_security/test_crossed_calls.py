@@ -63,10 +63,13 @@ async def stored(cell, namespace_id):
         for (table,) in [tuple(row.values()) for row in await connection.fetch(TABLES)]:
             found = await connection.fetch(f"SELECT * FROM {table} WHERE namespace_id IN ($1)", namespace_id)  # noqa: S608
             rows[table] = sorted(str(dict(row)) for row in found)
-            sealed |= {
-                value for row in found for value in row.values() if isinstance(value, bytes) and len(value) > SEALED
-            }
+            sealed |= {value for row in found for value in row.values() if is_sealed(value)}
     return rows, sealed
+
+
+def is_sealed(value):
+    """Return whether a value is a sealed one. 32 zeros are the same in all namespaces: they stand for no shredding."""
+    return isinstance(value, bytes) and len(value) > SEALED and any(value)
 
 
 def leaks(rows, namespace_id, sealed):
@@ -123,10 +126,17 @@ SEEN_WITHOUT = frozenset(
             "executions.create_workflow_execution",
             "executions.get_current_execution",
             "executions.get_workflow_execution",
+            "executions.update_workflow_execution",
+            "executions.conflict_resolve_workflow_execution",
         ),
         *("history.get_history_tree", "history.get_history_tree_containing_branch", "history.read_history_branch"),
         *("history.read_history_nodes", "history.delete_history_branch", "tasks.get_task_queue", "tasks.get_tasks"),
-        *("fair_tasks.get_task_queue", "fair_tasks.get_tasks"),
+        *(
+            "tasks.delete_task_queue",
+            "fair_tasks.delete_task_queue",
+            "fair_tasks.get_task_queue",
+            "fair_tasks.get_tasks",
+        ),
         *("task_queue_user_data.get_task_queue_user_data", "task_queue_user_data.get_task_queues_by_build_id"),
         "task_queue_user_data.list_task_queue_user_data_entries",
         *("visibility.get_workflow_execution", "visibility.list_workflow_executions"),
@@ -134,8 +144,7 @@ SEEN_WITHOUT = frozenset(
 )
 CHANGED_WITHOUT = frozenset(
     {
-        *("executions.update_workflow_execution", "executions.delete_workflow_execution"),
-        *("executions.delete_current_workflow_execution", "history.delete_history_nodes"),
+        *("executions.set_workflow_execution", "executions.delete_workflow_execution", "history.delete_history_nodes"),
         *(
             "task_queue_user_data.update_task_queue_user_data",
             "tasks.complete_tasks_less_than",

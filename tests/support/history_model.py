@@ -9,7 +9,12 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from strongroom.storage import BranchRange, DataLoss, HistoryBranch, NotFound
+from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
+from strongroom.kms.keys.data_key import DataKey
+from strongroom.kms.keys.leases import Lease
+from strongroom.kms.sealing import ciphers
+from strongroom.kms.sealing.record_kinds import HISTORY_NODE
+from strongroom.storage import BranchRange, DataBlob, DataLoss, HistoryBranch, NotFound
 from strongroom.storage.histories.branch import LAST_NODE
 from strongroom.storage.histories.chain import NodeRows
 from strongroom.storage.histories.nodes import SealedNodes
@@ -17,6 +22,7 @@ from strongroom.storage.histories.pages import BranchRead
 from strongroom.storage.histories.reading import _SQL, HistoryReader
 
 NAMESPACE, TREE = UUID(int=1), UUID(int=2)
+_EVENTS = DataBlob(b"").pack()
 
 
 class Write(NamedTuple):
@@ -81,7 +87,7 @@ def read_all(branch, rows, bounds, *, reverse, page_size, last_txn_id=None):
 
     async def pages():
         stored = HistoryRows(rows)
-        reader = HistoryReader(stored, None, stored)
+        reader = HistoryReader(stored, stored, stored)
         read = BranchRead(NAMESPACE, branch, bounds.low, bounds.high, reverse=reverse, metadata_only=True)
         nodes, token = [], None
         while True:
@@ -101,10 +107,22 @@ def read_all(branch, rows, bounds, *, reverse, page_size, last_txn_id=None):
 
 
 class HistoryRows:
-    """The database and the node reader of a `HistoryReader`, made from a collection of writes."""
+    """The database, the keyring and the node reader of a `HistoryReader`, made from a collection of writes."""
 
     def __init__(self, writes):
         self.writes = set(writes)
+        key = DataKey(Secret(bytes(32)), version=1, suite=Suite.XAES_256_GCM, lease=Lease(2**20), cipher=ciphers.PYTHON)
+        self.keys = NamespaceKeys(
+            cell_id=NAMESPACE, namespace_id=NAMESPACE, data={1: key}, index={}, identity={}, active={KeyClass.DATA: 1}
+        )
+
+    async def open(self, _namespace_id):
+        """Return the namespace's keys, like `Keyring.open`."""
+        return self.keys
+
+    async def with_keys(self, _namespace_id, use, *, keys):
+        """Call `use`, like `Keyring.with_keys`."""
+        return use(keys)
 
     @asynccontextmanager
     async def connection(self, _namespaces):
@@ -127,7 +145,9 @@ class HistoryRows:
             if len(rows) < wanted.limit:  # every write of a node, in no particular order
                 rows += sorted((one for one in inside if one.node == node), key=lambda one: one.txn % 3)
         columns = [list(column) for column in zip(*rows, strict=True)][1:] or [[], [], []]
-        return SealedNodes(wanted.branch_id, NodeRows(*columns), ())
+        scope = (wanted.shard_id, wanted.tree_id.bytes, wanted.branch_id.bytes)
+        sealed = self.keys.seal_many(HISTORY_NODE, [(row[1:], _EVENTS) for row in rows], scope=scope)
+        return SealedNodes(wanted.branch_id, NodeRows(*columns), sealed)
 
     def _range(self, branch_id, begin, end):
         return [one for one in self.writes if one.branch_id == branch_id and begin <= one.node < end]
