@@ -37,9 +37,9 @@ async def sink_to(serve, folder, **limits):
 
     async def served(reader, writer):
         tasks.add(asyncio.current_task())
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, asyncio.CancelledError):
             await serve(reader, writer)
-        writer.close()
+        writer.transport.abort()
 
     server = await asyncio.start_server(served, "127.0.0.1", 0, ssl=ca.server_context(), limit=64)
     port = server.sockets[0].getsockname()[1]

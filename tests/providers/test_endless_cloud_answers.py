@@ -48,9 +48,9 @@ async def forever(writer, piece):
 
 
 async def flood(writer):
-    """Send without an end."""
+    """Send without an end, as long as the client takes it."""
     writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    while True:
+    while not writer.is_closing() and sent[0] < 2**30:
         writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         await writer.drain()
         sent[0] += 0x10000
