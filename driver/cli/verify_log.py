@@ -70,9 +70,13 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
     with_unrecorded_cell(config_path, run, "audit.verify")
 
 
+_OF_THE_DATABASE = ("checkpoints", "checkpoint_problems", "streams_elsewhere", "policy_version", "newest_policy")
+"""Keys of the JSON document that are null if only files are verified."""
+
+
 def _report_files(found: Verification) -> None:
     if json_wanted():
-        result({"ok": found.ok, **_records(found)})
+        result({"ok": found.ok, **_records(found), **dict.fromkeys(_OF_THE_DATABASE)})
     else:
         _print_records(found)
         line(f"{found.records} records in {len(found.streams)} streams: {_conclusion(found, ok=found.ok)}")
@@ -88,15 +92,18 @@ def _report(found: LogReport, *, version: int, has_other_hosts: bool) -> None:
         )
     ok = found.records.ok and not problems
     if json_wanted():
+        elsewhere = {str(each): found.places[each] for each in found.elsewhere}
         result(
             {
                 "ok": ok,
                 **_records(found.records),
-                "checkpoints": found.checkpoints,
-                "checkpoint_problems": problems,
-                "streams_elsewhere": {str(each): found.places[each] for each in found.elsewhere},
-                "policy_version": version,
-                "newest_policy": found.policy_version,
+                **dict(
+                    zip(
+                        _OF_THE_DATABASE,
+                        (found.checkpoints, problems, elsewhere, version, found.policy_version),
+                        strict=True,
+                    )
+                ),
             }
         )
         raise click.exceptions.Exit(0 if ok else 1)
