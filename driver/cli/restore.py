@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from strongroom.driver.access import CALLER
 from strongroom.driver.audit.acceptance import new_acceptances
-from strongroom.driver.audit.events import of_acceptance
+from strongroom.driver.audit.events import now, of_acceptance
 from strongroom.driver.audit.rows import describe
 from strongroom.driver.audit.whole_log import acceptable, verify_log
 from strongroom.driver.config import ConfigError
@@ -71,7 +70,7 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
                 "accepted as missing:"
             )
             raise ConfigError(msg, refused)
-        made = new_acceptances(differences, reason=reason, at=datetime.now(UTC), key=key)
+        made = new_acceptances(differences, reason=reason, at=now(), key=key)
         if not dry_run:
             for each in made:
                 await log.record(of_acceptance(each.at, each.fields(key.public_key), CALLER.get()))
