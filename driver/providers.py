@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KmsAuthenticationError, LocalProvider, MultiProvider, ResilientProvider, client_context
-from strongroom.kms.private_files import read_private
-from strongroom.kms.text import NotText, text_of
+from strongroom.kms.text import NotText, read_text
 
 from .config import AwsKms, AzureKms, ConfigError, GcpKms, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 from .config.schema import MOST_CHARACTERS
@@ -146,13 +145,9 @@ def secret_from(value: str | None, file: Path | None) -> Callable[[], str]:
     def read() -> str:
         if file is None:
             return value or ""
-        fault, found = "it is empty", ""
         try:
-            found = text_of(read_private(file)).strip()
-            if found:
-                fault = "" if found.isprintable() and len(found) <= MOST_CHARACTERS else _WRONG_TEXT
-        except OSError as error:
-            fault = error.strerror or type(error).__name__
+            found = read_text(file, is_secret=True).strip()
+            fault = _fault(found)
         except NotText as error:
             fault = str(error)
         if fault:
@@ -161,3 +156,10 @@ def secret_from(value: str | None, file: Path | None) -> Callable[[], str]:
         return found
 
     return read
+
+
+def _fault(secret: str) -> str:
+    """Return what is wrong with the token or PIN of a file; "" if nothing is."""
+    if not secret:
+        return "it is empty"
+    return "" if secret.isprintable() and len(secret) <= MOST_CHARACTERS else _WRONG_TEXT

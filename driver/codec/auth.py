@@ -10,8 +10,7 @@ import jwt
 
 from strongroom.driver.config import ConfigError
 from strongroom.kms import NotAuthenticated, Reloaded
-from strongroom.kms.private_files import read_trusted
-from strongroom.kms.text import NotText, text_of
+from strongroom.kms.text import NotText, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +114,7 @@ class _Tokens:
 def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:
     """Return the issuer's public keys by their ids. A key in PEM has no id, and verifies every token."""
     try:
-        text = text_of(read_trusted(config.keys))
+        text = read_text(config.keys)
         if text.lstrip().startswith("-----BEGIN PUBLIC KEY"):
             for algorithm in config.algorithms:
                 jwt.get_algorithm_by_name(algorithm).prepare_key(text)
@@ -123,9 +122,6 @@ def _read_keys(config: JwtConfig) -> dict[str | None, jwt.PyJWK | str]:
         listed = [(each.get("kid"), _signing_key(each, config.algorithms)) for each in json.loads(text)["keys"]]
         found: dict[str | None, jwt.PyJWK | str] = {key_id: key for key_id, key in listed if key is not None}
         ambiguous = len(found) != sum(key is not None for _, key in listed)
-    except OSError as error:
-        msg = f"codec_server.jwt.keys: {config.keys} can't be read: {error.strerror}"
-        raise ConfigError(msg) from None
     except NotText as error:
         msg = f"codec_server.jwt.keys: {config.keys} can't be read: {error}"
         raise ConfigError(msg) from None

@@ -6,8 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from strongroom.kms.errors import InvalidRequest
-from strongroom.kms.private_files import read_private, read_trusted
-from strongroom.kms.text import NotText, text_of
+from strongroom.kms.text import NotText, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,14 +40,11 @@ def read_pem(file: Path, content: str = "", *, is_secret: bool = False) -> bytes
         InvalidRequest: The file can't be read, others can change it, or a block would be passed over.
     """
     try:
-        text = text_of(read_private(file) if is_secret else read_trusted(file), errors=_FOREIGN)
+        text = read_text(file, is_secret=is_secret, errors=_FOREIGN)
         fault = _fault(text, content)
-    except OSError as error:
-        fault = error.strerror or type(error).__name__
     except NotText as error:
         fault = str(error)
     if fault:
-        # Raised outside the handlers, because their errors can hold a key.
         msg = f"TLS: {file} can't be used: {fault}"
         raise InvalidRequest(msg)
     return text.encode(errors=_FOREIGN)
