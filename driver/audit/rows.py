@@ -38,8 +38,13 @@ def check_rows(
         The rows with a valid signature, and the problems.
     """
     made, problems = [of_row(row) for row in rows], []
-    signed = [each for each in made if each.is_signed(public_key)]
-    unsigned = [each.number for each in made if not each.is_signed(public_key)]
+    signed: list[SignedCheckpoint] = []
+    unsigned: list[int] = []
+    for each in made:
+        if each.is_signed(public_key):
+            signed.append(each)
+        else:
+            unsigned.append(each.number)
     if unsigned:
         problems.append(f"the signature of checkpoint {unsigned[0]} is not valid ({len(unsigned)} in all)")
     number, last = 0, GENESIS
