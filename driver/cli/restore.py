@@ -13,7 +13,7 @@ from strongroom.driver.audit.rows import describe
 from strongroom.driver.audit.whole_log import acceptable, verify_log
 from strongroom.driver.config import ConfigError
 
-from .cell import with_older_policy
+from .cell import with_cell
 from .commands import Group
 from .show.output import busy, json_wanted, line, result
 
@@ -55,7 +55,6 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         log = strongroom.needed_audit()
-        await strongroom.access.refuse_older()
         await log.checkpoint()  # The streams of this host are compared with the database before it.
         key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
         with busy("reading ..."):
@@ -77,7 +76,7 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
             await log.checkpoint()
         _show(differences, made, dry_run=dry_run)
 
-    with_older_policy(config_path, run, "restore.accept", reason=reason)
+    with_cell(config_path, run, "restore.accept", reason=reason)
 
 
 def _show(differences: Sequence[Difference], made: Sequence[Acceptance], *, dry_run: bool) -> None:
