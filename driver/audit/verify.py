@@ -239,9 +239,9 @@ def _check_pruned(
     stream: _Stream, base: Checkpoint, fields: Mapping[str, Any], public_key: bytes | None
 ) -> bytes | None:
     """Check the signed statement that records were pruned, and begin after them. Return the public key for the next record."""
-    _, signature, named = _signature(fields)
+    signature, named = _signature(fields)
     key = public_key or named
-    if not base.is_signed(signature, public_key=key, prefix=PRUNED_PREFIX):
+    if fields.get("covers") != base.sequence or not base.is_signed(signature, public_key=key, prefix=PRUNED_PREFIX):
         stream.problem = f"the statement that records up to {base.sequence} were pruned is not signed by the audit key"
         return public_key
     if stream.sequence == 0:
@@ -264,11 +264,9 @@ def _check_witness(stream: _Stream, checkpoint: Checkpoint) -> None:
         stream.signed = max(stream.signed, checkpoint.sequence)
 
 
-def _signature(fields: Mapping[str, Any]) -> tuple[int, bytes, bytes]:
-    """Return the number of the last record that a signature covers, the signature, and the public key in the record."""
+def _signature(fields: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Return the signature of a statement and the public key in it; both are empty if they can't be read."""
     try:
-        covered = fields["covers"]
-        signature, key = bytes.fromhex(fields["signature"]), bytes.fromhex(fields["public_key"])
+        return bytes.fromhex(fields["signature"]), bytes.fromhex(fields["public_key"])
     except (KeyError, TypeError, ValueError):
-        return 0, b"", b""
-    return (covered if type(covered) is int and covered >= 0 else 0), signature, key
+        return b"", b""
