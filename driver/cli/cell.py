@@ -66,7 +66,7 @@ def with_cell(
         NotAuthenticated: The cell has access control, and the caller has no valid API key.
         PermissionDenied: The caller may not run the operation.
     """
-    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True))
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments))
 
 
 def with_diverged_keyrings(
@@ -80,7 +80,7 @@ def with_other_pin(
     config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
 ) -> None:
     """Run a command that changes the pin of the cell's own keys, so that the pin is not compared. See `with_cell`."""
-    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_keys=False))
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keys=False))
 
 
 def with_moved_cell_keys(
@@ -90,14 +90,14 @@ def with_moved_cell_keys(
 
     The commitment of the pin is compared, and the heads of the registry authenticate which KEK wraps which key.
     """
-    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_kek=False))
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_kek=False))
 
 
 def with_older_policy(
     config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
 ) -> None:
     """Run a command, even if the access policy is older than one that was in force. See `with_cell`."""
-    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_keyrings=True, check_policy=False))
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_policy=False))
 
 
 def with_unrecorded_cell(config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str) -> None:
@@ -129,7 +129,7 @@ async def _perform(
     operation: str,
     arguments: Mapping[str, object],
     *,
-    check_keyrings: bool,
+    check_keyrings: bool = True,
     check_keys: bool = True,
     check_kek: bool = True,
     check_policy: bool = True,
