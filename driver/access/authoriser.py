@@ -188,12 +188,9 @@ class Authoriser:
             return (), False
         if not named and arguments.get("name") is not None:
             try:
-                options = {"unavailable": True} if arguments.get("unavailable") else {}
-                return (await self._find_namespace(arguments["name"], **options),), False
-            except (
-                NamespaceNotFound,
-                InvalidPersistenceRequest,
-            ):  # InvalidPersistenceRequest: no namespace can have this name.
+                unavailable = bool(arguments.get("unavailable"))
+                return (await self._find_namespace(arguments["name"], unavailable=unavailable),), False
+            except (NamespaceNotFound, InvalidPersistenceRequest):  # The latter: no namespace can have this name.
                 return (), True
         return named, not named
 
