@@ -83,7 +83,7 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
 async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Finding]:
     found = [finding async for finding in _database(strongroom)]
     if all(finding.ok for finding in found):
-        with suppress(StrongroomError):  # The check of the audit log says what is wrong.
+        with suppress(StrongroomError):  # The check of the audit log reports it.
             await read_checkpoints(strongroom)
     audit = await audit_log(strongroom)
     found.append(audit)
@@ -91,11 +91,12 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
         return [*found, _skipped("KMSs and everything that must be audited")]
     has_registry = all(finding.ok for finding in found)
     kms = [finding async for finding in _kms(strongroom, has_registry=has_registry)]
-    if not all(finding.ok for finding in [*found, kms[0]]):  # the cell's own keys need the first KMS
-        return [*found, *kms, _skipped("KEKs, data keys, namespaces, search index and access control")]
+    can_go_on = all(finding.ok for finding in [*found, kms[0]])  # the cell's own keys need the first KMS
     found += kms
-    found += [finding async for finding in key_registry(strongroom)]
-    if not found[-1].ok:
+    if can_go_on:
+        found += [finding async for finding in key_registry(strongroom)]
+        can_go_on = found[-1].ok
+    if not can_go_on:
         return [*found, _skipped("KEKs, data keys, namespaces, search index and access control")]
     found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
     found += [finding async for finding in _data_keys(strongroom)]
