@@ -1,4 +1,4 @@
-"""The calls that the benchmark of the server sends: blobs of the sizes of `cells.py`, on rows that it writes through the server."""
+"""The calls that the benchmark of the server sends: blobs of the sizes of `requests.py`, on rows that it writes through the server."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from itertools import count, cycle
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
-from benchmarks.persistence.requests import Run, blob, change, creation
+from benchmarks.persistence.requests import Run, blob, change, creation, new_run
 from strongroom.storage import (
     TRANSFER,
-    HistoryBranch,
     HistoryNode,
     Task,
     TaskKey,
@@ -50,7 +49,7 @@ class Load:
 
     async def _fixture(self, number: int) -> Run:
         remote: Any = self.fixtures.strongroom
-        run = new_run(f"fixture-{number}", number)
+        run = new_run(f"fixture-{number}", shard_of(number))
         await remote.executions.create_workflow_execution(creation(self.fixtures, run, is_fixture=True))
         nodes = [HistoryNode(node, node, node - 1, blob(1024)) for node in (2, 3)]
         await remote.history.append_history_nodes(self.fixtures.namespace_id, run.branch, nodes)
@@ -70,14 +69,14 @@ class Load:
         return "echo.echo", {"value": bytes(4096)}
 
     def _echo_update(self) -> Request:
-        return "echo.echo", {"value": self._update_of(new_run("echo", 1))[1]}
+        return "echo.echo", {"value": self._update_of(new_run("echo", shard_of(1)))[1]}
 
     def _shard_get(self) -> Request:
-        return "shards.get_or_create_shard", {"shard_id": next(self.numbers) % SHARDS + 1}
+        return "shards.get_or_create_shard", {"shard_id": shard_of(next(self.numbers))}
 
     def _execution_create(self) -> Request:
         number = next(self.numbers)
-        run = new_run(f"created-{number}-{uuid4()}", number)
+        run = new_run(f"created-{number}-{uuid4()}", shard_of(number))
         return "executions.create_workflow_execution", {"request": creation(self.fixtures, run, is_fixture=False)}
 
     def _execution_update(self) -> Request:
@@ -87,17 +86,15 @@ class Load:
         # Two nodes were appended after the run was created.
         return "executions.update_workflow_execution", {"request": change(self.fixtures, run, earlier=2)}
 
-    def _run_arguments(self) -> dict[str, Any]:
-        run = next(self.runs)
+    def _place_of(self, run: Run) -> dict[str, Any]:
         return {"namespace_id": self.fixtures.namespace_id, "workflow_id": run.workflow_id, "shard_id": run.shard_id}
 
     def _execution_get(self) -> Request:
         run = next(self.runs)
-        arguments = {"workflow_id": run.workflow_id, "run_id": run.run_id, "shard_id": run.shard_id}
-        return "executions.get_workflow_execution", {"namespace_id": self.fixtures.namespace_id, **arguments}
+        return "executions.get_workflow_execution", {**self._place_of(run), "run_id": run.run_id}
 
     def _execution_current(self) -> Request:
-        return "executions.get_current_execution", self._run_arguments()
+        return "executions.get_current_execution", self._place_of(next(self.runs))
 
     def _history_append(self) -> Request:
         run, number = next(self.runs), next(self.numbers)
@@ -129,7 +126,7 @@ class Load:
     def _htask_get(self, first: TaskKey) -> Request:
         return "history_tasks.get_history_tasks", {
             "category": TRANSFER,
-            "shard_id": next(self.numbers) % SHARDS + 1,
+            "shard_id": shard_of(next(self.numbers)),
             "min_key": first,
             "max_key": TaskKey(0, 2**60),
             "batch_size": 20,
@@ -143,7 +140,6 @@ class Load:
         return "tasks.get_tasks", {"queue": self.queue, "min_task_id": 1, "max_task_id": 21, "page_size": 20}
 
 
-def new_run(workflow_id: str, number: int) -> Run:
-    """Return a run of a new workflow."""
-    run_id, shard_id = uuid4(), number % SHARDS + 1
-    return Run(shard_id, workflow_id, run_id, HistoryBranch(shard_id, run_id, uuid4()))
+def shard_of(number: int) -> int:
+    """Return the shard of a number."""
+    return number % SHARDS + 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from benchmarks.persistence.requests import Run, blob, change, creation
+from benchmarks.persistence.requests import Run, blob, change, creation, new_run
 from strongroom.storage import (
     EVERY_NAMESPACE,
     HistoryBranch,
@@ -79,8 +79,7 @@ class Fixtures:
             await connection.execute("ANALYZE")
 
     async def _create(self, number: int, workflow_id: str) -> Run:
-        run_id = uuid4()
-        run = Run(number % SHARDS + 1, workflow_id, run_id, HistoryBranch(number % SHARDS + 1, run_id, uuid4()))
+        run = new_run(workflow_id, number % SHARDS + 1)
         await self.strongroom.executions.create_workflow_execution(creation(self, run, is_fixture=True))
         return run
 
@@ -121,9 +120,8 @@ class Caller:
 
     async def create(self) -> None:
         """Create a run of a new workflow."""
-        run_id = uuid4()
-        shard_id = run_id.int % SHARDS + 1
-        run = Run(shard_id, str(uuid4()), run_id, HistoryBranch(shard_id, run_id, uuid4()))
+        workflow_id = uuid4()
+        run = new_run(str(workflow_id), workflow_id.int % SHARDS + 1)
         await self.strongroom.executions.create_workflow_execution(creation(self.fixtures, run, is_fixture=False))
 
     async def get(self) -> None:

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from strongroom.storage import (
@@ -16,6 +16,7 @@ from strongroom.storage import (
     CreateWorkflowExecutionRequest,
     DataBlob,
     ExecutionState,
+    HistoryBranch,
     HistoryNode,
     HistoryTask,
     TaskKey,
@@ -30,8 +31,6 @@ from strongroom.storage.histories.rows import HistoryAppend
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-    from strongroom.storage import HistoryBranch
 
 _noise = os.urandom(1 << 20)
 _offsets = itertools.cycle(range(0, 1 << 19, 4099))
@@ -67,6 +66,12 @@ class Run:
     next_node: int = 10
 
 
+def new_run(workflow_id: str, shard_id: int) -> Run:
+    """Return a run that is not stored yet."""
+    run_id = uuid4()
+    return Run(shard_id, workflow_id, run_id, HistoryBranch(shard_id, run_id, uuid4()))
+
+
 def state(status: WorkflowStatus = WorkflowStatus.RUNNING) -> ExecutionState:
     """Return the state of a running run."""
     return ExecutionState(WorkflowState.RUNNING, status, blob(200), str(uuid4()), time.time_ns())
@@ -80,19 +85,26 @@ def history_tasks(fixtures: Source) -> dict[object, list[HistoryTask]]:
     }
 
 
+def _row(fixtures: Source, run: Run) -> dict[str, Any]:
+    """Return the fields that a snapshot and a mutation have in common."""
+    return {
+        "namespace_id": fixtures.namespace_id,
+        "workflow_id": run.workflow_id,
+        "run_id": run.run_id,
+        "execution_info": blob(1024),
+        "execution_state": state(),
+        "next_event_id": run.next_node,
+        "db_record_version": run.version,
+        "tasks": history_tasks(fixtures),
+    }
+
+
 def creation(fixtures: Source, run: Run, *, is_fixture: bool) -> CreateWorkflowExecutionRequest:
     """Return a create request like the reference's. A fixture has activities and a timer; a new run has none yet."""
     snapshot = WorkflowSnapshot(
-        namespace_id=fixtures.namespace_id,
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        execution_info=blob(1024),
-        execution_state=state(),
-        next_event_id=run.next_node,
-        db_record_version=1,
+        **_row(fixtures, run),
         activity_infos={number: blob(300) for number in (5, 6, 7)} if is_fixture else {},
         timer_infos={"timer": blob(100)} if is_fixture else {},
-        tasks=history_tasks(fixtures),
     )
     return CreateWorkflowExecutionRequest(
         shard_id=run.shard_id,
@@ -113,17 +125,7 @@ def change(fixtures: Source, run: Run, *, earlier: int = 0) -> UpdateWorkflowExe
     """
     run.version += 1
     run.next_node += 1
-    mutation = WorkflowMutation(
-        namespace_id=fixtures.namespace_id,
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        execution_info=blob(1024),
-        execution_state=state(),
-        next_event_id=run.next_node,
-        db_record_version=run.version,
-        upsert_activity_infos={run.next_node: blob(300)},
-        tasks=history_tasks(fixtures),
-    )
+    mutation = WorkflowMutation(**_row(fixtures, run), upsert_activity_infos={run.next_node: blob(300)})
     txn = run.version + earlier
     return UpdateWorkflowExecutionRequest(
         shard_id=run.shard_id,
