@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from benchmarks.persistence.bridge_load import Load
 from benchmarks.persistence.cells import Fixtures
 from benchmarks.persistence.opened import create_database, new_namespace
 from examples.temporal.sealed import leave_out_audit
-from strongroom.driver.config import load_config, write_config
+from strongroom.driver.config import ServeConfig, load_config, write_config
 from strongroom.driver.serve.operations import ServedOperation
 from strongroom.driver.serve.server import Server
 from strongroom.driver.serve.values import decoder_of
@@ -62,16 +62,7 @@ STUDY = {
     "task.create": 144,
     "task.get 20": 186,
 }
-"""Microseconds of the throw-away bridge at a load of 5 (`shared/temporal-server.md`, section 5); 0 if it was not measured."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of the server."""
-
-    principal: str | None = None
-    users: tuple[str, ...] = ()
-    max_in_flight: int = 256
+"""Microseconds of the throw-away bridge at a load of 5; 0 if it was not measured."""
 
 
 class _Echo(msgspec.Struct):
@@ -118,7 +109,7 @@ async def serve(config_path: Path, path: Path) -> None:
     listening.bind(str(path))
     listening.listen()
     async with Strongroom.unchecked(config) as strongroom:
-        server = Server(strongroom, Settings())
+        server = Server(strongroom, ServeConfig())
         await server.start(listening)
         echoes = {
             f"echo.{method}": ServedOperation(

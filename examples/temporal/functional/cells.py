@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from strongroom.driver.config import load_config, write_config
+from strongroom.driver.config import ServeConfig, load_config, write_config
 from strongroom.driver.demo.embedded_postgres import embedded_postgres
 from strongroom.driver.serve.server import Server
 from strongroom.driver.strongroom import Strongroom
@@ -31,15 +30,6 @@ def postgres(folder: Path) -> Iterator[str]:
         asyncio.run(_execute(superuser, *(f"ALTER SYSTEM SET {name} = {value}" for name, value in SETTINGS.items())))
     with embedded_postgres(folder) as superuser:
         yield superuser
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of the server of a cell."""
-
-    principal: str | None = None
-    users: tuple[str, ...] = ()
-    max_in_flight: int = 1024
 
 
 class Cells:
@@ -70,7 +60,7 @@ class Cells:
             with socket.socket(socket.AF_UNIX) as listening:
                 listening.bind(str(home / "socket"))
                 listening.listen()
-                server = Server(strongroom, Settings())
+                server = Server(strongroom, ServeConfig(max_in_flight=1024))
                 await server.start(listening)
                 writer.write(f"{home / 'socket'}\n".encode())
                 with suppress(ConnectionError):
