@@ -70,7 +70,7 @@ class AwsClient:
         return outcome
 
     async def aclose(self) -> None:
-        """Wait for running calls, at most three seconds, and close the connections."""
+        """Wait for running calls, at most five seconds, and close the connections."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._connections.close()
         if self._made is not None:

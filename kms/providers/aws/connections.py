@@ -80,7 +80,7 @@ class AwsConnections:
         Args:
             request: The signed request.
             connect_seconds: The timeout of the connection.
-            read_seconds: The timeout of the answer. The whole request may take twice as long.
+            read_seconds: The timeout of each read of the answer. The whole request may take twice this time after the connection's.
 
         Raises:
             HTTPTimeoutError: The answer did not arrive, or did not end, in time.
