@@ -12,15 +12,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
 from strongroom.kms import KmsAuthenticationError, KmsTimeout, KmsUnavailable, Secret
 from strongroom.kms.providers.gcp import GcpKmsProvider
 from tests.support.kms.gcp_kit import KEY_RING, TOKEN, gcp_provider, gcp_server
 from tests.support.kms.gcp_server import unauthenticated
+from tests.support.kms.own_ca import make_ca
 
 CONTEXT = {"app": "strongroom"}
 ROOT = Secret(bytes(range(32)))
@@ -180,26 +180,12 @@ async def test_token_service_that_is_away(gcp_double, tokens):
 
 
 def certificate(folder, host):
-    """Return the files of a self-signed certificate for a host, for a server and for its client."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    file = folder / f"{host}.pem"
-    file.write_bytes(pem)
-    return grpc.ssl_server_credentials([(private_pem(key), pem)]), file
+    """Return the credentials of a server with a certificate for a host, and the file of its authority."""
+    own = folder / host
+    own.mkdir()
+    ca = make_ca(own, host)
+    pem = ca.server.read_bytes()
+    return grpc.ssl_server_credentials([(pem, pem)]), ca.authority
 
 
 def private_pem(key):

@@ -18,7 +18,7 @@ from tests.support.services import OPENBAO, VAULT, CannotStart, Way, started
 from tests.support.services.programs import ContainerProgram, LocalProgram, find_program
 from tests.support.tree import ROOT
 
-from .certificates import make_certificates
+from .own_ca import make_ca
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ class BaoServer:
     """
 
     def __init__(self, folder: Path, run: Callable[[list[str]], Program], listeners: str = ""):
-        files = make_certificates(folder)
+        files = make_ca(folder, "127.0.0.1")
         (port,) = free_ports(1)
         self.address = f"https://127.0.0.1:{port}"
         self.authority = files.authority
@@ -57,8 +57,8 @@ class BaoServer:
             storage "inmem" {{}}
             listener "tcp" {{
               address         = "127.0.0.1:{port}"
-              tls_cert_file   = "{files.certificate}"
-              tls_key_file    = "{files.key}"
+              tls_cert_file   = "{files.server}"
+              tls_key_file    = "{files.server}"
               tls_min_version = "tls13"
             }}
             {listeners}

@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import boto3
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from moto.kms.models import kms_backends
 
 from strongroom.kms import (
@@ -35,6 +30,7 @@ from strongroom.kms.providers.aws import client as aws_client
 
 from . import aws_server
 from .kms_bench import Fault, KmsBench
+from .own_ca import make_ca
 
 aws_client._READ_SECONDS = 20.0  # the server shares its processor with the tests
 
@@ -70,31 +66,11 @@ def running_server(ssl_context=None):
 
 @contextmanager
 def tls_server(*, maximum=ssl.TLSVersion.TLSv1_3):
-    """Yield a server with a self-signed certificate, and the certificate's file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kms.test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    """Yield a server with a certificate for 127.0.0.1, and the file of its authority."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "server.pem"
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.maximum_version = maximum
-        context.load_cert_chain(path)
-        with running_server(context) as server:
-            yield server, path
+        ca = make_ca(Path(folder), "127.0.0.1")
+        with running_server(ca.server_context(newest=maximum)) as server:
+            yield server, ca.authority
 
 
 class AwsAdministrator:

@@ -27,8 +27,8 @@ from strongroom.kms.transport.tls import client_context
 from tests.support.elasticsearch_node.node import free_ports
 
 from .bao_server import bao_server
-from .certificates import make_certificates
 from .kms_bench import Fault, KmsBench
+from .own_ca import make_ca
 
 if TYPE_CHECKING:
     from .bao_server import BaoServer
@@ -125,7 +125,7 @@ def _faults(administrator, provider):
     @asynccontextmanager
     async def foreign_authority(_kek):
         with TemporaryDirectory() as folder:
-            made = administrator.provider(authority=make_certificates(Path(folder)).authority)
+            made = administrator.provider(authority=make_ca(Path(folder), "127.0.0.1").authority)
         async with aclosing(made):
             yield made
 
