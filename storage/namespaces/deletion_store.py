@@ -11,8 +11,8 @@ from strongroom.storage.errors import InvalidPersistenceRequest, NamespaceNotFou
 from strongroom.storage.keys.registry_changes import withdraw_keys
 from strongroom.storage.keys.store import heads_of
 
-from .shred_request import ShredRequest, check_request, find_request, request_digest, server_time
-from .shredded_keks import list_shredded_keks
+from .shred_request import ShredRequest, request_digest, server_time
+from .shredded_keks import find_checked_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +64,7 @@ class DeletionStore:
             if namespace is None or namespace["shredded_at"] is not None:
                 raise NamespaceNotFound
             now = await server_time(connection)
-            request = await find_request(connection, namespace_id)
-            check_request(registry, request, await list_shredded_keks(connection, namespace_id))
+            request, _ = await find_checked_request(change, namespace_id)
             if request is None:
                 await connection.execute(_SQL["request_automatic"], namespace_id, now, now + grace)
                 request = ShredRequest(namespace_id, now, now + grace, keep_kek=True, automatic=True)

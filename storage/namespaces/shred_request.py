@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from strongroom.kms.keys.registry_head import NOT_SCHEDULED, altered, shredding_digest
+from strongroom.kms.keys.registry_head import NOT_SCHEDULED, shredding_digest
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.errors import ConditionFailed, NotFound
+from strongroom.storage.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from strongroom.kms import KekDisposal
     from strongroom.storage.engine.connection import Connection, Row
-    from strongroom.storage.keys.registry_heads import NamespaceRegistry
 
 _SQL = load_queries("namespaces/shred_request")
 _CODE_DIGITS = 10
@@ -63,23 +61,10 @@ class ShredRequest:
         return sha256(message).hexdigest()[:_CODE_DIGITS]
 
 
-async def find_request(connection: Connection, namespace_id: UUID) -> ShredRequest | None:
-    """Return the request to shred a namespace, or None."""
-    row = await connection.fetchrow(_SQL["find"], namespace_id)
+async def find_request(connection: Connection, namespace_id: UUID, *, lock: bool = False) -> ShredRequest | None:
+    """Return the request to shred a namespace, or None. With `lock` its row is locked until the transaction ends."""
+    row = await connection.fetchrow(_SQL["lock" if lock else "find"], namespace_id)
     return None if row is None else _request(namespace_id, row)
-
-
-async def lock_request(connection: Connection, namespace_id: UUID) -> ShredRequest:
-    """Return the request to shred a namespace, and lock it until the transaction ends.
-
-    Raises:
-        ConditionFailed: The namespace is not scheduled for shredding.
-    """
-    row = await connection.fetchrow(_SQL["lock"], namespace_id)
-    if row is None:
-        msg = "this namespace is not scheduled for shredding; schedule it first: strongroom namespace shred NAME"
-        raise ConditionFailed(msg)
-    return _request(namespace_id, row)
 
 
 async def server_time(connection: Connection) -> datetime:
@@ -127,16 +112,6 @@ def request_digest(request: ShredRequest | None, keks: Iterable[KekDisposal]) ->
             for each in ordered
         ],
     )
-
-
-def check_request(registry: NamespaceRegistry, request: ShredRequest | None, keks: Iterable[KekDisposal]) -> None:
-    """Check that a scheduled shredding and the decisions on its KEKs are those that the head of the namespace authenticates.
-
-    Raises:
-        RegistryAltered: They are not.
-    """
-    if not hmac.compare_digest(request_digest(request, keks), registry.shredding):
-        raise altered(registry.namespace_id, "its shredding is not the one that was requested")
 
 
 def _request(namespace_id: UUID, row: Row) -> ShredRequest:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.kms import KekDisposal, KekRef, KekUsage, KeyState, depending_on
+from strongroom.kms.keys.registry_head import altered
 from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.keys.registry_changes import lock_kek
 from strongroom.storage.keys.store import heads_of
 
-from .shred_request import check_request, find_request, lock_request, request_digest
+from .shred_request import find_request, request_digest
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -87,24 +90,41 @@ async def record_answer(change: RegistryChange, namespace_id: UUID, answer: KekD
     Raises:
         RegistryAltered: The request, or a decision on a KEK, was changed outside of Strongroom.
     """
-    request = await checked_request(change, namespace_id)
-    keks = await list_shredded_keks(change.connection, namespace_id)
+    request, keks = await checked_request(change, namespace_id)
     kek, answered = answer.kek, (answer.state, answer.deletion_at, answer.request_id, answer.error)
     await change.connection.execute(_SQL["record_answer"], namespace_id, kek.provider, kek.key_id, *answered)
     stored = [replace(answer, disposal=each.disposal) if each.kek == kek else each for each in keks]
     change.of(namespace_id).shredding = request_digest(request, stored)
 
 
-async def checked_request(change: RegistryChange, namespace_id: UUID) -> ShredRequest:
-    """Return the request of a namespace, locked, after checking that it is the one that the head authenticates.
+async def find_checked_request(
+    change: RegistryChange, namespace_id: UUID
+) -> tuple[ShredRequest | None, list[KekDisposal]]:
+    """Lock the request of a namespace. Return it, or None, and the decisions on its KEKs. The head authenticates both.
 
     Raises:
-        ConditionFailed: The namespace is not scheduled.
         RegistryAltered: The request, or a decision on a KEK, was changed outside of Strongroom.
     """
-    request = await find_request(change.connection, namespace_id)
-    check_request(change.of(namespace_id), request, await list_shredded_keks(change.connection, namespace_id))
-    return await lock_request(change.connection, namespace_id)
+    registry = change.of(namespace_id)
+    request = await find_request(change.connection, namespace_id, lock=True)
+    keks = await list_shredded_keks(change.connection, namespace_id)
+    if not hmac.compare_digest(request_digest(request, keks), registry.shredding):
+        raise altered(namespace_id, "its shredding is not the one that was requested")
+    return request, keks
+
+
+async def checked_request(change: RegistryChange, namespace_id: UUID) -> tuple[ShredRequest, list[KekDisposal]]:
+    """Return what `find_checked_request` returns, of a namespace that must be scheduled.
+
+    Raises:
+        ConditionFailed: The namespace is not scheduled for shredding.
+        RegistryAltered: The request, or a decision on a KEK, was changed outside of Strongroom.
+    """
+    request, keks = await find_checked_request(change, namespace_id)
+    if request is None:
+        msg = "this namespace is not scheduled for shredding; schedule it first: strongroom namespace shred NAME"
+        raise ConditionFailed(msg)
+    return request, keks
 
 
 def _disposal(row: Row) -> KekDisposal:

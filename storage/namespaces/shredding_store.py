@@ -19,15 +19,8 @@ from strongroom.storage.keys.registry_changes import destroy_keys, disable_keys,
 from strongroom.storage.keys.store import heads_of
 
 from .purge import count_rows, purge_namespace
-from .shred_request import (
-    ShredRequest,
-    check_request,
-    find_request,
-    request_digest,
-    server_time,
-    stored_certificate,
-)
-from .shredded_keks import checked_request, decide_keks, kek_dispositions, list_shredded_keks, record_answer
+from .shred_request import ShredRequest, find_request, request_digest, server_time, stored_certificate
+from .shredded_keks import checked_request, decide_keks, find_checked_request, kek_dispositions, record_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -87,8 +80,7 @@ class ShreddingStore:
             raise InvalidPersistenceRequest(msg)
         async with self._heads.change(self._database, namespace_id, [namespace_id]) as change:
             connection, registry = change.connection, change.of(namespace_id)
-            request = await find_request(connection, namespace_id)
-            check_request(registry, request, await list_shredded_keks(connection, namespace_id))
+            request, _ = await find_checked_request(change, namespace_id)
             if request is None:
                 namespace = await connection.fetchrow(_SQL["namespace"], namespace_id)
                 if namespace is None or namespace["shredded_at"] is not None:
@@ -113,7 +105,7 @@ class ShreddingStore:
         # The name is compared with the names of all namespaces.
         async with self._heads.change(self._database, EVERY_NAMESPACE, [namespace_id]) as change:
             connection, registry = change.connection, change.of(namespace_id)
-            request = await checked_request(change, namespace_id)
+            request, _ = await checked_request(change, namespace_id)
             if request.confirmed_at is not None:
                 msg = f"the keys were destroyed at {request.confirmed_at:%Y-%m-%d %H:%M:%S} UTC and can't be restored"
                 raise ConditionFailed(msg)
@@ -168,7 +160,7 @@ class ShreddingStore:
         """
         async with self._heads.change(self._database, EVERY_NAMESPACE, [namespace_id]) as change:
             connection, registry = change.connection, change.of(namespace_id)
-            request = await checked_request(change, namespace_id)
+            request, _ = await checked_request(change, namespace_id)
             if code.strip().lower() != request.code:
                 msg = "the confirmation code does not match this request; nothing was changed"
                 raise InvalidPersistenceRequest(msg)
@@ -195,8 +187,8 @@ class ShreddingStore:
             RegistryAltered: They are not the KEKs that the confirmation decided on.
         """
         async with self._heads.change(self._database, namespace_id, [namespace_id]) as change:
-            await checked_request(change, namespace_id)
-            return await list_shredded_keks(change.connection, namespace_id)
+            _, keks = await checked_request(change, namespace_id)
+        return keks
 
     async def record_answer(self, namespace_id: UUID, answer: KekDisposal) -> None:
         """Store the answer of a KMS about a KEK.
@@ -255,8 +247,7 @@ class ShreddingStore:
         cell = await self._keyring.open(self._keyring.cell_id)
         async with self._heads.change(self._database, namespace_id, [namespace_id]) as change:
             connection, keys = change.connection, change.of(namespace_id).records
-            request = await checked_request(change, namespace_id)
-            keks = await list_shredded_keks(connection, namespace_id)
+            request, keks = await checked_request(change, namespace_id)
             if request.completed_at is not None:
                 return await stored_certificate(connection, namespace_id)
             if request.confirmed_at is None or any(key.state is not KeyState.DESTROYED for key in keys):
