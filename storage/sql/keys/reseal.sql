@@ -40,8 +40,8 @@ WITH locked AS MATERIALIZED (
 UPDATE {table} AS t SET {column} = l.new FROM locked AS l WHERE {same_as_l}{confined} RETURNING {key}
 
 -- name: newest
--- The newest version of a data key, and its age by the server's clock.
-SELECT version, extract(epoch FROM clock_timestamp() - created_at)::double precision AS age
+-- The age of the newest data key by the server's clock.
+SELECT extract(epoch FROM clock_timestamp() - created_at)::double precision AS age
 FROM data_keys WHERE namespace_id = $1 AND class = 'data' ORDER BY version DESC LIMIT 1
 
 -- name: lease
