@@ -76,7 +76,7 @@ class Table:
 
 def _key(columns: str) -> tuple[tuple[str, str], ...]:
     """Parse a key: columns and types, separated by commas."""
-    return tuple((each.split()[0], each.split(maxsplit=1)[1]) for each in columns.split(","))
+    return tuple((name, type_) for name, _, type_ in (each.strip().partition(" ") for each in columns.split(",")))
 
 
 def _cell(
