@@ -183,7 +183,8 @@ def _checked(wanted: NodeRange) -> NodeRange:
 def _scope(wanted: NodeRange) -> bytes:
     """Return the parameters that a page token is bound to.
 
-    The bounds are not among them: Temporal's reverse reads name another end for each page. `_after` keeps to those of the call.
+    The bounds are not among them, because Temporal's reverse reads name another end for each page. `_after` keeps within those of
+    the call.
     """
     numbers = f"{wanted.shard_id}.{wanted.reverse:d}".encode()
     return wanted.namespace_id.bytes + wanted.tree_id.bytes + wanted.branch_id.bytes + numbers
