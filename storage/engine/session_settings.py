@@ -93,5 +93,6 @@ async def begin_session(connection: Connection, settings: Mapping[str, str]) -> 
 async def keeps_session(connection: Connection, session: Session) -> bool:
     """Return whether the session of a connection is still the same one."""
     row = await connection.fetchrow(_STATE)
-    marked = row is not None and (row["namespaces"] or "").startswith(session.mark)
-    return marked and row is not None and row["process"] == session.process
+    if row is None or row["process"] != session.process:
+        return False
+    return (row["namespaces"] or "").startswith(session.mark)
