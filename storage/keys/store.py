@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from strongroom.kms import KekRef, Keyring, Wrapped
+    from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
     from .registry_heads import RegistryHeads
@@ -161,11 +162,9 @@ class PostgresDataKeyStore:
     async def list_kek_usage(self) -> Sequence[KekUsage]:
         """Return how many keys each version of each KEK wraps. It reads and checks the whole registry."""
         await self.heads.key()  # before the connection is taken, because it may need the same one
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
-            everything = await self.heads.all_keys(connection)
         used: dict[tuple[str, str, str], list[UUID]] = {}
-        for record in chain.from_iterable(everything.values()):
-            if record.state is not KeyState.DESTROYED:
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            for record in await self._wrapped_keys(connection):
                 kek = (record.provider, record.kek_id, record.kek_version)
                 used.setdefault(kek, []).append(record.namespace_id)
         return [KekUsage(*kek, keys=len(by), namespaces=len(set(by))) for kek, by in sorted(used.items())]
@@ -257,12 +256,8 @@ class PostgresDataKeyStore:
         await self.heads.key()  # before the connection is taken
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
             await lock_kek(connection, kek.provider, kek.key_id)
-            everything = await self.heads.all_keys(connection)
-            if any(
-                (record.provider, record.kek_id) == (kek.provider, kek.key_id)
-                and record.state is not KeyState.DESTROYED
-                for record in chain.from_iterable(everything.values())
-            ):
+            wrapped = await self._wrapped_keys(connection)
+            if any((record.provider, record.kek_id) == (kek.provider, kek.key_id) for record in wrapped):
                 raise KeyConflict
             await connection.execute(_SQL["retire_kek"], cell_id, kek.provider, kek.key_id)
 
@@ -270,6 +265,11 @@ class PostgresDataKeyStore:
         """Undo `retire_kek`."""
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["keep_kek"], cell_id, kek.provider, kek.key_id)
+
+    async def _wrapped_keys(self, connection: Connection) -> list[DataKeyRecord]:
+        """Return all keys of the cell that are not destroyed, after checking the whole registry."""
+        everything = await self.heads.all_keys(connection)
+        return [key for key in chain.from_iterable(everything.values()) if key.state is not KeyState.DESTROYED]
 
 
 def heads_of(keyring: Keyring) -> RegistryHeads:
