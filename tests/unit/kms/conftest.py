@@ -176,6 +176,13 @@ class Deployment:
         await create_data_keys(self.keyring, namespace_id, self.kek, **options)
         return namespace_id
 
+    async def fails_once(self, namespace, error):
+        """Open a namespace while the KMS raises an error, and let the KMS answer again."""
+        self.provider.error = error
+        with pytest.raises(type(error)):
+            await self.keyring.open(namespace)
+        self.provider.error = None
+
 
 @pytest.fixture
 def deployment(tmp_path):

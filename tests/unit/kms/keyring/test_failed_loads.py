@@ -16,7 +16,7 @@ STEP = 0.1
 
 @pytest.mark.parametrize("error", [KmsUnavailable, KeyringFileError])
 async def test_an_outage_costs_few_calls_of_the_kms(deployment, error):
-    """Ten callers of one namespace for a minute are 6,000 calls. The KMS gets at most one each 2.5 seconds after the first ones."""
+    """Ten callers make 6,000 calls in a minute. After the first ones, the KMS gets at most one in 2.5 seconds."""
     namespace = await deployment.namespace()
     deployment.provider.error = error("away")
     for _ in range(600):
@@ -27,7 +27,7 @@ async def test_an_outage_costs_few_calls_of_the_kms(deployment, error):
 
 
 async def test_the_return_of_the_kms_is_noticed(deployment):
-    """However long the outage was, the namespace works five seconds after it."""
+    """The namespace works five seconds after an outage of any length."""
     namespace = await deployment.namespace()
     deployment.provider.error = KmsUnavailable()
     for _ in range(1000):
@@ -40,13 +40,10 @@ async def test_the_return_of_the_kms_is_noticed(deployment):
 
 
 async def test_a_success_ends_the_memory(deployment):
-    """A failure after a success is a first one again: it is remembered for one second at most."""
+    """A failure after a success counts as the first one. It is remembered for one second at most."""
     namespace = await deployment.namespace()
     for _ in range(5):
-        deployment.provider.error = KmsUnavailable()
-        with pytest.raises(KmsUnavailable):
-            await deployment.keyring.open(namespace)
-        deployment.provider.error = None
+        await deployment.fails_once(namespace, KmsUnavailable())
         deployment.clock.now += 1
         await deployment.keyring.open(namespace)
         deployment.clock.now += 3600  # the keys are too old
@@ -55,20 +52,14 @@ async def test_a_success_ends_the_memory(deployment):
 async def test_a_failure_concerns_one_namespace(deployment):
     """Another namespace is loaded while the failure of the first one is remembered."""
     first, second = await deployment.namespace(), await deployment.namespace()
-    deployment.provider.error = KmsUnavailable()
-    with pytest.raises(KmsUnavailable):
-        await deployment.keyring.open(first)
-    deployment.provider.error = None
+    await deployment.fails_once(first, KmsUnavailable())
     await deployment.keyring.open(second)
 
 
 async def test_a_change_of_the_registry_ends_the_memory(deployment):
     """A notification of a change evicts the namespace. The next call asks the KMS, because the keys may have moved to another one."""
     namespace = await deployment.namespace()
-    deployment.provider.error = KmsUnavailable()
-    with pytest.raises(KmsUnavailable):
-        await deployment.keyring.open(namespace)
-    deployment.provider.error = None
+    await deployment.fails_once(namespace, KmsUnavailable())
     deployment.keyring.evict(namespace)
     await deployment.keyring.open(namespace)
 
@@ -86,10 +77,6 @@ async def test_a_namespace_without_keys_is_found_as_soon_as_it_has_some(deployme
 async def test_a_refusal_replaces_an_outage(deployment):
     """When the KMS answers again that the key is disabled, callers get this answer."""
     namespace = await deployment.namespace()
-    deployment.provider.error = KmsUnavailable()
-    with pytest.raises(KmsUnavailable):
-        await deployment.keyring.open(namespace)
-    deployment.provider.error = KeyDisabled()
+    await deployment.fails_once(namespace, KmsUnavailable())
     deployment.clock.now += 1
-    with pytest.raises(KeyDisabled):
-        await deployment.keyring.open(namespace)
+    await deployment.fails_once(namespace, KeyDisabled())

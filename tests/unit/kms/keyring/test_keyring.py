@@ -107,10 +107,7 @@ async def test_evicted_while_loading_is_not_kept(deployment):
 async def test_retryable_failure_is_forgotten_after_a_second(deployment, error):
     """An outage or timeout fails the callers of one second. The next call asks the KMS again."""
     namespace = await deployment.namespace()
-    deployment.provider.error = error()
-    with pytest.raises(error):
-        await deployment.keyring.open(namespace)
-    deployment.provider.error = None
+    await deployment.fails_once(namespace, error())
     deployment.clock.now += 1
     await deployment.keyring.open(namespace)
     assert deployment.provider.unwraps == 2
