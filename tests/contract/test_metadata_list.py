@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,6 +17,7 @@ from strongroom.storage import (
 )
 from tests.support.fixtures.contract import KEK
 from tests.support.fixtures.metadata import BLOB, create, everything, store_of
+from tests.support.kms.keyring_files import without_kek
 
 pytestmark = pytest.mark.integration
 
@@ -68,10 +68,7 @@ async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, met
     lost, half = uuid4(), await create(metadata_store, "half", is_global=True)
     await metadata_store.create_namespace(lost, "lost", data=BLOB, kek=kek)
     await destroy_data_keys(own_cell.keyring, half.namespace_id)
-    path = own_cell.config.kms["local"].keyring
-    document = json.loads(path.read_text())
-    assert document["keks"].pop("will-be-lost")
-    path.write_text(json.dumps(document))
+    without_kek(own_cell.config.kms["local"].keyring, kek)
     async with Strongroom.open(own_cell.config) as elsewhere:
         fresh = store_of(elsewhere)
         listed = {each.namespace_id: each for page in await everything(fresh, 1) for each in page}
@@ -84,16 +81,13 @@ async def test_a_namespace_whose_keys_cannot_be_had_hides_no_other(own_cell, met
 
 
 async def test_a_namespace_whose_keys_are_away_is_found_by_name(own_cell, metadata_store):
-    """A caller that asks for it gets the row without its data. One whose keys are destroyed is an error in any case."""
+    """With `unavailable`, the row is returned without its name and data. Destroyed keys are an error even then."""
     kek = KekRef.parse("local:taken-away")
     await own_cell.create_kek(kek)
     away, other = uuid4(), await create(metadata_store, "destroyed")
     await metadata_store.create_namespace(away, "away", data=BLOB, kek=kek)
     await destroy_data_keys(own_cell.keyring, other.namespace_id)
-    path = own_cell.config.kms["local"].keyring
-    document = json.loads(path.read_text())
-    assert document["keks"].pop("taken-away")
-    path.write_text(json.dumps(document))
+    without_kek(own_cell.config.kms["local"].keyring, kek)
     async with Strongroom.open(own_cell.config) as elsewhere:
         fresh = store_of(elsewhere)
         for which in ({"name": "away"}, {"namespace_id": away}):

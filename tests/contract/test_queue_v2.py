@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from uuid import UUID, uuid4
 
@@ -24,6 +23,7 @@ from strongroom.storage import (
 )
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
+from tests.support.kms.keyring_files import without_kek
 from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
@@ -281,10 +281,7 @@ async def test_messages_whose_keys_cannot_be_had_hide_no_other(own_cell, queues)
     lost = (await own_cell.namespaces.create("lost", kek=kek)).namespace_id
     await made_queue(queues)
     made = [await enqueue(queues, namespace_id=each) for each in (None, lost, await new_namespace(own_cell))]
-    path = own_cell.config.kms["local"].keyring
-    document = json.loads(path.read_text())
-    assert document["keks"].pop("will-be-lost")
-    path.write_text(json.dumps(document))
+    without_kek(own_cell.config.kms["local"].keyring, kek)
     async with Strongroom.open(own_cell.config) as elsewhere:
         first, second, third = await read(QueueV2(elsewhere.database, elsewhere.keyring))
     assert [first, third] == [made[0], made[2]]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ from strongroom.storage import (
 )
 from strongroom.visibility import InvalidRecord, UnknownAttribute, VisibilityRecord, attribute_types
 from tests.support.fixtures.driver_role import owner_connection
+from tests.support.kms.keyring_files import without_kek
 from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
@@ -267,14 +267,6 @@ async def test_shredding_twice_keeps_the_first_tombstone(strongroom, namespace):
     [second] = await rows_of(strongroom, "namespaces", namespace.namespace_id)
     assert dict(second) == dict(first)
     assert await strongroom.keyring.store.list_data_keys(namespace.namespace_id) == tombstones
-
-
-def without_kek(keyring_path, kek):
-    """Remove one KEK from a keyring file, as if it were revoked."""
-    document = json.loads(keyring_path.read_text())
-    found = document["keks"].pop(kek.key_id)
-    assert found
-    keyring_path.write_text(json.dumps(document))
 
 
 async def test_a_namespace_whose_kek_is_missing_hides_no_other(strongroom):

@@ -26,3 +26,8 @@ def change_document(path, change):
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
+
+
+def without_kek(path, kek):
+    """Remove a KEK from a keyring file, as if it were revoked."""
+    change_document(path, lambda document: document["keks"].pop(kek.key_id))
