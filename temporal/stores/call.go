@@ -2,6 +2,7 @@ package stores
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -134,7 +135,7 @@ func decode(call client.Call, answer []byte, read func(*wire.Reader)) error {
 
 // readPage reads an answer that is a page, and returns the token of the next page.
 //
-// element reads an element of the list with this name, and unreadable reads a row that does not open; nil: such rows are passed over.
+// element reads an element of the list with this name. unreadable reads a row that can't be opened; if it is nil, these rows are skipped.
 func readPage(reader *wire.Reader, list string, element, unreadable func()) (token []byte) {
 	reader.Fields(func(name string) {
 		switch {
@@ -152,4 +153,20 @@ func readPage(reader *wire.Reader, list string, element, unreadable func()) (tok
 // collect returns a function that reads an element and appends it to a list.
 func collect[T any](list *[]T, reader *wire.Reader, read func(*wire.Reader) T) func() {
 	return func() { *list = append(*list, read(reader)) }
+}
+
+// watcher shows the errors of the cell to a store, before they become Temporal's.
+type watcher struct {
+	Doer
+	saw func(*client.Error)
+}
+
+// Do calls the cell.
+func (w watcher) Do(ctx context.Context, call client.Call) ([]byte, error) {
+	answer, err := w.Doer.Do(ctx, call)
+	var failed *client.Error
+	if errors.As(err, &failed) {
+		w.saw(failed)
+	}
+	return answer, err
 }

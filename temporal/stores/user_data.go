@@ -2,7 +2,6 @@ package stores
 
 import (
 	"context"
-	"errors"
 
 	"go.temporal.io/server/common/persistence"
 
@@ -57,22 +56,6 @@ func (s *taskStore) UpdateTaskQueueUserData(
 		}
 	}
 	return err
-}
-
-// watcher shows the errors of the cell to a store, before they become Temporal's.
-type watcher struct {
-	Doer
-	saw func(*client.Error)
-}
-
-// Do calls the cell.
-func (w watcher) Do(ctx context.Context, call client.Call) ([]byte, error) {
-	answer, err := w.Doer.Do(ctx, call)
-	var failure *client.Error
-	if errors.As(err, &failure) {
-		w.saw(failure)
-	}
-	return answer, err
 }
 
 func (s *taskStore) ListTaskQueueUserDataEntries(
