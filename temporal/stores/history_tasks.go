@@ -94,8 +94,8 @@ func (s *executionStore) GetReplicationTasksFromDLQ(
 	return &persistence.InternalGetHistoryTasksResponse{Tasks: page.tasks, NextPageToken: page.token}, nil
 }
 
-// leaveOutShredded lets a page of dead letters go on without those whose keys are destroyed. All others are an error: Temporal asks the
-// cluster that sent a dead letter for the events of its run, knows nothing of a placeholder's, and deletes the range afterwards.
+// leaveOutShredded returns an error if a dead letter can't be read, unless its keys are destroyed. A placeholder would lose it: Temporal
+// asks the sending cluster for the events of the placeholder's run, which that cluster does not know, and deletes the range afterwards.
 func (s *executionStore) leaveOutShredded(shardID int32, unreadable []unreadableTask) error {
 	for _, row := range unreadable {
 		letter := fmt.Sprintf("replication task %d of shard %d", row.key.TaskID, shardID)

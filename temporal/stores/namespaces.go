@@ -44,7 +44,7 @@ func newMetadataStore(shared base, clusterName string) *metadataStore {
 	return store
 }
 
-// knownNamespaces are the namespaces as they were last read, and the names by which others were found.
+// knownNamespaces are the namespaces as they were last read, and the names of look-ups that found others.
 type knownNamespaces struct {
 	lock  sync.Mutex
 	byID  map[string]*persistence.InternalGetNamespaceResponse
@@ -58,8 +58,8 @@ func (k *knownNamespaces) set(record namespaceRecord) {
 	delete(k.names, record.id)
 }
 
-// name remembers the name by which a namespace was found that can't be read now.
-func (k *knownNamespaces) name(id, name string) {
+// setName stores the name of a look-up that found a namespace without its keys.
+func (k *knownNamespaces) setName(id, name string) {
 	k.lock.Lock()
 	defer k.lock.Unlock()
 	k.names[id] = name
@@ -110,7 +110,7 @@ func (s *metadataStore) CreateNamespace(
 
 // GetNamespace never fails for a namespace whose keys are away: Temporal's registry takes each failure of a look-up for a namespace
 // that does not exist, drops its tasks, and answers its callers with NotFound, after which their workers end. The registry gets the
-// namespace as it was last read, or a placeholder. A look-up by id gives a placeholder after any other failure, too.
+// namespace as it was last read, or a placeholder. A look-up by id also returns one after any other failure.
 func (s *metadataStore) GetNamespace(
 	ctx context.Context, request *persistence.GetNamespaceRequest,
 ) (*persistence.InternalGetNamespaceResponse, error) {
@@ -136,7 +136,7 @@ func (s *metadataStore) GetNamespace(
 	case err == nil, isNotFound(err):
 		return nil, serviceerror.NewNamespaceNotFound(request.ID + request.Name)
 	case request.ID == "":
-		s.logger.Warn("A look-up of a namespace by its name failed. The registry takes it for one that does not exist.", tag.Error(err))
+		s.logger.Warn("A look-up of a namespace by its name failed. The registry treats it as a namespace that does not exist.", tag.Error(err))
 		return nil, err
 	case errors.As(err, new(*persistence.InvalidPersistenceRequestError)):
 		return nil, err
@@ -257,7 +257,7 @@ func (s *metadataStore) listed(record namespaceRecord) (*persistence.InternalGet
 // lastReadOf returns a namespace that was found by its name, as it was last read. Tokens of names are not authenticated, so the name in
 // the row is compared if it is known.
 func (s *metadataStore) lastReadOf(record namespaceRecord, name string) (*persistence.InternalGetNamespaceResponse, error) {
-	s.known.name(record.id, name)
+	s.known.setName(record.id, name)
 	found, err := s.lastRead(record)
 	if err != nil {
 		return nil, err
@@ -267,7 +267,7 @@ func (s *metadataStore) lastReadOf(record namespaceRecord, name string) (*persis
 		return nil, err
 	}
 	if detail.GetInfo().GetName() != name {
-		return nil, serviceerror.NewDataLoss("the row of the namespace's name is that of a namespace with another name")
+		return nil, serviceerror.NewDataLoss("the row that was found by the name belongs to a namespace with another name")
 	}
 	return found, nil
 }

@@ -39,8 +39,8 @@ func (q *queueV2) CreateQueue(
 	return &persistence.InternalCreateQueueResponse{}, nil
 }
 
-// EnqueueMessage drops a dead task of a namespace that is deleted. Temporal would otherwise try to write it without end, and its queue
-// would never get past it. Shredding would destroy the message anyway.
+// EnqueueMessage drops a dead task of a deleted namespace. Temporal would otherwise try to write it without end, and its queue would stop
+// there. Shredding would destroy the message anyway.
 func (q *queueV2) EnqueueMessage(
 	ctx context.Context, request *persistence.InternalEnqueueMessageRequest,
 ) (*persistence.InternalEnqueueMessageResponse, error) {

@@ -163,8 +163,8 @@ func TestTasksOfUnknownCategories(t *testing.T) {
 	require.IsType(t, &serviceerror.Unavailable{}, err)
 }
 
-// A dead letter that can't be read has no placeholder: the cluster that sent it does not know the placeholder's run, and Temporal then
-// deletes the whole range.
+// A dead letter that can't be read gets no placeholder, because the cluster that sent it does not know the placeholder's run. Temporal
+// would delete the whole range.
 func TestDeadLettersThatCannotBeRead(t *testing.T) {
 	for kind, right := range map[string]error{
 		"KmsUnavailable": &serviceerror.ResourceExhausted{}, "IntegrityError": &serviceerror.DataLoss{}, "KeyDestroyed": nil,

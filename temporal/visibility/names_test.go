@@ -31,7 +31,7 @@ func TestNamesInAFilter(t *testing.T) {
 	}, fieldsOf(filter, "ns", mapper, known, nil))
 }
 
-// Each name is resolved as by Temporal's own function. Versions of the server from 1.32 on give it an archetype besides.
+// Each name is resolved as by Temporal's own function. From version 1.32 of the server on, the function also takes an archetype.
 func TestNamesAreResolvedAsInTemporal(t *testing.T) {
 	known := searchattribute.TestNameTypeMap()
 	component := chasm.NewTestVisibilitySearchAttributesMapper(
@@ -65,7 +65,7 @@ func TestNamesAreResolvedAsInTemporal(t *testing.T) {
 }
 
 // A quote in a text hides no name, and a text with a quote in it does not break the names in quotes.
-func TestNamesBesideTextsWithQuotes(t *testing.T) {
+func TestNamesNextToTextsWithQuotes(t *testing.T) {
 	mapper := &searchattribute.TestMapper{Namespace: "ns"}
 	filter := "WorkflowType = 'a`b' AND AliasForKeyword01 = 'x`y' AND `AliasWithHyphenFor-Text01` = '`'"
 	fields := fieldsOf(filter, "ns", mapper, searchattribute.TestNameTypeMap(), nil)

@@ -27,10 +27,10 @@ type cell struct {
 	retired sync.WaitGroup
 }
 
-// mostRepeats is the number of times that a call is sent again after the server may have got it. A read that makes a worker crash each
-// time must end. mostResends is the number of times that a call is sent again which no server got.
 const (
+	// mostRepeats is the limit of repeats of a call. A read that makes a worker crash each time must end.
 	mostRepeats = 8
+	// mostResends is the limit of resends of a call.
 	mostResends = 100
 )
 
@@ -41,7 +41,7 @@ const (
 	finish next = iota
 	// repeat is for a read that the server may have got.
 	repeat
-	// resend is for a call that no server got. It says nothing about the call, so it does not use up the repeats.
+	// resend is for a call that no server got. The call is not the cause, so a resend does not count as a repeat.
 	resend
 )
 

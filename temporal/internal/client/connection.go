@@ -147,7 +147,7 @@ func (c *connection) close(reason error) {
 		return
 	}
 	c.hasEnded, c.reason = true, reason
-	close(c.ended) // before its calls end, because their callers look for a connection at once
+	close(c.ended) // before its calls end, because their callers choose another connection at once
 	calls := c.calls
 	c.calls = nil
 	for _, p := range calls {
@@ -288,8 +288,8 @@ func (c *connection) answerPing() {
 	}
 }
 
-// goAway stops new calls, and gives those back that were not sent. Those that were sent in part are cancelled: the server then answers that
-// they had no effect. It ends the connection when it has answered the others.
+// goAway stops new calls. Calls that were not sent go back to their callers. Calls that were sent in part are cancelled, and the server
+// answers that they had no effect. The server ends the connection when it has answered all calls.
 func (c *connection) goAway() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

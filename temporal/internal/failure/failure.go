@@ -67,7 +67,7 @@ var mappings = map[string]func(call client.Call, failure *client.Error) error{
 		return serviceerror.NewDeadlineExceeded(failure.Message)
 	},
 	"NotAuthenticated": unavailable,
-	// Reads get this type too, for the same reason as in namespaceExhausted: an operator must act first, which may take long.
+	// Reads get this type too, as in namespaceExhausted, because it may take long until an operator acts.
 	"PermissionDenied": systemExhausted,
 	"AuditUnavailable": systemExhausted,
 	"PinMismatch":      systemExhausted,
