@@ -97,7 +97,7 @@ class Cell:
         access: The access policy.
         audit: The audit log; None if the configuration names none.
         audit_checkpoints: The last signed position of each process's audit log.
-        shredding_job: The job that shreds the namespaces that their service deleted.
+        deletions: The job that shreds the namespaces that their service deleted.
         telemetry: Metrics and traces; None for none.
         background: The work in the background of this process. Each outlives every exception, and counts them.
         key_notifications: The part of it that listens for changes of keys.
@@ -128,7 +128,7 @@ class Cell:
     access: AccessControl
     audit: AuditLog | None
     audit_checkpoints: AuditCheckpointStore
-    shredding_job: Deletions
+    deletions: Deletions
     telemetry: Telemetry | None = None
     background: tuple[Background, ...] = ()
     key_notifications: Background = field(default_factory=lambda: Background("key notifications"))
@@ -194,7 +194,7 @@ async def assembled(
             stack.push_async_callback(search_index.aclose)
             notifier = OutboxNotifier(database)
             stack.push_async_callback(notifier.aclose)
-        shredding_job = new_deletions(config, database, keyring, search_index)
+        deletions = new_deletions(config, database, keyring, search_index)
         layout, rule = str(new_layout("compatible")), kek_rule(config.namespaces, keyring)
         stores: dict[str, Any] = {
             "shards": ShardStore(by_key, keyring, shard_count=config.cell.shard_count),
@@ -208,7 +208,7 @@ async def assembled(
             "metadata": MetadataStore(
                 database,
                 keyring,
-                delete=shredding_job.delete,
+                delete=deletions.delete,
                 index_layout=layout,
                 kek_rule=rule,
             ),
@@ -224,7 +224,7 @@ async def assembled(
         outbox = VisibilityOutbox(database)
         marks = IndexMarks(database)
         indexer = None if search_index is None else Indexer(outbox, search_index, marks=marks)
-        background = background_work(key_notifications, shredding_job, notifier, indexer, log)
+        background = background_work(key_notifications, deletions, notifier, indexer, log)
         if telemetry is not None:
             chain = chained((telemetry.calls,))
             stores = {entry.name: proxied(entry, stores[entry.name], chain) for entry in STORES}
@@ -242,7 +242,7 @@ async def assembled(
             access=AccessControl(AccessPolicyStore(database, keyring), log=log),
             audit=log,
             audit_checkpoints=AuditCheckpointStore(database),
-            shredding_job=shredding_job,
+            deletions=deletions,
             telemetry=telemetry,
             background=background,
             key_notifications=key_notifications,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def background_work(
     key_notifications: Background,
-    shredding_job: Deletions,
+    deletions: Deletions,
     notifier: OutboxNotifier | None,
     indexer: Indexer | None,
     log: AuditLog | None,
@@ -24,4 +24,4 @@ def background_work(
     indexing = () if indexer is None else (indexer.draining, indexer.listening, indexer.forgetting)
     notifying = () if notifier is None else (notifier.background,)
     signing = () if log is None else (log.signing_work,)
-    return (key_notifications, shredding_job.background, *notifying, *indexing, *signing)
+    return (key_notifications, deletions.background, *notifying, *indexing, *signing)

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from .access.authorization import Decide
     from .audit import AuditLog, LogSettings
     from .config import StrongroomConfig
-    from .deletions import Deletions
     from .telemetry.telemetry import Telemetry
 
 CELL_KEK = "cell"
@@ -234,10 +233,6 @@ class Strongroom(Cell):
     def shredding(self) -> Shredding:
         """Return the shredding of namespaces, with a grace period and a certificate."""
         return new_shredding(self.config, self.database, self.keyring, self.search_index)
-
-    def deletions(self) -> Deletions:
-        """Return the job that shreds the namespaces that their service deleted."""
-        return self.shredding_job
 
     def reseal(self, *, wait: float | None = None) -> Reseal:
         """Return the job that seals old rows with the active data key, and finds out when a data key is no longer used.

@@ -178,7 +178,7 @@ def shred_due(config_path: Path) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         with busy("shredding deleted namespaces ..."):
-            finished = await strongroom.deletions().finish_due()
+            finished = await strongroom.deletions.finish_due()
         lines = [
             f"{namespace_id} is shredded; its certificate: strongroom namespace certificate {namespace_id}"
             for namespace_id in finished

@@ -81,7 +81,7 @@ class Worker:
             strongroom = await stack.enter_async_context(Strongroom.open(config, telemetry=telemetry))
             await stack.enter_async_context(_running(self._check(strongroom.database)))
             if given.worker == 0:
-                await stack.enter_async_context(_running(strongroom.deletions().run()))
+                await stack.enter_async_context(_running(strongroom.deletions.run()))
             if strongroom.indexer is not None and given.worker == given.workers - 1:
                 await stack.enter_async_context(_running(strongroom.indexer.run()))
             self._server = Server(

@@ -34,7 +34,7 @@ NOT_STORES = {
     "keyring",
     "registry",
     "background",
-    "shredding_job",
+    "deletions",
     "key_notifications",
     "outbox",
     "search_index",

@@ -85,8 +85,8 @@ async def test_a_deleted_namespace_is_gone_at_once_and_destroyed_later(own_cell,
     request = await own_cell.shredding().store.find(namespace_id)
     assert (request.automatic, request.confirmed_at, request.keep_kek) == (True, None, True)
     assert request.due_at - request.requested_at == timedelta(days=7)
-    assert own_cell.deletions().background in own_cell.background  # so that its failures are in the metrics
-    assert await own_cell.deletions().finish_due() == []
+    assert own_cell.deletions.background in own_cell.background  # so that its failures are in the metrics
+    assert await own_cell.deletions.finish_due() == []
     assert await nodes_of(own_cell, namespace_id) == 1
     other, _ = await made(own_cell)
     assert (await own_cell.metadata.get_namespace(name="tenant")).namespace_id == other
@@ -125,9 +125,9 @@ async def test_the_job_shreds_what_is_due_and_nothing_else(own_cell):
         for namespace_id in due:
             await cell.metadata.delete_namespace(namespace_id)
             await cell.metadata.delete_namespace(namespace_id)  # a retry changes nothing
-        assert list(await cell.deletions().finish_due(limit=1)) == due[:1]
-        assert list(await cell.deletions().finish_due()) == due[1:]
-        assert await cell.deletions().finish_due() == []
+        assert list(await cell.deletions.finish_due(limit=1)) == due[:1]
+        assert list(await cell.deletions.finish_due()) == due[1:]
+        assert await cell.deletions.finish_due() == []
         for namespace_id in due:
             assert set(states(await cell.keyring.store.list_data_keys(namespace_id)).values()) == {KeyState.DESTROYED}
             assert await nodes_of(cell, namespace_id) == 0
@@ -166,7 +166,7 @@ async def test_a_job_that_was_interrupted_continues(own_cell):
         await cell.shredding().confirm(namespace_id, request.code)  # and then the process was killed
         with pytest.raises(ConditionFailed):
             await cell.shredding().cancel(namespace_id)
-    assert list(await own_cell.deletions().finish_due()) == [namespace_id]
+    assert list(await own_cell.deletions.finish_due()) == [namespace_id]
     assert await nodes_of(own_cell, namespace_id) == 0
 
 
@@ -176,7 +176,7 @@ async def test_a_namespace_that_an_operator_scheduled_keeps_that_request(own_cel
     earlier = await own_cell.shredding().request(namespace_id, grace=timedelta(0))
     async with at_once(own_cell) as cell:
         await cell.metadata.delete_namespace(namespace_id)
-        assert await cell.deletions().finish_due() == []
+        assert await cell.deletions.finish_due() == []
     assert await own_cell.shredding().store.find(namespace_id) == earlier
     await made(own_cell)
     await own_cell.shredding().finish(namespace_id, earlier.code)
@@ -188,11 +188,11 @@ async def test_a_namespace_that_does_not_exist_is_no_error(own_cell):
     namespace_id, _ = await made(own_cell)
     async with at_once(own_cell) as cell:
         await cell.metadata.delete_namespace(namespace_id)
-        await cell.deletions().finish_due()
+        await cell.deletions.finish_due()
         for unknown in (uuid4(), namespace_id):
             await cell.metadata.delete_namespace(unknown)
         await cell.metadata.delete_namespace_by_name("tenant")
-        assert await cell.deletions().finish_due() == []
+        assert await cell.deletions.finish_due() == []
         with pytest.raises(InvalidPersistenceRequest):
             await cell.metadata.delete_namespace(cell.keyring.cell_id)
 
