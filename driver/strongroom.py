@@ -23,12 +23,7 @@ from strongroom.storage import (
 from strongroom.storage.keys.store import providers_in_use
 from strongroom.storage.schema.preflight import check_claimable
 from strongroom.storage.visibility_rows.marks import IndexMarks
-from strongroom.visibility import (
-    IndexCopies,
-    IndexRotation,
-    Reconciler,
-    TokenVerifier,
-)
+from strongroom.visibility import IndexCopies, IndexRotation, Reconciler, TokenVerifier
 from strongroom.visibility.backends.postgres import PostgresIndex
 
 from .access import NotAuthenticated, Session, by_api_key, by_certificate
@@ -45,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from strongroom.kms import KeyEventSink
+    from strongroom.kms import KeyEventSink, SigningKey
     from strongroom.storage import Migration
 
     from .access.authorization import Decide
@@ -162,6 +157,14 @@ class Strongroom(Cell):
             msg = f"{why}; {ADD_AUDIT}"
             raise ConfigError(msg)
         return self.audit
+
+    async def audit_key(self) -> SigningKey:
+        """Return the key that signs the cell's audit logs.
+
+        Raises:
+            KmsError, StorageError: The cell's own keys can't be opened.
+        """
+        return (await self.keyring.open(self.keyring.cell_id)).audit_key()
 
     def session(
         self, principal: str, *, credential: str = "service", source: str | None = None, decide: Decide = decide

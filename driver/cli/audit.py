@@ -101,8 +101,7 @@ def key_(config_path: Path) -> None:
     """Print the public key of this cell's audit logs, for auditors to keep. It never changes."""
 
     async def run(strongroom: Strongroom) -> None:
-        cell = await strongroom.keyring.open(strongroom.keyring.cell_id)
-        key = cell.audit_key().public_key.hex()
+        key = (await strongroom.audit_key()).public_key.hex()
         result({"public_key": key}, key)
 
     with_cell(config_path, run, "audit.verify")

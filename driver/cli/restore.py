@@ -56,7 +56,7 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
     async def run(strongroom: Strongroom) -> None:
         log = strongroom.needed_audit()
         await log.checkpoint()  # The streams of this host are compared with the database before it.
-        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
+        key = await strongroom.audit_key()
         with busy("reading ..."):
             found = await verify_log(
                 strongroom.audit_checkpoints, log.root, public_key=key.public_key, has_other_hosts=True

@@ -113,7 +113,7 @@ def prune(config_path: Path, dry_run: bool) -> None:
             raise ConfigError(msg)
         # The records have times of this host, whose clock may be wrong now, and so may the server's. A record is old if both say so.
         before = min(strongroom.access.now(), datetime.now(UTC)) - timedelta(days=policy.retention_days)
-        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
+        key = await strongroom.audit_key()
         try:
             done = await asyncio.to_thread(prune_streams, log.root, before=before, key=key, dry_run=dry_run)
             if not dry_run:

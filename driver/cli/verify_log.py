@@ -59,7 +59,7 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
 
     async def run(strongroom: Strongroom) -> None:
         log = strongroom.needed_audit()
-        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key().public_key
+        key = (await strongroom.audit_key()).public_key
         with busy("reading ..."):
             found = await verify_log(
                 strongroom.audit_checkpoints, log.root, public_key=key, has_other_hosts=other_hosts
