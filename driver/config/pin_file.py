@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-import os
 import re
 import tomllib
 from typing import TYPE_CHECKING
 
-from strongroom.kms import sync_folder
+from strongroom.kms import replace_file
+from strongroom.kms.private_files import read_trusted
+from strongroom.kms.text import NotText, text_of
 
 from .errors import ConfigError
 
@@ -41,14 +43,15 @@ def write_pin(path: Path, pin: CellPin) -> None:
     by_hand = f"write these lines into the section [cell] of {path}: {kek}; {commitment}"
     try:
         target = path.resolve(strict=True)
-        text = target.read_text(encoding="utf-8")
-        changed = _changed(text, pin)
+        content = read_trusted(target)
+        changed = _changed(text_of(content), pin)
         if changed is None:
             msg = f"the section [cell] of {path} has a form that can't be changed safely; {by_hand}"
             raise ConfigError(msg)
-        _replace(target, changed)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
+        replace_file(target, mark + changed.encode(), keeps_access=True)
+    except (OSError, NotText) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         msg = f"can't write {path}: {reason}; {by_hand}"
         raise ConfigError(msg) from None
 
@@ -76,22 +79,3 @@ def _changed(text: str, pin: CellPin) -> str | None:
         return None
     wanted = {**before.get("cell", {}), "kek": str(pin.kek), "commitment": pin.commitment.hex()}
     return changed if after == {**before, "cell": wanted} else None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace a file. The new file has the mode, the owner and the group of the old one."""
-    status = path.stat()
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            if (os.geteuid(), os.getegid()) != (status.st_uid, status.st_gid):
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-            os.fchmod(descriptor, status.st_mode & 0o777)
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)

@@ -135,6 +135,16 @@ def test_writing_a_pin_changes_nothing_else(tmp_path, text):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def test_writing_a_pin_keeps_the_form_of_windows(tmp_path):
+    """The byte order mark and the ends of lines stay."""
+    path = tmp_path / "strongroom.toml"
+    path.write_bytes(b"\xef\xbb\xbf[cell]\r\nid = 1\r\n")
+    write_pin(path, CellPin(KekRef("local", "new"), b"\x5c" * 32))
+    changed = path.read_bytes()
+    assert changed.startswith(b"\xef\xbb\xbf[cell]\r\nkek = ")
+    assert changed.count(b"\n") == changed.count(b"\r\n") == 4
+
+
 def test_a_kek_with_quotes_is_written(tmp_path):
     """Labels of a PKCS#11 token may have any character."""
     path = tmp_path / "strongroom.toml"
