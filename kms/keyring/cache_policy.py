@@ -17,8 +17,8 @@ class CachePolicy:
             last read longer ago than this, the keys are not used at all. Every process has therefore read a change of the
             registry when this time has passed.
         decrypt_ttl: Time after which the keys are not used at all. During an outage of the KMS they open stored values until then.
-        failure_ttl: Time after which a KMS that refused a key is asked again.
-        retry_pause: Pause after a failed attempt.
+        failure_ttl: Time after which a KMS that refused a key is asked again. Also the longest pause after failed attempts.
+        retry_pause: Pause after a failed attempt. `FailedLoads` doubles it with each failure of a namespace without cached keys.
         max_namespaces: Number of cached namespaces. The least recently used one is evicted first.
         refreshes: Number of namespaces that are unwrapped in the background at a time.
 

@@ -65,5 +65,5 @@ class FailedLoads:
             self._failures.popitem(last=False)
 
     def forget(self, namespace_id: UUID) -> None:
-        """Load the keys at the next use."""
+        """Forget the failure of a namespace, so that its next use loads the keys."""
         self._failures.pop(namespace_id, None)
