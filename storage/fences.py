@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAC_BYTES = 16
 NO_MAC = bytes(MAC_BYTES)
-"""In the place of a MAC that no condition reads."""
+"""A placeholder for a MAC that no condition reads."""
 _PLACE = struct.Struct(">I16s")
 _NUMBER = struct.Struct(">q")
 _LEASE = struct.Struct(">I16sH?q")

@@ -20,7 +20,7 @@ OFF_LOOP_BYTES = 256 * 2**10
 threads run between records (`kms/sealing/python_cipher.py`, "turns")."""
 
 UNAVAILABLE = (KmsError, KeyringFileError)
-"""The errors of keys that can't be had. They say nothing about the row."""
+"""Errors of keys that are not available. The row itself may be intact."""
 UNREADABLE = (*UNAVAILABLE, IntegrityError, UnsupportedFormat)
 """If opening a row raises one of these errors, a list has the error in the row's place, and goes on."""
 

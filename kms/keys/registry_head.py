@@ -1,4 +1,4 @@
-"""The heads of the key registry: what the cell's own key says about each namespace's keys (FORMAT.md section 6.6).
+"""The heads of the key registry, which authenticate each namespace's keys with a key of the cell (FORMAT.md section 6.6).
 
 A head authenticates all rows of a namespace, with a version that only rises. The summary authenticates the heads of all namespaces.
 Both are made with a key that is derived from the cell's identity root, which the configuration pins.
@@ -142,13 +142,13 @@ class RegistryKey:
         """Check that these are the newest heads of all namespaces of the cell.
 
         Raises:
-            RegistryAltered: One is missing, is an older one, or is too many.
+            RegistryAltered: A head is missing, is an older one, or belongs to no namespace of the cell.
         """
         total = sum(self.term(namespace_id, head) for namespace_id, head in heads.items()) % _MODULUS
         if total != self.total(summary):
             msg = (
-                "the key registry lacks a namespace's keys, or has older ones, so it was changed outside of Strongroom. Nothing "
-                "was changed; restore the registry from a backup"
+                "the key registry lacks a namespace's keys, or has older ones, so it was changed outside of Strongroom. This "
+                "call changed nothing; restore the registry from a backup"
             )
             raise RegistryAltered(msg)
 

@@ -56,7 +56,7 @@ class AccessPolicyStore:
         return version, data, now
 
     async def version(self) -> int:
-        """Return the version of the row, without keys, so that it is not known to be the sealed one; 0 if there is no policy."""
+        """Return the version in clear; 0 if there is no policy. The row is not opened, so an edited version is not noticed."""
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"])
         assert row is not None  # noqa: S101 - as in `get`

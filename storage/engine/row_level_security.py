@@ -21,9 +21,9 @@ SETTING = "strongroom.namespaces"
 SET_NAMESPACES = f"""
 SELECT set_config('{SETTING}', $1 || $2, false) WHERE left(current_setting('{SETTING}', true), 20) = $1
 """
-"""Sets the namespaces that a session sees ($2), and returns a row, if the session has a mark ($1)."""
+"""If the session has the mark $1, sets the namespaces that it sees to $2, and returns a row."""
 LOST_SESSION = "strongroom.session_of_this_statement"
-"""The parameter that the policies read, and that never exists, if a statement is not in the session of its connection."""
+"""A parameter that never exists. The policies read it to make a statement fail that is not in the session of its connection."""
 
 
 class _Visibility(Enum):

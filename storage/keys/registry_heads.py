@@ -124,7 +124,7 @@ class RegistryHeads:
         self._summary: RegistrySummary | None = None
 
     def seen(self, namespaces: Iterable[UUID]) -> dict[UUID, RegistryHead]:
-        """Return the newest heads that this process has seen. Ask before a statement is sent that reads heads."""
+        """Return the newest heads that this process has seen. Call this before sending a statement that reads heads."""
         return {each: self._seen[each] for each in namespaces if each in self._seen}
 
     def check(

@@ -140,7 +140,7 @@ class MetadataStore:
         Args:
             namespace_id: The id; None to find it by name.
             name: The name; None to find it by id.
-            unavailable: Whether one whose keys are not available is returned as in a list. Its name is then not verified.
+            unavailable: Whether to return a namespace whose keys are not available, as a list does. Its name is not verified then.
 
         Raises:
             InvalidPersistenceRequest: Both are given, or neither.
