@@ -96,7 +96,7 @@ class Cell:
         indexer: Sends changes to the search index while it runs; None without a search index.
         access: The access policy.
         audit: The audit log; None if the configuration names none.
-        audit_checkpoints: The last signed position of each process's audit log.
+        audit_checkpoints: The checkpoints of all audit logs of the cell.
         deletions: The job that shreds the namespaces that their service deleted.
         telemetry: Metrics and traces; None for none.
         background: The work in the background of this process. Each outlives every exception, and counts them.

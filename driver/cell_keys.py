@@ -55,7 +55,7 @@ async def cell_keys(keyring: Keyring) -> Sequence[DataKeyRecord]:
 
 
 async def check_cell_keys(keyring: Keyring, config: StrongroomConfig) -> None:
-    """Compare the cell's own keys in the registry with the pin of the configuration, or with the part of it that there is.
+    """Compare the cell's own keys in the registry with the pin of the configuration, or with its commitment alone.
 
     Raises:
         PinMismatch: They are not the keys that the configuration names.

@@ -136,7 +136,7 @@ class Strongroom(Cell):
             await claim_cell(strongroom.database, config.cell)
             in_use = await providers_in_use(strongroom.database)
             await create_keyring_files(strongroom.keyring.providers, in_use)
-            if config.cell_commitment is None:  # pinned keys exist, or are lost: others never take their place
+            if config.cell_commitment is None:  # pinned keys that are lost are never replaced
                 given, default = config.cell_kek, KekRef(next(iter(config.kms)), CELL_KEK)
                 kek = KekRef.parse(given) if given is not None else await strongroom.create_kek(default)
                 await strongroom.namespaces.ensure_cell_keys(kek)

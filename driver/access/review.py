@@ -92,7 +92,7 @@ class _Evidence:
     Attributes:
         records: The number of records.
         used: The last use of a permission, by principal and namespace.
-        policies: Digest of each recorded policy of the current version.
+        policies: Version and digest of each recorded policy of the current version.
         newest_policy: The highest version of the policy.
     """
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from .checkpoint import SignedCheckpoint
 
 _MISSING = "that records name are missing, {}: rows were deleted, or an older state of the database was restored"
-_OTHER = (
-    "are others than records name, {}: rows were replaced, or an older state of the database was restored and continued"
-)
+_OTHER = "differ from those that records name, {}: rows were replaced, or an older state of the database was restored and continued"
 
 
 def check_rows(

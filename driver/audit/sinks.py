@@ -116,9 +116,8 @@ class SyslogOverTls:
             ):
                 end = time.monotonic() + self._answer_seconds
                 rest = memoryview(data)
-                while (
-                    rest
-                ):  # in pieces, because the timeout of `sendall` begins again with each byte that the collector takes
+                # The lines go out in pieces, because the timeout of `sendall` begins again with each byte that the collector takes.
+                while rest:
                     secured.settimeout(_until(end))
                     rest = rest[secured.send(rest[:_PIECE]) :]
                 secured.settimeout(_until(end))

@@ -1,7 +1,7 @@
 """Take a stream for this process, and end each stream that is not what the database's checkpoint states.
 
 A person with access to the folder alone can cut a stream. So a process continues a stream only if it still has the record that the
-newest checkpoint in the database covers. Otherwise the stream stays as it is, because it is evidence, and a new stream begins.
+newest checkpoint in the database covers. Otherwise nothing is appended to the stream, because it is evidence, and a new stream begins.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def is_ended(folder: Path) -> bool:
 
 
 def mark_ended(root: Path, found: Break) -> None:
-    """Mark a stream so that no process continues it. Its records stay as they are.
+    """Mark a stream so that no process continues it. Its records are not changed.
 
     Raises:
         OSError: The mark can't be written.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEPT = 1000
-"""Number of newest rows that a compaction leaves as they are. It begins when there are twice as many."""
+"""Number of newest rows that a compaction keeps. It begins when there are twice as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Witness:
 
         Args:
             key: The cell's audit key.
-            keep: Number of newest rows that stay as they are.
+            keep: Number of newest rows to keep.
             forget_before: Time before which streams without a newer row are forgotten; None to forget none.
 
         Returns:

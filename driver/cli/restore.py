@@ -31,7 +31,7 @@ _MOST_REASON = 500
     cls=Group, epilog="\b\nExample:\n  strongroom restore accept --dry-run --reason 'backup of 2 May restored'"
 )
 def restore() -> None:
-    """Accept what a restore from a backup made older than the audit log."""
+    """Accept the differences that a restore from a backup leaves in the audit log."""
 
 
 @restore.command(
@@ -43,7 +43,7 @@ def restore() -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be accepted.")
 @click.pass_obj
 def accept(config_path: Path, reason: str, dry_run: bool) -> None:
-    """Accept the differences that `audit verify` finds on this host, by name, after a restore on purpose.
+    """Accept the differences that `audit verify` finds on this host, after a restore on purpose.
 
     It adds a signed record with the lost checkpoints, the breaks and the streams that were ended or are missing. `audit verify` then
     shows them as accepted, and still fails on every other difference. Only an owner can do this; with access control it needs a
@@ -101,4 +101,4 @@ def _show(differences: Sequence[Difference], made: Sequence[Acceptance], *, dry_
         line("the audit log and its checkpoints have no difference that is not accepted, so there is nothing to accept")
         return
     verb = "would be accepted" if dry_run else "are accepted"
-    line(f"{len(differences)} differences {verb}; 'strongroom audit verify' finds every other one")
+    line(f"{len(differences)} differences {verb}; 'strongroom audit verify' still finds every other difference")
