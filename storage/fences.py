@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring, NamespaceKeys, StrongroomError
+    from strongroom.storage.engine.connection import Row
 
 MAC_BYTES = 16
 NO_MAC = bytes(MAC_BYTES)
@@ -127,6 +128,11 @@ class ShardFences:
                 self._cached.clear()
             self._cached[shard_id, range_id] = mac
         return mac
+
+
+def has_altered_range(row: Row, range_id: int, mac: bytes) -> bool:
+    """Return whether only the range id of a row, or only its MAC, is the expected one."""
+    return bool((row["range_id"] == range_id) != (row["range_mac"] == mac))
 
 
 def altered(what: str) -> IntegrityError:

@@ -14,7 +14,7 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
-from strongroom.storage.fences import altered, lease_mac
+from strongroom.storage.fences import altered, has_altered_range, lease_mac
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 from strongroom.storage.sealing import UNREADABLE
@@ -123,7 +123,7 @@ async def check_owner(
     if written:
         return
     row = await connection.fetchrow(_SQL["get"], *key)
-    if row is not None and (row["range_id"] == range_id) != (row["range_mac"] == range_mac):
+    if row is not None and has_altered_range(row, range_id, range_mac):
         raise altered(LEASE)
     raise ConditionFailed(NOT_OWNER)
 
