@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+
+from .forwarding import forward
 
 _IDLE = b"Z\x00\x00\x00\x05I"
 """The end of the answer to a statement after which no transaction is open."""
@@ -42,15 +44,8 @@ class Proxy:
     async def _forward(self, reader, writer):
         server_reader, server_writer = await asyncio.open_unix_connection(self.server_socket)
         swallow = asyncio.Event()
-        there = asyncio.ensure_future(self._requests(reader, server_writer, swallow))
-        back = asyncio.ensure_future(self._answers(server_reader, writer, swallow))
-        await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (there, back):
-            task.cancel()
-            with suppress(asyncio.CancelledError, ConnectionError):
-                await task
-        for end in (writer, server_writer):
-            end.close()
+        ways = self._requests(reader, server_writer, swallow), self._answers(server_reader, writer, swallow)
+        await forward(ways, (writer, server_writer))
 
     async def _requests(self, reader, server_writer, swallow):
         while data := await reader.read(1 << 20):

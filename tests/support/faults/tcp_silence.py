@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+
+from .forwarding import forward
 
 
 class TcpSilence:
     """A proxy of a server.
+
+    Args:
+        connect: Opens a connection to the server, and returns its reader and writer.
 
     Attributes:
         port: The port of the proxy.
@@ -16,8 +21,8 @@ class TcpSilence:
         swallowed: The numbers of the silent connections on which something was sent.
     """
 
-    def __init__(self, host, port):
-        self._server = (host, port)
+    def __init__(self, connect):
+        self._connect = connect
         self.port = 0
         self.opened = self.silent_before = 0
         self.swallowed = set()
@@ -31,26 +36,28 @@ class TcpSilence:
         """Forward one connection."""
         self.opened += 1
         number = self.opened
-        server_reader, server_writer = await asyncio.open_connection(*self._server)
-        self._ends += [writer, server_writer]
-        ways = [
-            asyncio.ensure_future(self._forward(reader, server_writer, number)),
-            asyncio.ensure_future(self._forward(server_reader, writer, number)),
-        ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-            with suppress(asyncio.CancelledError, ConnectionError):
-                await way
-        for end in (writer, server_writer):
-            end.close()
+        server_reader, server_writer = await self._connect()
+        ends = writer, server_writer
+        self._ends += ends
+        there = self._carry(reader, server_writer, lambda data: self._request_passes(data, number))
+        back = self._carry(server_reader, writer, lambda _: self._passes(number))
+        await forward((there, back), ends)
 
-    async def _forward(self, reader, writer, number):
-        while data := await reader.read(1 << 16):
-            if number > self.silent_before:
+    def _passes(self, number):
+        """Return whether data passes on a connection."""
+        if number > self.silent_before:
+            return True
+        self.swallowed.add(number)
+        return False
+
+    def _request_passes(self, _data, number):
+        return self._passes(number)
+
+    @staticmethod
+    async def _carry(reader, writer, passes):
+        while data := await reader.read(1 << 20):
+            if passes(data):
                 writer.write(data)
-            else:
-                self.swallowed.add(number)
 
     def abort(self):
         """End all connections."""
@@ -59,9 +66,8 @@ class TcpSilence:
 
 
 @asynccontextmanager
-async def tcp_silence(port, host="127.0.0.1"):
-    """Serve a proxy on a free port of the same host."""
-    proxy = TcpSilence(host, port)
+async def served(proxy):
+    """Serve a proxy on a free port of this machine."""
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
@@ -70,3 +76,8 @@ async def tcp_silence(port, host="127.0.0.1"):
         server.close()
         proxy.abort()
         await asyncio.sleep(0.01)  # the tasks of the connections end
+
+
+def tcp_silence(port, host="127.0.0.1"):
+    """Serve a proxy of the server at a port."""
+    return served(TcpSilence(lambda: asyncio.open_connection(host, port)))
