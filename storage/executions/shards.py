@@ -12,7 +12,7 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwnershipLost
-from strongroom.storage.fences import ALTERED, ShardFences, refused_shard
+from strongroom.storage.fences import ALTERED, ShardFences, has_altered_range, refused_shard
 from strongroom.storage.shard_numbers import ShardNumbers
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class ShardStore:
 
 def _check_mac(shard_id: int, row: Row, range_id: int, mac: bytes) -> None:
     """Refuse a row in which only the range id or only its MAC is the expected one."""
-    if (row["range_id"] == range_id) != (row["range_mac"] == mac):
+    if has_altered_range(row, range_id, mac):
         raise refused_shard(shard_id, ALTERED)
 
 
