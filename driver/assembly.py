@@ -171,9 +171,9 @@ async def assembled(
         registry = new_database(size=1, lock_timeout=REGISTRY_LOCK_TIMEOUT)
         stack.push_async_callback(_close_databases, database, by_key, registry)
 
-        log = None
+        log, checkpoints = None, AuditCheckpointStore(database)
         if config.audit_folder is not None:
-            log = _audit_log(config.audit_folder, database, lambda: keyring, log_settings)
+            log = _audit_log(config.audit_folder, checkpoints, lambda: keyring, log_settings)
         if key_events is None:
             key_events = NO_KEY_EVENTS if log is None else KeyRecords(log, CALLER.get)
         if telemetry is not None:
@@ -241,7 +241,7 @@ async def assembled(
             indexer=indexer,
             access=AccessControl(AccessPolicyStore(database, keyring), log=log),
             audit=log,
-            audit_checkpoints=AuditCheckpointStore(database),
+            audit_checkpoints=checkpoints,
             deletions=deletions,
             telemetry=telemetry,
             background=background,
@@ -262,14 +262,14 @@ async def _close_keyring(keyring: Keyring) -> None:
 
 
 def _audit_log(
-    folder: Path, database: Database, keyring: Callable[[], Keyring], settings: LogSettings | None
+    folder: Path, checkpoints: AuditCheckpointStore, keyring: Callable[[], Keyring], settings: LogSettings | None
 ) -> AuditLog:
     """Return the audit log of this process. It is signed with the cell's key, and the database holds its checkpoints."""
 
     async def sign() -> SigningKey:
         return (await keyring().open(keyring().cell_id)).audit_key()
 
-    return AuditLog(folder, sign=sign, witness=Witness(AuditCheckpointStore(database)), settings=settings)
+    return AuditLog(folder, sign=sign, witness=Witness(checkpoints), settings=settings)
 
 
 def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
