@@ -1,4 +1,4 @@
-"""What the valid records of a log say about other streams, the database and the access policy."""
+"""The content of valid records about other streams, the database and the access policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Mentions:
-    """What valid records say.
+    """The content of valid records that a verification needs.
 
     Attributes:
         named: The stream and the record that names a stream, by the stream that is named.
@@ -35,7 +35,7 @@ class Mentions:
     policy_version: int = 0
 
     def read(self, stream_id: UUID, fields: Mapping[str, Any], chain: bytes) -> None:
-        """Note what a record says.
+        """Collect what a verification needs from a record.
 
         Args:
             stream_id: The stream of the record.
