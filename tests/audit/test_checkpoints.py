@@ -349,7 +349,7 @@ async def test_an_older_state_of_the_rows_is_named(log_root, store, alter):
     )
     for _ in range(3):
         await write(log_root, store)
-    assert any("others than records name" in each for each in problems(await report(log_root, store)))
+    assert any("differ from those that records name" in each for each in problems(await report(log_root, store)))
 
 
 async def test_a_running_process_names_rows_that_were_put_back(log_root, store, alter):
