@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from .errors import StrongroomError
     from .secret import Secret
 
-_URI = re.compile(r"(?P<provider>[a-z][a-z0-9-]{0,31}):(?P<key>[\x21-\x7e]{1,512})")
+PROVIDER_ID = r"[a-z][a-z0-9-]{0,31}"
+"""The form of a provider's id, a regular expression."""
+_URI = re.compile(rf"(?P<provider>{PROVIDER_ID}):(?P<key>[\x21-\x7e]{{1,512}})")
 
 
 @dataclass(frozen=True, slots=True)

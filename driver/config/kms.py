@@ -7,15 +7,16 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from strongroom.kms.provider import PROVIDER_ID
+
 from .schema import CaCerts, Count, File, Flag, Region, Secret, Text, about, checked_address, formed, secret, section
 
 GCP_ENDPOINT = "https://cloudkms.googleapis.com"
 Insecure = Annotated[Flag, about("Whether the address may be http, for a server on this machine.")]
-_PROVIDER_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 def _provider_id(text: str) -> str:
-    if not _PROVIDER_ID.fullmatch(text):
+    if not re.fullmatch(PROVIDER_ID, text):
         raise ValueError(
             "must be a provider's id: a lower-case letter, then lower-case letters, digits or hyphens, at most 32"
         )

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field, model_validator
 
 from strongroom.kms import KekRef
+from strongroom.kms.provider import PROVIDER_ID
 
 from .schema import Number, Text, about, formed, section
 
@@ -23,7 +24,7 @@ class NamespacesConfig:
     kek: (
         Annotated[
             Text,
-            formed(r"[a-z][a-z0-9-]{0,31}:[!-~]{1,470}", "PROVIDER:KEY"),
+            formed(PROVIDER_ID + ":[!-~]{1,470}", "PROVIDER:KEY"),
             about(
                 "KEK of a new namespace for which none is named, as PROVIDER:KEY. A key with {id} is a template: each namespace gets "
                 "a KEK of its own, which is created. Without {id} all these namespaces share one KEK, which must exist."
