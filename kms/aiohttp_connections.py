@@ -33,7 +33,7 @@ class KeptConnections(aiohttp.TCPConnector):
         )
 
     def drop_idle(self) -> None:
-        """Close the unused connections. For a caller whose request timed out, because a firewall drops connections together."""
+        """Close the unused connections. Call it after a timeout, because a firewall drops connections together."""
         for kept in self._conns.values():
             for protocol, _ in kept:
                 protocol.close()
@@ -41,7 +41,7 @@ class KeptConnections(aiohttp.TCPConnector):
 
 
 def limited_response(max_answer: int) -> type[aiohttp.ClientResponse]:
-    """Return the class of an answer that has at most some bytes. A larger one is a `ClientPayloadError`."""
+    """Return a class of answers. Reading an answer of more than `max_answer` bytes raises `ClientPayloadError`."""
 
     class LimitedResponse(aiohttp.ClientResponse):
         async def read(self) -> bytes:

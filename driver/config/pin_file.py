@@ -57,7 +57,7 @@ def write_pin(path: Path, pin: CellPin) -> None:
 
 
 def _changed(text: str, pin: CellPin) -> str | None:
-    """Return the text with the pin, or None if the result would not be what is wanted."""
+    """Return the text with the pin, or None if anything but the pin would change."""
     kek, commitment = pin_lines(pin)
     made: list[str] = []
     in_cell = False

@@ -31,7 +31,7 @@ _Text: TypeAlias = "tuple[str, tuple[tuple[str, object], ...], int]"
 
 @dataclass(slots=True)
 class Overlap:
-    """How far the last second of a page goes beyond the page, from the lists of the same filter before, so that one fetch suffices.
+    """The size of the first fetch of a list. It follows the earlier lists of the same filter, so that one fetch is usually enough.
 
     Attributes:
         documents: Number of documents that the first fetch of a list adds to the page. It takes few different values, because each
@@ -41,7 +41,7 @@ class Overlap:
     documents: int = _LEAST
 
     def was(self, needed: int) -> None:
-        """Follow a list that needed more documents at once, and one that needed fewer by half.
+        """Adapt to a list. The number grows at once to what the list needed, and is at most halved if the list needed less.
 
         Args:
             needed: The number of documents beyond the page that the list needed. It can be negative.

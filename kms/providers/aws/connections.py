@@ -28,7 +28,7 @@ _current = threading.local()
 
 
 class _Noted(HTTPConnection):
-    """A connection that a thread can find while it waits for its answer."""
+    """A connection that adds itself to the list of its thread, so that a timer can shut it down."""
 
     open_socket: socket.socket | None = None
 
