@@ -7,13 +7,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .processes import StackError
+from .processes import StackError, run
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "temporal"
 SERVER = "./cmd/temporal-server-strongroom"
 SQL_TOOL = "go.temporal.io/server/cmd/tools/sql"
 """Temporal's own tool for the schema of its SQL stores. The plain stack, with which the sealed one is compared, needs it."""
+
+
+def server_module() -> Path:
+    """Return the folder of the Temporal server's Go module."""
+    return Path(run(["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "go.temporal.io/server"], MODULE).strip())
 
 
 def build(package: str, name: str, module: Path = MODULE) -> Path:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
 from strongroom.driver.demo.embedded_postgres import embedded_postgres
 
-from .binaries import MODULE, SQL_TOOL, build
+from .binaries import SQL_TOOL, build, server_module
 from .processes import run
 from .server import Datastores
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+    from pathlib import Path
 
 _DATABASES = {"temporal": "postgresql/v12/temporal", "temporal_visibility": "postgresql/v12/visibility"}
 """Database: the name of its schema in Temporal's tool."""
@@ -101,8 +101,7 @@ def _create_index(address: str) -> None:
     Temporal's tool is not used, because a node made of the published parts of Elasticsearch lacks the type `scaled_float`, which no
     workload writes.
     """
-    server = run(["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "go.temporal.io/server"], MODULE).strip()
-    versions = (Path(server) / "schema/elasticsearch/visibility/versioned").iterdir()
+    versions = (server_module() / "schema/elasticsearch/visibility/versioned").iterdir()
     newest = max(versions, key=lambda folder: int(folder.name[1:]))
     template = json.loads((newest / "index_template_v7.json").read_text())
     for field in template["mappings"]["properties"].values():

@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from examples.temporal.binaries import MODULE
+from examples.temporal.binaries import MODULE, server_module
 from examples.temporal.processes import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PACKAGES = ("tests", "tests/ndc", "tests/xdc")
-"""Packages that start clusters on the stores of the command line. tests/mixedbrain starts released servers besides."""
+"""Packages that start clusters on the stores of the command line. tests/mixedbrain also starts released servers, so it is left out."""
 CALL = "tbFactory.NewTestBase(&clusterConfig.Persistence)"
 CHANGED = "functional.NewTestBase(&clusterConfig.Persistence, clusterConfig.HistoryConfig.NumHistoryShards)"
 IMPORT = '\t"go.temporal.io/server/tests/testutils"\n'
 WITHOUT_CGO = {"CGO_ENABLED": "0"}
-"""As all builds of the module, which share one cache."""
+"""All builds of the module are without cgo, so that they share one cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _copied(folder: Path) -> Path:
-    source = Path(run(["go", "list", "-m", "-f", "{{.Dir}}", "go.temporal.io/server"], MODULE).strip())
+    source = server_module()
     copy, copied = folder / "server", folder / "copied"
     if copied.exists() and copied.read_text() == source.name:
         return copy
