@@ -9,7 +9,6 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -17,14 +16,13 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
 from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
 from examples.temporal.processes import free_ports
-from examples.temporal.scene import until
+from examples.temporal.scene import id_of, until
 from tests.integration.temporal.conftest import running_stack
 from tests.support.temporal.tenants import (
     PAUSE,
@@ -49,8 +47,8 @@ WINDOW = 5.0
 MOST_FAILURES = 5 * WORKFLOWS * int(WINDOW)
 """Calls of the stores that may fail in this time. Without pauses between them it would be hundreds."""
 MOST_KMS_CALLS = 6
-"""Calls of the KMS that may fail in this time, for each namespace that has its keys there. The pauses between them are 0.5 s at least
-at first, and 2.5 to 5 s later."""
+"""Calls of the KMS that may fail in this time, for each namespace that has its keys there. The first pause is at least 0.5 s,
+and later ones are 2.5 to 5 s."""
 CONFIG = """
 [keys]
 soft_ttl_seconds = 0.5
@@ -112,7 +110,7 @@ async def refused(client: Client, workflow_id: str) -> None:
 
 
 async def few_failures(tenants: Tenants, client: Client, namespaces: int) -> None:
-    """Check that nobody asks the stores or the KMS again and again, however often clients call."""
+    """Check that the stores and the KMS get few calls, however often clients call."""
     request = GetWorkflowExecutionHistoryRequest(
         namespace=client.namespace, execution=WorkflowExecution(workflow_id="none")
     )
@@ -244,8 +242,6 @@ async def execute(tenants: Tenants, statement: str, *arguments):
 async def test_a_damaged_history_task(tenants):
     """It becomes a dead letter, and the other workflows go on. A timer is damaged while the server is stopped, so it is read again."""
     client = await registered(tenants, "damaged")
-    describe = DescribeNamespaceRequest(namespace=client.namespace)
-    namespace_id = (await client.workflow_service.describe_namespace(describe)).namespace_info.id
     async with working(client):
         [victim] = await started(client, "victim", 3 * PAUSE, 1)
         others = await started(client, "open", PAUSE)
@@ -259,15 +255,14 @@ async def test_a_damaged_history_task(tenants):
             return await due() is not None
 
         await until(waits, "the start of the timer")
-        at = await due()
+        place = await id_of(client, client.namespace), await due()
         await asyncio.to_thread(tenants.stack.server.stop)
         rows = await execute(
             tenants,
             "UPDATE strongroom.history_tasks SET data = set_byte(data, octet_length(data) - 1, "
             "get_byte(data, octet_length(data) - 1) # 1)"
             " WHERE category_id = 2 AND namespace_id = $1 AND abs(fire_time - $2) < 1000000000 RETURNING fire_time",
-            UUID(namespace_id),
-            at,
+            *place,
         )
         assert len(rows) == 1
         before = await execute(tenants, "SELECT count(*) FROM strongroom.queue_v2_messages")
