@@ -90,6 +90,11 @@ def _token(cell: SealedCell, port: int, origin: str, namespace: str) -> str:
     return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "demo"})
 
 
+def filter_of(secret: str) -> str:
+    """Return the query string of a list of the runs of `TwoActivities` with the planted string."""
+    return urlencode({"query": f"Customer = '{secret}' AND WorkflowType = 'TwoActivities'"})
+
+
 def check_interface(web: WebInterface, namespace: str, secret: str) -> None:
     """Use the interface as its pages do: list runs with a filter, read a history, and open its payloads at the codec server.
 
@@ -101,9 +106,8 @@ def check_interface(web: WebInterface, namespace: str, secret: str) -> None:
     Raises:
         AssertionError: An answer is not what a person should see.
     """
-    query = urlencode({"query": f"Customer = '{secret}' AND WorkflowType = 'TwoActivities'"})
     base = f"{web.url}/api/v1/namespaces/{namespace}/workflows"
-    executions = _json(f"{base}?{query}")["executions"]
+    executions = _json(f"{base}?{filter_of(secret)}")["executions"]
     assert executions, "the interface lists no run"
     execution = executions[0]["execution"]
     history = _json(f"{base}/{quote(execution['workflowId'])}/history?execution.runId={execution['runId']}")

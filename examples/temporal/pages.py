@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from .browser import Browser, chromium, running
+from .interface import filter_of
 from .run import NotRunError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _LOGIN = "Let's get you signed in"
 def check_pages(web: WebInterface, namespace: str, secret: str, images: Path | None) -> None:
     """Look at the list of runs with a filter, and at a history whose payloads the codec server opens for the page.
 
-    Without the token nothing is shown. The page sends the token to the codec server by itself, as after a company's login.
+    Without the token nothing is shown. The page itself sends the token to the codec server, as after a company's login.
 
     Args:
         web: The interface.
@@ -40,12 +41,12 @@ def check_pages(web: WebInterface, namespace: str, secret: str, images: Path | N
     ):
         base = f"{web.url}/namespaces/{namespace}/workflows"
         workflow_id = f"two-activities-{secret}"
-        query = urlencode({"query": f"Customer = '{secret}' AND WorkflowType = 'TwoActivities'"})
-        browser.open(f"{base}?{query}")
+        filtered = f"{base}?{filter_of(secret)}"
+        browser.open(filtered)
         browser.wait_for(_LOGIN)
         browser.open(f"{web.url}/demo")
         browser.wait_for("Namespaces")  # the page has read the token
-        browser.open(f"{base}?{query}")
+        browser.open(filtered)
         listed = browser.wait_for(workflow_id)
         assert f"conversation-{secret}" not in listed, "the page lists a run that the filter leaves out"
         _image(browser, images, "list")
