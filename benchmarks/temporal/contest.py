@@ -63,7 +63,7 @@ def main(
     logging.disable(logging.WARNING)
     journal = Journal(out, rounds=rounds, count=count, at_once=at_once, shards=shards, audit=audit)
     for name in setups or SETUPS:
-        wanted = max(1, math.ceil(rounds * SETUPS[name].share))
+        wanted = math.ceil(rounds * SETUPS[name].share)
         missing = [
             (workload, number)
             for workload in only or WORKLOADS

@@ -27,12 +27,12 @@ COLOURS = {
 }
 
 
-def draw(folder: Path) -> bool:
-    """Draw the journal of a folder next to it. Return whether there was one."""
+def draw(folder: Path) -> None:
+    """Draw the journal of a folder next to it, if there is one."""
     journal = folder / "temporal.jsonl"
     lines = journal.read_text().splitlines()[1:] if journal.exists() else []
     if not lines:
-        return False
+        return
     places = by_place(map(json.loads, lines))
     figure, axes = plt.subplots(1, 3, figsize=(18, 1.5 + 0.5 * len(places)), layout="constrained", sharey=True)
     names = [", ".join(place) for place in places]
@@ -47,7 +47,6 @@ def draw(folder: Path) -> bool:
     figure.legend(loc="outside right center", fontsize=8)
     figure.savefig(folder / PLOT, dpi=80)
     plt.close(figure)
-    return True
 
 
 def _ratios(axes: Any, places: list[Rounds], figure: str, targets: tuple[float, ...]) -> None:

@@ -42,7 +42,7 @@ async def two_activities(client: Client, queue: str, load: Load) -> list[float]:
 
 
 async def signals(client: Client, queue: str, load: Load) -> list[float]:
-    """Send 20 signals to each workflow as fast as the server takes them, then end it. A fourth of the load's workflows run."""
+    """Send 20 signals to each workflow as fast as the server takes them, then end it. A quarter of the load's workflows run."""
 
     async def one() -> None:
         handle = await client.start_workflow(Conversation.run, _order(), id=_id(), task_queue=queue)

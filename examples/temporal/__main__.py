@@ -44,14 +44,15 @@ def main(*, keep: bool, workers: int, shards: int, elasticsearch: bool, images: 
     )  # the SDK logs each failed attempt of an activity, and the first attempts fail on purpose
     with tempfile.TemporaryDirectory(prefix="strongroom-") as folder, ExitStack() as stack:
         try:
-            options = _Options(keep, workers, shards, elasticsearch, images)
-            held = _run(stack, Path(folder), options)
+            held = _run(stack, Path(folder), _Options(keep, workers, shards, elasticsearch, images))
         except StackError as error:
             raise click.ClickException(str(error)) from None
     sys.exit(0 if held else 1)
 
 
 class _Options(NamedTuple):
+    """The options of the command line."""
+
     keep: bool
     workers: int
     shards: int

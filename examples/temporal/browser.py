@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its debugging pipe. Nothing but the browser itself is needed for it."""
+"""A headless Chromium, driven over its debugging pipe. It needs no other package."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def running(program: str, folder: Path, *, pin: str) -> Iterator[Browser]:
     with (folder / "browser.log").open("wb") as log:
         process = subprocess.Popen(
             [
-                *[*launch, program, *_OPTIONS],
+                *launch,
+                program,
+                *_OPTIONS,
                 f"--ignore-certificate-errors-spki-list={pin}",
                 f"--user-data-dir={folder / 'browser'}",
             ],

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,18 +42,13 @@ class Target:
 def targets(cell: SealedCell, server: TemporalServer, node: ElasticsearchNode | None = None) -> tuple[Target, ...]:
     """Return the parts of a stack.
 
-    `kept_running` starts the programs again. The kill of a database or of the search index starts it again itself.
+    `kept_running` starts the programs again. PostgreSQL and the search index are started again by their own kills.
 
     Args:
         cell: The cell.
         server: The Temporal server.
         node: The node of the search index; None if PostgreSQL answers searches.
     """
-
-    def restart_node() -> None:
-        if node is not None:
-            node.kill()
-            node.start()
 
     def kill_worker() -> None:
         workers = _children(_pid(cell))
@@ -64,7 +60,7 @@ def targets(cell: SealedCell, server: TemporalServer, node: ElasticsearchNode | 
         Target("serve", lambda: os.kill(_pid(cell), signal.SIGKILL)),
         Target("postgres", lambda: _restart_postgres(cell.postgres)),
         Target("server", lambda: os.kill(_pid(server), signal.SIGKILL)),
-        *([] if node is None else [Target("elasticsearch", restart_node)]),
+        *([] if node is None else [Target("elasticsearch", partial(_restart_node, node))]),
     )
 
 
@@ -101,6 +97,11 @@ def _pid(program: SealedCell | TemporalServer) -> int:
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _restart_node(node: ElasticsearchNode) -> None:
+    node.kill()
+    node.start()
 
 
 def _restart_postgres(data: Path) -> None:

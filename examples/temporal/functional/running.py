@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 BEGUN = re.compile(r"^=== RUN +(\S+)", re.MULTILINE)
 ENDED = re.compile(r"--- (PASS|FAIL|SKIP): (\S+) \(")
-"""Not at the beginning of a line only: the server's log can leave a line without its end."""
+"""A result may follow other text on its line, because the server's log can leave a line without its end."""
 OVERTIME = 30
-"""Seconds that a program has after the time limit of its tests, at which it ends itself."""
+"""Seconds until a program is killed that did not end itself at the time limit of its tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,8 @@ class Runner:
     repeats: int = 1
 
     async def run_all(self, suites: list[Suite], at_once: int) -> None:
-        """Run suites on both sides, and repeat each failure once alone. The side that comes first alternates."""
-        waiting = iter(
-            [(suite, SIDES[:: -1 if number % 2 else 1]) for number, suite in enumerate(suites)],
-        )
+        """Run suites on both sides, and repeat each failure alone. The side that comes first alternates."""
+        waiting = iter([(suite, SIDES[:: -1 if number % 2 else 1]) for number, suite in enumerate(suites)])
 
         async def work() -> None:
             for suite, sides in waiting:
