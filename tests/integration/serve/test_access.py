@@ -6,12 +6,12 @@ from uuid import uuid4
 import pytest
 
 from strongroom.driver.access import changes
-from strongroom.driver.config import ConfigError
+from strongroom.driver.config import ConfigError, ServeConfig
 from strongroom.driver.serve.callers import source_of
 from strongroom.kms import NotAuthenticated
 from tests.support.access.people import OWNER, bound, records
 from tests.support.serve.client import CallError, Client
-from tests.support.serve.running import Settings, serving
+from tests.support.serve.running import serving
 
 pytestmark = pytest.mark.integration
 
@@ -63,7 +63,7 @@ async def test_a_principal_without_the_role_is_refused(governed, roles):
     with pytest.raises(
         ConfigError, match=r"other does not have the role service; run 'strongroom access bind other service'"
     ):
-        async with serving(governed, Settings(principal="other")):
+        async with serving(governed, ServeConfig(principal="other")):
             pass
 
 
@@ -101,7 +101,7 @@ async def test_a_role_that_is_taken_away_while_the_server_runs(governed):
 
 async def test_an_open_cell_records_the_principal_too(strongroom):
     """Without an access policy everything is allowed, and recorded."""
-    async with serving(strongroom, Settings(principal="history-1")) as running:
+    async with serving(strongroom, ServeConfig(principal="history-1")) as running:
         client = await Client.open(running.path)
         with pytest.raises(CallError):
             await client.call("shards.get_or_create_shard", shard_id=1)

@@ -9,10 +9,10 @@ from contextlib import suppress
 import msgspec
 import pytest
 
-from strongroom.driver.config import ConfigError
+from strongroom.driver.config import ConfigError, ServeConfig
 from strongroom.driver.serve.connection import ConnectionLimits
 from tests.support.serve.client import CALL, HELLO, CallError, Client, call_message, frame
-from tests.support.serve.running import Settings, serving
+from tests.support.serve.running import serving
 
 pytestmark = pytest.mark.integration
 
@@ -145,7 +145,7 @@ async def test_a_peer_of_another_user_is_refused(running):
 @pytest.mark.parametrize("user", ["nobody", str(NOBODY)])
 async def test_a_user_of_the_configuration_is_welcomed(served_cell, user):
     """A user can be named, or given by number."""
-    async with serving(served_cell, Settings(users=(user,))) as running:
+    async with serving(served_cell, ServeConfig(users=frozenset({user}))) as running:
         answer = await _as_another_user(running.path)
     assert answer["shard_count"] == 16384
 
@@ -153,7 +153,7 @@ async def test_a_user_of_the_configuration_is_welcomed(served_cell, user):
 async def test_an_unknown_user_in_the_configuration_is_refused(served_cell):
     """A misspelt user does not silently stay out."""
     with pytest.raises(ConfigError, match="no user no-such-user"):
-        async with serving(served_cell, Settings(users=("no-such-user",))):
+        async with serving(served_cell, ServeConfig(users=frozenset({"no-such-user"}))):
             pass
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from strongroom.driver.config import ServeConfig
 from strongroom.driver.serve.connection import ConnectionLimits
 from tests.support.fixtures.executions import blob
 from tests.support.serve.client import (
@@ -21,14 +22,14 @@ from tests.support.serve.client import (
     frame,
     frames,
 )
-from tests.support.serve.running import Settings, serving
+from tests.support.serve.running import serving
 
 pytestmark = pytest.mark.integration
 
 
 async def test_calls_over_the_limit_are_refused(served_cell, remote_workflow):
     """A connection has a limited number of calls in flight. One more is refused at once, and the others are answered."""
-    async with serving(served_cell, Settings(max_in_flight=4)) as running:
+    async with serving(served_cell, ServeConfig(max_in_flight=4)) as running:
         client = await Client.open(running.path)
         answers = [client.start("shards.get_or_create_shard", shard_id=remote_workflow.shard_id)[1] for _ in range(10)]
         outcomes = await asyncio.wait_for(asyncio.gather(*answers, return_exceptions=True), 60)

@@ -9,21 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strongroom.driver.config import ServeConfig
 from strongroom.driver.serve.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from strongroom.driver.strongroom import Strongroom
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of a server."""
-
-    principal: str | None = None
-    users: tuple[str, ...] = ()
-    max_in_flight: int = 256
 
 
 @dataclass
@@ -35,14 +27,16 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(strongroom: Strongroom, settings: Settings | None = None, **options: Any) -> AsyncIterator[Running]:
+async def serving(
+    strongroom: Strongroom, settings: ServeConfig | None = None, **options: Any
+) -> AsyncIterator[Running]:
     """Serve a cell. The folder's path is short enough for a socket, and other users can reach it."""
     with tempfile.TemporaryDirectory(prefix="strongroom-serve-") as folder, socket.socket(socket.AF_UNIX) as listening:
         path = Path(folder) / "socket"
         listening.bind(str(path))
         open_to_all(path)
         listening.listen(16)
-        server = Server(strongroom, settings or Settings(), **options)
+        server = Server(strongroom, settings or ServeConfig(), **options)
         await server.start(listening)
         try:
             yield Running(server, path)
