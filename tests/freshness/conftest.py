@@ -1,0 +1,32 @@
+"""A cell on PostgreSQL 18 for all attacks, and a scene for each."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.fixtures.contract import open_cell
+from tests.support.fixtures.driver_role import owner_dsn
+from tests.support.freshness.rows import administrator
+from tests.support.freshness.scene import new_scene
+
+
+@pytest.fixture(scope="session")
+async def attacked_cell(databases, tmp_path_factory):
+    """An open cell. Each attack has its own namespace, shard and queues."""
+    folder = tmp_path_factory.mktemp("attacked")
+    async with databases.database() as dsn, open_cell(dsn, folder, as_service=True) as cell:
+        yield cell
+
+
+@pytest.fixture
+async def admin(attacked_cell):
+    """The administrator of the database."""
+    async with administrator(owner_dsn(attacked_cell.config)) as made:
+        yield made
+
+
+@pytest.fixture
+async def scene(attacked_cell, admin):
+    """The scene of one attack. What the administrator did is undone afterwards, for tables that all scenes share."""
+    yield await new_scene(attacked_cell, admin)
+    await admin.undo()

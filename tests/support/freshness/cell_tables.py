@@ -1,0 +1,183 @@
+"""Attacks on the rows of the whole cell: namespaces, clusters, endpoints, the key registry, the policy and the audit log."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from strongroom.kms import IntegrityError
+from strongroom.storage import NexusEndpoint
+from tests.support.fixtures.executions import blob
+
+from .attacks import AttackList, Found, Refused
+
+NAMESPACES, CLUSTERS = AttackList("namespace"), AttackList("cluster")
+REGISTRY, SHREDDED = AttackList("registry"), AttackList("shredded namespace")
+POLICY, AUDIT_LOG = AttackList("policy"), AttackList("audit log")
+ATTACKS = (NAMESPACES, CLUSTERS, REGISTRY, SHREDDED, POLICY, AUDIT_LOG)
+_NAMESPACE = "namespace_id = $1"
+_REGISTRY = "tests/integration/registry/test_attacks.py::"
+_OLDER_POLICY = "tests/access/test_older_policy.py::"
+_CHECKPOINTS = "tests/audit/test_checkpoints.py::"
+_METADATA = "tests/contract/test_metadata_sealed.py::"
+
+
+async def _update_namespace(scene):
+    version = await scene.cell.metadata.get_metadata()
+    await scene.cell.metadata.update_namespace(
+        scene.namespace_id, data=blob(), is_global=False, notification_version=version
+    )
+
+
+@NAMESPACES.attack("put older settings back", Found("namespaces"))
+async def _(scene):
+    await _update_namespace(scene)
+    await scene.keep("older", "namespaces", _NAMESPACE, scene.namespace_id)
+    await _update_namespace(scene)
+    yield
+    await scene.admin.put_back("namespaces", scene.kept["older"])
+    yield
+
+
+@NAMESPACES.attack("put older search attributes back", Found("namespaces"))
+async def _(scene):
+    await scene.keep("older", "namespaces", _NAMESPACE, scene.namespace_id)
+    await scene.cell.namespaces.add_search_attributes(scene.namespace_id, {"Customer": "Keyword"})
+    yield
+    await scene.admin.put_back("namespaces", scene.kept["older"])
+    yield
+
+
+@NAMESPACES.attack("delete a namespace", Found("namespaces"))
+async def _(scene):
+    yield
+    await scene.admin.delete("namespaces", _NAMESPACE, scene.namespace_id)
+    yield
+
+
+READ_NAMESPACE = Refused(
+    lambda scene: scene.cell.metadata.get_namespace(namespace_id=scene.namespace_id), IntegrityError
+)
+
+
+@NAMESPACES.attack("edit is_global", READ_NAMESPACE)
+async def _(scene):
+    await _update_namespace(scene)
+    yield
+    await scene.admin.edit("namespaces", "is_global = NOT is_global", _NAMESPACE, scene.namespace_id)
+    yield
+
+
+@NAMESPACES.attack("delete the settings", READ_NAMESPACE)
+async def _(scene):
+    await _update_namespace(scene)
+    yield
+    await scene.admin.edit("namespaces", "data = NULL", _NAMESPACE, scene.namespace_id)
+    yield
+
+
+NAMESPACES.tested("exchange the tokens of names", _METADATA + "test_exchanged_names_lead_to_no_other_namespace")
+NAMESPACES.tested("exchange the settings of namespaces", _METADATA + "test_a_value_of_another_namespace_does_not_open")
+
+
+@CLUSTERS.attack("put older settings of a cluster back", Found("cluster_metadata"))
+async def _(scene):
+    name = f"cluster {scene.shard_id}"
+    await scene.cell.cluster_metadata.save_cluster_metadata(name, data=blob(), version=0)
+    await scene.keep("older", "cluster_metadata", "cluster_name = $1", name)
+    await scene.cell.cluster_metadata.save_cluster_metadata(name, data=blob(), version=1)
+    yield
+    await scene.admin.put_back("cluster_metadata", scene.kept["older"])
+    yield
+
+
+@CLUSTERS.attack("bring a deleted cluster back", Found("cluster_metadata"))
+async def _(scene):
+    name = f"cluster {scene.shard_id}"
+    await scene.cell.cluster_metadata.save_cluster_metadata(name, data=blob(), version=0)
+    await scene.keep("row", "cluster_metadata", "cluster_name = $1", name)
+    await scene.cell.cluster_metadata.delete_cluster_metadata(name)
+    yield
+    await scene.admin.put_back("cluster_metadata", scene.kept["row"])
+    yield
+
+
+async def _write_endpoint(scene, endpoint_id, version):
+    endpoints = scene.cell.nexus_endpoints
+    table_version = (await endpoints.list_nexus_endpoints(page_size=0)).table_version
+    endpoint = NexusEndpoint(endpoint_id, version, blob())
+    await endpoints.create_or_update_nexus_endpoint(endpoint, last_known_table_version=table_version)
+
+
+@CLUSTERS.attack("put an older endpoint back", Found("nexus_endpoints"))
+async def _(scene):
+    endpoint_id = uuid4()
+    await _write_endpoint(scene, endpoint_id, 0)
+    await scene.keep("older", "nexus_endpoints", "id = $1", endpoint_id)
+    await _write_endpoint(scene, endpoint_id, 1)
+    yield
+    await scene.admin.put_back("nexus_endpoints", scene.kept["older"])
+    yield
+
+
+@CLUSTERS.attack("delete an endpoint", Found("nexus_endpoints"))
+async def _(scene):
+    endpoint_id = uuid4()
+    await _write_endpoint(scene, endpoint_id, 0)
+    yield
+    await scene.admin.delete("nexus_endpoints", "id = $1", endpoint_id)
+    yield
+
+
+_EDITED = _REGISTRY + "test_an_edited_registry_is_refused"
+_OLDER = _REGISTRY + "test_an_older_registry_is_refused_by_a_process_that_has_seen_a_newer_one"
+REGISTRY.tested("register roots under another KEK for a namespace", _EDITED)
+REGISTRY.tested(
+    "register roots under another KEK for the cell",
+    _EDITED,
+    "tests/integration/registry/test_pin.py::test_replaced_keys_of_the_cell_are_refused_by_a_new_process",
+)
+REGISTRY.tested("make an old version the active one", _EDITED)
+REGISTRY.tested("enable disabled keys", _EDITED)
+REGISTRY.tested("put a destroyed root back", _EDITED)
+REGISTRY.tested("delete the newest version, so that its number is given twice", _EDITED)
+REGISTRY.tested("delete a head", _EDITED)
+REGISTRY.tested("name another KEK", _EDITED)
+REGISTRY.tested("name another version of the KEK", _EDITED)
+REGISTRY.tested("set a spent lease to 0", _REGISTRY + "test_a_spent_lease_stays_spent")
+REGISTRY.tested("put the registry back as it was before a rotation", _OLDER)
+REGISTRY.tested(
+    "put one namespace's registry back", _REGISTRY + "test_an_older_state_of_one_namespace_is_found_by_a_new_process"
+)
+REGISTRY.tested(
+    "edit the KEK's name while a namespace is shredded", _REGISTRY + "test_an_edited_kek_name_deletes_no_other_kek"
+)
+REGISTRY.tested("add a decision to delete a KEK", _REGISTRY + "test_an_added_decision_deletes_no_kek")
+REGISTRY.tested("make up the answer of a KMS", _REGISTRY + "test_a_made_up_answer_is_not_certified")
+REGISTRY.tested("make up a namespace that shares a KEK", _REGISTRY + "test_a_made_up_row_keeps_no_kek_shared")
+REGISTRY.tested("hide a namespace that shares a KEK", _REGISTRY + "test_a_hidden_namespace_keeps_its_kek")
+REGISTRY.tested("edit the end of a grace period", _REGISTRY + "test_an_edited_grace_period_does_not_end")
+REGISTRY.tested("hide a request to shred", _REGISTRY + "test_a_hidden_request_is_not_made_again")
+REGISTRY.tested("edit the suite", "tests/unit/kms/keys/test_registry_head.py::test_each_field_counts")
+
+REGISTRY.tested("use a root of another namespace", "tests/unit/kms/keys/test_registry_head.py::test_each_field_counts")
+
+SHREDDED.tested(
+    "bring all rows back but those of the registry",
+    "tests/freshness/test_shredded_namespaces.py::test_rows_of_a_shredded_namespace_do_not_open",
+)
+SHREDDED.tested(
+    "bring all rows back with those of the registry",
+    "tests/freshness/test_shredded_namespaces.py::test_keys_of_a_shredded_namespace_stay_destroyed",
+)
+
+POLICY.tested(
+    "put an older one back, running process", _OLDER_POLICY + "test_a_running_process_refuses_an_older_policy"
+)
+POLICY.tested("put an older one back, new process", _OLDER_POLICY + "test_a_starting_process_refuses_an_older_policy")
+POLICY.tested("put an older one back, review", _OLDER_POLICY + "test_a_review_names_an_older_policy")
+
+AUDIT_LOG.tested("cut the log", _CHECKPOINTS + "test_a_log_that_was_altered_is_ended")
+AUDIT_LOG.tested("cut the log, and write as much again", _CHECKPOINTS + "test_a_log_that_was_altered_is_ended")
+AUDIT_LOG.tested("take a stream away", _CHECKPOINTS + "test_a_stream_that_was_taken_away_is_named")
+AUDIT_LOG.tested("edit or delete checkpoints", _CHECKPOINTS + "test_rows_that_were_altered_are_named")
+AUDIT_LOG.tested("put older checkpoints back", _CHECKPOINTS + "test_an_older_state_of_the_rows_is_named")
