@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-search bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -102,6 +102,9 @@ bench-all: bench-env env ## all benchmarks one after the other, continuing an in
 
 bench-visibility: env ## sealed search against plaintext copies, in Elasticsearch and PostgreSQL; 15 minutes
 	$(BIN)/python -m benchmarks.visibility.contest
+
+bench-search: env ## sealed search in namespaces of 10,000 and 100,000 runs against plaintext copies; DOCUMENTS=1000000 for others; 15 minutes
+	$(BIN)/python -m benchmarks.visibility.scale --out benchmarks/report/search.jsonl --documents $(or $(DOCUMENTS),10000,100000)
 
 reference: env ## write docs/reference/configuration.* from the schema of the configuration
 	@$(BIN)/python -m strongroom.driver.config.reference docs/reference

@@ -19,6 +19,7 @@ TITLES = {
     "bridge": "Where the time goes: CPU time of `strongroom serve` for a call, and the study's",
     "temporal": "A Temporal server: sealed, and on its own PostgreSQL stores",
     "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
+    "search": "Search in large namespaces: sealed divided by plaintext, end to end, and the plaintext's milliseconds",
 }
 RATIOS = {
     "persistence": (("sealed", "temporal"), ("sealed", "plain")),

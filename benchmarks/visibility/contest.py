@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from strongroom.storage.engine.connection import SCHEMA
 from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +174,15 @@ async def queries(contest: Contest, journal: Journal) -> None:
         print(f"{f'PostgreSQL, {name}, worst':40} {verdict(max(column), 2.0, 1.0)}")
 
 
-async def run(setup: Setup, journal: Journal) -> None:
-    """Fill all four contenders, or only the two in PostgreSQL, and measure."""
+@asynccontextmanager
+async def contenders(setup: Setup, journal: Journal, *, tiers: int = 0) -> AsyncIterator[Contest]:
+    """Fill all four contenders, or only the two in PostgreSQL.
+
+    Args:
+        setup: What is compared.
+        journal: The journal of the speeds.
+        tiers: As for `documents`.
+    """
     async with AsyncExitStack() as stack:
         server = stack.enter_context(bench_server())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -213,12 +220,19 @@ async def run(setup: Setup, journal: Journal) -> None:
         ours = Sealed(strongroom, namespace)
         database = await asyncpg.connect(f"{server}/twin")
         await plain.create(database)
-        await write(ours, cluster, database, setup.number, journal)
+        await write(ours, cluster, database, setup.number, journal, tiers=tiers)
+        sealed = await asyncpg.connect(f"{server}/sealed", server_settings={"search_path": SCHEMA})
+        yield Contest(ours, cluster, database, sealed, setup.blocks)
+
+
+async def run(setup: Setup, journal: Journal) -> None:
+    """Fill the contenders, and measure."""
+    async with contenders(setup, journal) as contest:
+        ours, cluster = contest.ours, contest.cluster
         if cluster is not None:
             await index_sizes(ours, cluster.client, setup.number, setup.preset, journal, setup.lease)
-        await sizes(ours, database, setup.number, journal)
-        sealed = await asyncpg.connect(f"{server}/sealed", server_settings={"search_path": SCHEMA})
-        await queries(Contest(ours, cluster, database, sealed, setup.blocks), journal)
+        await sizes(ours, contest.database, setup.number, journal)
+        await queries(contest, journal)
 
 
 @click.command()

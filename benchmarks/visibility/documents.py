@@ -18,6 +18,7 @@ CUSTOM = {
     "Amount": "Double",
     "Paid": "Bool",
     "DueBy": "Datetime",
+    "TemporalLowCardinalityKeywordTier": "Keyword",
 }
 STATUSES = ("Completed", "Running", "Failed", "ContinuedAsNew", "Canceled", "Terminated", "TimedOut")
 SHARES = (90, 5, 2, 1, 1, 0.5, 0.5)
@@ -28,8 +29,14 @@ END = 1_795_000_000 * SECOND
 SPAN = 30 * 86_400 * SECOND
 
 
-def documents(number: int, *, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Yield documents in the form of `tests.support.plaintext_copy`: values by attribute, and `Memo`."""
+def documents(number: int, *, seed: int = 1, tiers: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield documents in the form of `tests.support.plaintext_copy`: values by attribute, and `Memo`.
+
+    Args:
+        number: Number of documents.
+        seed: Seed of the random generator.
+        tiers: Number of values of the attribute for GROUP BY; 0 for documents without it.
+    """
     rng = random.Random(seed)
     zipf = [1 / (rank + 1) for rank in range(len(TYPES))]
     for place in range(number):
@@ -70,5 +77,7 @@ def documents(number: int, *, seed: int = 1) -> Iterator[dict[str, Any]]:
             document |= {"DueBy": start + rng.randrange(SPAN), "Note": " ".join(rng.choices(WORDS, k=6))}
         if rng.random() < 0.5:
             document["Tags"] = tuple(rng.sample(("gold", "silver", "new", "risk", "vip", "b2b"), rng.randint(1, 3)))
+        if tiers:
+            document["TemporalLowCardinalityKeywordTier"] = f"tier-{place % tiers:05}"
         document["Memo"] = rng.randbytes(60).hex()[: rng.randint(40, 120)].encode()
         yield document

@@ -39,6 +39,7 @@ COLUMNS = {
     "Amount": "decimal(20,5)",
     "Paid": "boolean",
     "DueBy": "timestamp",
+    "TemporalLowCardinalityKeywordTier": "varchar(255)",
 }
 INDEXED = (
     "WorkflowId",
@@ -96,11 +97,11 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def page(where: str) -> str:
+def page(where: str, order: str = ORDER) -> str:
     """Return the statement that lists 100 runs."""
     return (
         f"SELECT * FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' AND ({where}) "
-        f"AND TemporalNamespaceDivision IS NULL ORDER BY {ORDER} LIMIT 100"
+        f"AND TemporalNamespaceDivision IS NULL ORDER BY {order} LIMIT 100"
     )
 
 
@@ -112,9 +113,9 @@ def count(where: str) -> str:
     )
 
 
-def groups() -> str:
-    """Return the statement that counts the runs of each status."""
+def groups(name: str = "ExecutionStatus") -> str:
+    """Return the statement that counts the runs of each value of an attribute."""
     return (
-        f"SELECT ExecutionStatus, count(*) FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' "
-        "AND TemporalNamespaceDivision IS NULL GROUP BY ExecutionStatus"
+        f"SELECT {name}, count(*) FROM executions_visibility WHERE namespace_id = '{NAMESPACE}' "
+        f"AND TemporalNamespaceDivision IS NULL GROUP BY {name}"
     )

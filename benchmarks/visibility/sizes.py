@@ -43,11 +43,17 @@ class Cluster:
 
 
 async def write(
-    ours: Sealed, cluster: Cluster | None, database: asyncpg.Connection, number: int, journal: Journal
+    ours: Sealed,
+    cluster: Cluster | None,
+    database: asyncpg.Connection,
+    number: int,
+    journal: Journal,
+    *,
+    tiers: int = 0,
 ) -> None:
     """Write the documents to all contenders in turns, and report the speeds."""
     sealing = indexing = plain_indexing = 0.0
-    for some in batched(documents(number), 2000):
+    for some in batched(documents(number, tiers=tiers), 2000):
         sealing += await ours.write(some)
         await plain.write(database, some)
         if cluster is None:

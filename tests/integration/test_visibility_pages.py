@@ -14,7 +14,6 @@ from strongroom.kms import rotate_data_key
 from strongroom.storage import InvalidPersistenceRequest
 from strongroom.visibility import (
     InvalidPageToken,
-    QueryBudgetExceeded,
     VisibilityManager,
     VisibilityRecord,
 )
@@ -102,26 +101,6 @@ async def test_a_page_size_out_of_range_is_the_largest(small, page_size):
     assert [*page.executions] == small.expected("")
     with pytest.raises(InvalidPersistenceRequest, match="integer"):
         await small.strongroom.visibility.list_workflow_executions(small.namespace_id, "", small.types, page_size="9")
-
-
-async def test_a_query_beyond_its_budget_is_refused(strongroom, small):
-    """A query that would open too many documents is refused. A query that the index answers alone is not."""
-    records = [record for record in small.records.values() if "TemporalNamespaceDivision" not in record.attributes()]
-    frugal = VisibilityManager(strongroom.database, strongroom.keyring, open_budget=2)
-    query = "WorkflowType < 'zzz'"  # tokens do not show the order of texts
-    with pytest.raises(QueryBudgetExceeded, match=r"WorkflowType < \(profile equality\)"):
-        await frugal.count_workflow_executions(small.namespace_id, query, small.types)
-    with pytest.raises(QueryBudgetExceeded):
-        await frugal.list_workflow_executions(
-            small.namespace_id, "WorkflowType > 'zzz' AND WorkflowType < 'zzzz'", small.types, page_size=1
-        )
-    with pytest.raises(QueryBudgetExceeded):
-        await frugal.count_workflow_executions(small.namespace_id, f"{query} GROUP BY ExecutionStatus", small.types)
-    served = await frugal.count_workflow_executions(small.namespace_id, "", small.types)
-    assert served.count == len(records)
-    enough = VisibilityManager(strongroom.database, strongroom.keyring, open_budget=len(small.records))
-    counted = await enough.count_workflow_executions(small.namespace_id, query, small.types)
-    assert counted.count == len(small.expected(query))
 
 
 async def test_executions_of_an_archetype_are_listed_by_themselves(strongroom, namespace):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage import VisibilityEpochs
 
-from .search_index import CHUNK
+from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
 from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from strongroom.storage import Connection, Database, Row, RunKey
 
     from .drift import Difference, DocumentCopy, SealedCopy
-    from .search_index import BucketPosition, Refusal
+    from .search_index import IndexOrder, Refusal
 
 _FEW_CONNECTIONS = 2
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
@@ -156,29 +156,43 @@ class PostgresReader:
         return rows[0]["documents"], [row for row in rows if row["id"] is not None]
 
     async def pages(
-        self, query: TokenQuery, *, start: BucketPosition | None = None, chunk: int = CHUNK
+        self,
+        query: TokenQuery,
+        *,
+        order: IndexOrder = LIST_ORDER,
+        start: IndexPosition | None = None,
+        chunk: int = CHUNK,
     ) -> AsyncIterator[Sequence[Row]]:
-        """See `IndexReader.pages`. Documents with equal buckets are in descending order of their ids."""
-        condition, parameters = _where(self._namespace_id, query)
+        """See `IndexReader.pages`."""
+        base, parameters = _where(self._namespace_id, query)
+        condition, first = base, list(parameters)
         if start is not None:
-            condition += f" AND (b1, b2) <= (${len(parameters) + 1}, ${len(parameters) + 2})"
-            parameters += [start.close_bucket, start.start_bucket]
-        count = len(parameters)
-        following = f"({condition}) AND (b1, b2, id) < (${count + 1}, ${count + 2}, ${count + 3})"
-        rows = await self._connection.fetch(self._page(condition, chunk), *parameters)
+            condition = f"({base}) AND {_from(order, start, first)}"
+        rows, size, following = await self._connection.fetch(self._page(condition, chunk, order), *first), chunk, CHUNK
         while rows:
             yield rows
-            if len(rows) < chunk:
+            if len(rows) < size:
                 return
-            last, chunk = rows[-1], CHUNK
-            rows = await self._connection.fetch(
-                self._page(following, chunk), *parameters, last["b1"], last["b2"], last["id"]
-            )
+            last = rows[-1]
+            size, following, bound = following, LARGE_CHUNK, list(parameters)
+            position = IndexPosition(tuple(last[column] for column in order.columns), last["id"])
+            condition = f"({base}) AND {_from(order, position, bound)}"
+            rows = await self._connection.fetch(self._page(condition, size, order), *bound)
 
-    def _page(self, condition: str, limit: int) -> str:
-        return (
-            f"SELECT {_COLUMNS} FROM {self._records} WHERE {condition} ORDER BY b1 DESC, b2 DESC, id DESC LIMIT {limit}"
-        )
+    def _page(self, condition: str, limit: int, order: IndexOrder = LIST_ORDER) -> str:
+        direction = "DESC" if order.descending else "ASC"
+        ordered = ", ".join(f"{column} {direction}" for column in (*order.columns, "id"))
+        return f"SELECT {_COLUMNS} FROM {self._records} WHERE {condition} ORDER BY {ordered} LIMIT {limit}"
+
+
+def _from(order: IndexOrder, position: IndexPosition, parameters: list[object]) -> str:
+    """Return the SQL of a position, and append its parameters. A comparison of rows walks the index from there."""
+    values: list[object] = [*position.buckets, *(() if position.after is None else (position.after,))]
+    columns = (*order.columns, "id")[: len(values)]
+    marks = ", ".join(f"${len(parameters) + number}" for number in range(1, len(values) + 1))
+    parameters += values
+    sign = "<" if order.descending else ">"
+    return f"({', '.join(columns)}) {sign if position.after is not None else f'{sign}='} ({marks})"
 
 
 def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -18,19 +18,38 @@ if TYPE_CHECKING:
 
 CHUNK = 200
 """Number of documents that a reader fetches at a time, unless the caller knows how many it needs."""
+LARGE_CHUNK = 1000
+"""Number of documents that a reader fetches at a time after the second page, because then the caller reads many."""
 
 
 @dataclass(frozen=True, slots=True)
-class BucketPosition:
-    """A position in the order of a search index. Documents with greater (close_bucket, start_bucket) come before it.
+class IndexOrder:
+    """An order of documents: by two buckets and then by id, all in the same direction.
 
     Attributes:
-        close_bucket: Second of the close time; `OPEN_RUN` for open runs.
-        start_bucket: Second of the start time.
+        columns: The columns of the buckets.
+        descending: Whether higher buckets come first.
     """
 
-    close_bucket: int
-    start_bucket: int
+    columns: tuple[Literal["b1", "b2"], Literal["b1", "b2"]] = ("b1", "b2")
+    descending: bool = True
+
+
+LIST_ORDER = IndexOrder()
+"""The order of a list: open runs first, then by the bucket of the close time."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPosition:
+    """A position in an order of documents.
+
+    Attributes:
+        buckets: The first bucket of the position, or both.
+        after: The id of the last document before the position. None: the position is before all documents with these buckets.
+    """
+
+    buckets: tuple[int, ...]
+    after: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +86,20 @@ class IndexReader(Protocol):
         """
 
     def pages(
-        self, query: TokenQuery, *, start: BucketPosition | None = None, chunk: int = CHUNK
+        self,
+        query: TokenQuery,
+        *,
+        order: IndexOrder = LIST_ORDER,
+        start: IndexPosition | None = None,
+        chunk: int = CHUNK,
     ) -> AsyncIterator[Sequence[Row]]:
-        """Yield sealed documents in descending order of their buckets. A document that changes meanwhile can come twice.
+        """Yield sealed documents in an order. A document that changes meanwhile can come twice.
 
         Args:
             query: The query that the documents satisfy.
+            order: The order of the documents.
             start: The position to start at; None for the beginning.
-            chunk: Maximum number of documents in the first page. Later pages have at most `CHUNK`.
+            chunk: Maximum number of documents in the first page. The second page has at most `CHUNK`, later ones `LARGE_CHUNK`.
 
         Yields:
             Rows with the columns `shard_id`, `id`, `version`, `k`, `b1`, `b2` and `s` of `visibility_records`.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +68,39 @@ EVERYTHING = All()
 NOTHING = Some()
 
 
+_FEW = 8
+"""Number of items that are not merged. A filter of a program can have thousands, and an index limits the number of its clauses."""
+
+
 def all_of(*items: TokenQuery) -> TokenQuery:
-    """Return the intersection of queries, simplified."""
+    """Return the intersection of queries, simplified. Of many items, those that exclude tokens are merged."""
     kept = [item for item in items if item != EVERYTHING]
+    if len(kept) > _FEW:
+        excluded = [item.item for item in kept if isinstance(item, Not) and isinstance(item.item, AnyOf)]
+        others = [item for item in kept if not (isinstance(item, Not) and isinstance(item.item, AnyOf))]
+        kept = [*others, *(Not(item) for item in _merged(excluded))]
     if NOTHING in kept:
         return NOTHING
     return kept[0] if len(kept) == 1 else All(tuple(kept))
 
 
 def any_of(*items: TokenQuery) -> TokenQuery:
-    """Return the union of queries, simplified."""
+    """Return the union of queries, simplified. Of many items, those that have tokens are merged."""
     kept = [item for item in items if item != NOTHING]
+    if len(kept) > _FEW:
+        with_tokens = [item for item in kept if isinstance(item, AnyOf)]
+        kept = [*(item for item in kept if not isinstance(item, AnyOf)), *_merged(with_tokens)]
     if EVERYTHING in kept:
         return EVERYTHING
     return kept[0] if len(kept) == 1 else Some(tuple(kept))
+
+
+def _merged(items: Sequence[AnyOf]) -> list[TokenQuery]:
+    """Return a union of token sets with one item for each place of the tokens."""
+    places: dict[tuple[Bucket | None, str | None, bool], list[frozenset[int]]] = {}
+    for item in items:
+        places.setdefault((item.implied, item.column, item.is_presence), []).append(item.tokens)
+    return [AnyOf(frozenset().union(*tokens), *place) for place, tokens in places.items()]
 
 
 def none_of(item: TokenQuery) -> TokenQuery:

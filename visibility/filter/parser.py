@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 MAX_FILTER_BYTES = 2**17
 """Maximum length of a filter, in bytes of UTF-8. An id has up to 65,535 bytes."""
-MAX_SYNTAX_BYTES = 4096
+MAX_SYNTAX_BYTES = 2**16
 """Maximum length of a filter without its strings, in bytes of UTF-8. It bounds the time of a parse."""
-MAX_NESTING = 20
+MAX_NESTING = 100
 """Maximum number of nested parentheses and NOTs."""
-MAX_TERMS = 100
+MAX_TERMS = 10_000
 """Maximum number of conditions, of values of IN, and of keys of ORDER BY, all together."""
 
 _DIVISION = Attribute("TemporalNamespaceDivision", AttributeType.KEYWORD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -132,3 +132,26 @@ def attributes_of(node: Node) -> frozenset[str]:
             return attributes_of(item)
         case _:
             return frozenset({node.attribute.name})
+
+
+_FEW = 8
+
+
+def merged_alternatives(items: Sequence[Node]) -> Sequence[Node]:
+    """Return the items of an OR, with all values that one attribute may equal in one condition if there are many items.
+
+    A program that has many ids often joins them by OR. So they cost as little as an IN.
+    """
+    if len(items) <= _FEW:
+        return items
+    values: dict[Attribute, dict[Value, None]] = {}
+    others: list[Node] = []
+    for item in items:
+        match item:
+            case Compare(attribute, "=", value):
+                values.setdefault(attribute, {})[value] = None
+            case In(attribute, several):
+                values.setdefault(attribute, {}).update(dict.fromkeys(several))
+            case _:
+                others.append(item)
+    return [*others, *(In(attribute, tuple(found)) for attribute, found in values.items())]

@@ -21,6 +21,7 @@ from strongroom.visibility.filter.tree import STATUS_NAMES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from strongroom.kms import NamespaceKeys
     from strongroom.visibility.attributes import AttributeType
     from strongroom.visibility.fields import Profile
 
@@ -80,6 +81,12 @@ def new_layout(preset: str, statuses: Mapping[str, int] | None = None) -> Layout
         return Layout("strict", USUAL_SALTS)
     shares = {status: round(SALTS * count / runs) for status, count in statuses.items() if status in STATUS_NAMES}
     return Layout("strict", MappingProxyType({status: count for status, count in shares.items() if count > 1}))
+
+
+def coarsest_bucket(keys: NamespaceKeys) -> int:
+    """Return the width of the coarsest buckets that documents of a namespace can have, in seconds. 1: exact seconds."""
+    del keys
+    return 1
 
 
 @lru_cache(maxsize=1024)

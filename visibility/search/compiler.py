@@ -30,6 +30,7 @@ from strongroom.visibility.filter.tree import (
     Not,
     Or,
     StartsWith,
+    merged_alternatives,
 )
 from strongroom.visibility.index import tokens
 from strongroom.visibility.index.doubles import scaled
@@ -79,7 +80,7 @@ def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
             parts = [compile_filter(item, tokenizer) for item in items]
             return Approximation(all_of(*(part.sure for part in parts)), all_of(*(part.possible for part in parts)))
         case Or(items):
-            parts = [compile_filter(item, tokenizer) for item in items]
+            parts = [compile_filter(item, tokenizer) for item in merged_alternatives(items)]
             return Approximation(any_of(*(part.sure for part in parts)), any_of(*(part.possible for part in parts)))
         case Not(item):
             inner = compile_filter(item, tokenizer)

@@ -7,11 +7,22 @@ from __future__ import annotations
 
 import math
 import operator
-from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from strongroom.visibility.attributes import AttributeType
-from strongroom.visibility.filter.tree import And, Attribute, Between, Compare, In, IsNull, Node, Not, Or, StartsWith
+from strongroom.visibility.filter.tree import (
+    And,
+    Attribute,
+    Between,
+    Compare,
+    In,
+    IsNull,
+    Node,
+    Not,
+    Or,
+    StartsWith,
+    merged_alternatives,
+)
 from strongroom.visibility.index.doubles import on_scale, scaled
 from strongroom.visibility.index.record import value_reader
 from strongroom.visibility.index.words import split_words
@@ -63,9 +74,9 @@ def _predicate(
     match node:
         case And(items):
             parts = [_predicate(item, reader, words) for item in items]
-            return reduce(_both, parts) if parts else lambda _: True
+            return _balanced(_both, parts) if parts else lambda _: True
         case Or(items):
-            return reduce(_either, [_predicate(item, reader, words) for item in items])
+            return _balanced(_either, [_predicate(item, reader, words) for item in merged_alternatives(items)])
         case Not(item):
             inner = _predicate(item, reader, words)
             return lambda record: not inner(record)
@@ -74,6 +85,14 @@ def _predicate(
             return lambda record: read(record) is None
     read, test = reader(node.attribute.name), _test(node, words)
     return lambda record: (value := read(record)) is not None and test(value)
+
+
+def _balanced(join: Callable[[_Predicate, _Predicate], _Predicate], parts: list[_Predicate]) -> _Predicate:
+    """Join predicates in a balanced tree, so that thousands of them need few stack frames."""
+    while len(parts) > 1:
+        pairs = [join(*parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
+        parts = pairs + parts[len(pairs) * 2 :]
+    return parts[0]
 
 
 def _both(first: _Predicate, second: _Predicate) -> _Predicate:
@@ -95,6 +114,15 @@ def _test(node: Compare | In | StartsWith | Between, words: _Words) -> Callable[
         case In(_, values):
             if attribute.type in _PLAIN:
                 return frozenset(values).__contains__
+            if attribute.type is AttributeType.KEYWORD_LIST:
+                wanted_values = frozenset(values)
+                return lambda value: not wanted_values.isdisjoint(value if isinstance(value, tuple) else (value,))
+            if attribute.type is AttributeType.DOUBLE:
+                numbers = frozenset(scaled(float(value)) for value in values)
+                return lambda value: scaled(float(value)) in numbers
+            if attribute.type is AttributeType.TEXT:
+                searched, name = frozenset().union(*(split_words(str(value)) for value in values)), attribute.name
+                return lambda value: not words.of(name, value).isdisjoint(searched)
             tests = [_equal(attribute, wanted, words) for wanted in values]
             return lambda value: any(test(value) for test in tests)
         case StartsWith(_, head):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from strongroom.visibility.filter.tree import Leaf, Node
     from strongroom.visibility.index.tokens import Tokenizer
 
+    from .cost import Cost, SearchLimits
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainedCondition:
@@ -50,15 +52,17 @@ class Explanation:
         conditions: All conditions, including the implicit one on the namespace division.
         sure: The number of documents that certainly match.
         possible: The number of documents that may match. A count opens those that are not sure, a list those that its pages need.
-        budget: Maximum number of documents that one query opens beyond those that it returns.
-        sorted_here: Whether each page opens all possible documents, because of ORDER BY.
+        cost: The estimated cost of a count; for a list that is sorted here, of each page.
+        limits: What one search may use.
+        sorted_here: Whether each page opens all possible documents, because the index has no order for ORDER BY.
         epochs: The number of epochs of the index key. Each condition is sent for every epoch.
     """
 
     conditions: tuple[ExplainedCondition, ...]
     sure: int
     possible: int
-    budget: int
+    cost: Cost
+    limits: SearchLimits
     sorted_here: bool
     epochs: int
 
@@ -85,7 +89,16 @@ def why_opened(where: Node, tokenizer: Tokenizer) -> str:
         for leaf in _leaves(where)
         if not (explained := _explained(leaf, tokenizer)).exact
     ]
-    return ", ".join(dict.fromkeys(reasons)) or "all runs of a second are sorted together"
+    return ", ".join(dict.fromkeys(reasons)) or "an ORDER BY that the index has no order for"
+
+
+def what_to_add(where: Node) -> str:
+    """Return what makes a filter cheaper."""
+    named = {leaf.attribute.name for leaf in _leaves(where)}
+    advice = [name for name in ("WorkflowId", "WorkflowType", "StartTime") if name not in named]
+    prefixes = any(isinstance(leaf, StartsWith) for leaf in _leaves(where))
+    longer = ", or a longer prefix" if prefixes else ""
+    return f"Add a condition that few runs satisfy, such as {' or '.join(advice) or 'a narrower range of StartTime'}{longer}."
 
 
 def most_expensive(where: Node, tokenizer: Tokenizer) -> str:

@@ -10,11 +10,12 @@ from strongroom.kms import KeyClass
 from strongroom.visibility.errors import QueryDeadlineExceeded
 from strongroom.visibility.index.tokens import Tokenizer
 
-from .explain import most_expensive
+from .cost import DEADLINE
+from .explain import most_expensive, what_to_add
 from .fair_slots import FairSlots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from strongroom.visibility.filter.tree import Attribute
     from strongroom.visibility.index.record import VisibilityRecord
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from .prepared import PreparedFilter
     from .searcher import Searcher
 
-DEADLINE = 20.0
-"""Time that a search may take, in seconds. A statement or request of it that still runs is then cancelled on its server."""
 WAIT = 10.0
 """Time that a search waits for a slot, in seconds."""
 
@@ -50,7 +49,7 @@ class LimitedSearcher:
 
     async def page(
         self, prepared: PreparedFilter, *, after: Position | None, page_size: int
-    ) -> tuple[list[VisibilityRecord], bool]:
+    ) -> tuple[list[VisibilityRecord], Position | None]:
         """See `Searcher.page`."""
         async with self._limited(prepared):
             return await self._searcher.page(prepared, after=after, page_size=page_size)
@@ -60,7 +59,7 @@ class LimitedSearcher:
         async with self._limited(prepared):
             return await self._searcher.count(prepared)
 
-    async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> dict[str, int]:
+    async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> Mapping[str, int]:
         """See `Searcher.groups`."""
         async with self._limited(prepared):
             return await self._searcher.groups(prepared, attribute)
@@ -93,5 +92,5 @@ class LimitedSearcher:
         reasons = most_expensive(prepared.parsed.where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX)))
         return (
             f"the search took more than {self._deadline:g} s and was cancelled; expensive are: {reasons}. "
-            "Add a condition that few runs satisfy, such as WorkflowId, WorkflowType or a range of StartTime."
+            f"{what_to_add(prepared.parsed.where)}"
         )

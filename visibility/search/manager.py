@@ -22,10 +22,11 @@ from strongroom.visibility.index.document import document_id, open_documents, se
 from strongroom.visibility.index.record import VisibilityRecord
 
 from .argument_checks import check_records, namespace_keys
-from .limits import DEADLINE, LimitedSearcher
-from .ordering import position_of
+from .cost import SearchLimits
+from .limits import LimitedSearcher
 from .page_token import open_position, seal_position
 from .prepared import PreparedFilters
+from .scanning import Scanner
 from .searcher import Searcher
 
 if TYPE_CHECKING:
@@ -33,13 +34,13 @@ if TYPE_CHECKING:
     from strongroom.storage import Connection, Database, OutboxNotifier, VisibilityRow
     from strongroom.visibility.backends.search_index import SearchIndex
 
+    from .cost import CostModel
     from .explain import Explanation
     from .page_token import Position
 
 MAX_PAGE_SIZE = 1000
 """Maximum number of runs on a page of a list."""
-OPEN_BUDGET = 10_000
-"""Maximum number of documents that one query opens beyond those that it returns."""
+LIMITS = SearchLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,8 @@ class VisibilityManager:
         keyring: The keys of the namespaces.
         index: The search index. Without one, searches read the records themselves.
         notifier: Notifies the indexers. It is called after each write, except for writes in a transaction of the caller.
-        open_budget: Maximum number of documents that one query opens beyond those that it returns.
-        deadline: Time that a search may take, in seconds.
+        limits: What one search may use.
+        costs: The model of what documents cost; None for one that this manager learns.
     """
 
     def __init__(
@@ -89,14 +90,14 @@ class VisibilityManager:
         *,
         index: SearchIndex | None = None,
         notifier: OutboxNotifier | None = None,
-        open_budget: int = OPEN_BUDGET,
-        deadline: float = DEADLINE,
+        limits: SearchLimits = LIMITS,
+        costs: CostModel | None = None,
     ) -> None:
         self._database = database
         self._keyring = keyring
         searched: SearchIndex = PostgresIndex(database) if index is None else index
-        searcher = Searcher(searched, keyring, open_budget=open_budget)
-        self._searcher = LimitedSearcher(searcher, searched.concurrent_searches, deadline=deadline)
+        searcher = Searcher(Scanner(searched, keyring, limits, costs))
+        self._searcher = LimitedSearcher(searcher, searched.concurrent_searches, deadline=limits.seconds)
         self._prepared = PreparedFilters()
         self._outbox = searched.is_copy
         self._notifier = notifier
@@ -215,7 +216,7 @@ class VisibilityManager:
         """Return a page of the runs that match.
 
         Open runs come first. Runs are ordered by close time, start time and run id, descending, unless the filter has an ORDER BY.
-        With ORDER BY, each page opens all runs that may match, within the budget.
+        With an ORDER BY that begins with neither StartTime nor CloseTime, each page opens all runs that may match.
 
         Args:
             namespace_id: The namespace.
@@ -227,24 +228,23 @@ class VisibilityManager:
 
         Raises:
             InvalidQuery, InvalidPersistenceRequest: The query is not valid or not supported, or an argument has another type.
-            QueryBudgetExceeded: Too many documents would have to be opened.
+            QueryBudgetExceeded: The search can't end in time, or took too long.
             InvalidPageToken: The token belongs to another query, or was altered.
             IntegrityError: A document was altered.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
         keys = await namespace_keys(self._keyring, namespace_id)
-        prepared = self._prepared.prepare(keys, query, types, archetype_id)
+        prepared = await self._prepared.prepare_in_turn(keys, query, types, archetype_id)
         asked = f"{archetype_id}\n{query}"
         if prepared.parsed.group_by:
             raise UnsupportedQuery("GROUP BY clause is not supported in a list; use it with a count")
         page_size = wanted_page_size(page_size, most=MAX_PAGE_SIZE)
         after = await self._resume(namespace_id, asked, page_token) if page_token else None
-        page, more = await self._searcher.page(prepared, after=after, page_size=page_size)
-        if not more:
+        page, last = await self._searcher.page(prepared, after=after, page_size=page_size)
+        if last is None:
             return ExecutionsPage(tuple(page), None)
         keys = await self._keyring.open(namespace_id)  # the first ones may be too old to seal now
-        token = seal_position(keys, asked, position_of(page[-1], prepared.parsed.order_by))
-        return ExecutionsPage(tuple(page), token)
+        return ExecutionsPage(tuple(page), seal_position(keys, asked, last))
 
     async def count_workflow_executions(
         self, namespace_id: UUID, query: str, types: SearchAttributes, *, archetype_id: int = 0
@@ -259,10 +259,11 @@ class VisibilityManager:
 
         Raises:
             InvalidQuery: The query is not valid or not supported.
-            QueryBudgetExceeded, IntegrityError: Too many documents would have to be opened, or one was altered.
+            QueryBudgetExceeded, IntegrityError: The count can't end in time, or took too long; or a document was altered.
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
-        prepared = self._prepared.prepare(await namespace_keys(self._keyring, namespace_id), query, types, archetype_id)
+        keys = await namespace_keys(self._keyring, namespace_id)
+        prepared = await self._prepared.prepare_in_turn(keys, query, types, archetype_id)
         parsed = prepared.parsed
         if parsed.group_by is None:
             return ExecutionCount(await self._searcher.count(prepared))
@@ -286,7 +287,7 @@ class VisibilityManager:
             SearchIndexUnavailable, ResourceExhausted: The search index failed. Retry later.
         """
         keys = await namespace_keys(self._keyring, namespace_id)
-        return await self._searcher.explain(self._prepared.prepare(keys, query, types, archetype_id))
+        return await self._searcher.explain(await self._prepared.prepare_in_turn(keys, query, types, archetype_id))
 
     def _notify(self) -> None:
         if self._notifier is not None:

@@ -11,16 +11,16 @@ import functools
 from typing import TYPE_CHECKING
 
 from strongroom.visibility.attributes import AttributeType
-from strongroom.visibility.backends.search_index import BucketPosition
-from strongroom.visibility.index.buckets import OPEN_RUN, close_bucket, start_bucket
 from strongroom.visibility.index.doubles import sort_value
 from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN
+from strongroom.visibility.index.record import value_reader
 
 from .page_token import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from strongroom.storage import Row
     from strongroom.visibility.filter.tree import Order
     from strongroom.visibility.index.record import AttributeValue, Scalar, VisibilityRecord
 
@@ -43,25 +43,39 @@ class _Descending:
     __hash__ = None  # type: ignore[assignment]
 
 
-def position_of(record: VisibilityRecord, order: Sequence[Order]) -> Position:
+def position_of(record: VisibilityRecord, order: Sequence[Order], row: Row, *, is_in_index_order: bool) -> Position:
     """Return the position of a run in a list with an order.
 
     Args:
         record: The record of the run.
         order: The keys of ORDER BY; empty for the default order.
+        row: The row of its document.
+        is_in_index_order: Whether the runs of its group are listed in the order of the index.
     """
-    values: tuple[Scalar | None, ...] = ()
-    if order:
-        attributes = record.attributes()
-        values = tuple(_sorted_by(attributes.get(key.attribute.name), key) for key in order)
-    return Position(record.close_time is None, record.close_time or 0, record.start_time, record.run_id, values)
+    values = tuple(_sorted_by(value_reader(key.attribute.name)(record), key) for key in order)
+    document = row["id"].hex() if is_in_index_order else None
+    buckets = row["b1"], row["b2"]
+    close_time = record.close_time
+    return Position(close_time is None, close_time or 0, record.start_time, record.run_id, values, buckets, document)
 
 
 def ranking(order: Sequence[Order]) -> Callable[[VisibilityRecord], tuple[object, ...]]:
     """Return a function that returns the rank of a run in a list with an order. The first run has the lowest rank."""
-    if order:
-        return lambda record: rank(position_of(record, order), order)
-    return _default_rank
+    if not order:
+        return _default_rank
+    readers = [(value_reader(key.attribute.name), key) for key in order]
+
+    def ranked(record: VisibilityRecord) -> tuple[object, ...]:
+        keys = [_key(_sorted_by(read(record), key), key) for read, key in readers]
+        return (*keys, _Descending(record.run_id))
+
+    return ranked
+
+
+def _key(value: Scalar | None, key: Order) -> tuple[object, ...]:
+    if value is None:
+        return (1,)
+    return (0, _Descending(value) if key.descending else value)
 
 
 def _default_rank(record: VisibilityRecord) -> tuple[object, ...]:
@@ -71,22 +85,10 @@ def _default_rank(record: VisibilityRecord) -> tuple[object, ...]:
 
 def rank(position: Position, order: Sequence[Order]) -> tuple[object, ...]:
     """Return the rank of a position; see `ranking`."""
-    keys: list[object] = []
-    for value, key in zip(position.values, order, strict=True):
-        if value is None:
-            keys.append((1,))
-        else:
-            keys.append((0, _Descending(value) if key.descending else value))
+    keys: list[object] = [_key(value, key) for value, key in zip(position.values, order, strict=True)]
     if not order:
         keys = [not position.is_open, -position.close_time, -position.start_time]
     return (*keys, _Descending(position.run_id))
-
-
-def start_of_second(position: Position) -> BucketPosition:
-    """Return the index position before all documents that share the second of a list position."""
-    if position.is_open:
-        return BucketPosition(OPEN_RUN, start_bucket(position.start_time))
-    return BucketPosition(close_bucket(position.close_time), OPEN_RUN)
 
 
 def _sorted_by(value: AttributeValue | None, key: Order) -> Scalar | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import orjson
@@ -29,6 +29,8 @@ class Position:
         start_time: The start time in nanoseconds.
         run_id: The run id, which sorts runs whose other values are equal.
         values: The values of the ORDER BY attributes; None for an attribute that the run does not have.
+        buckets: The close and the start bucket of its document.
+        document: The id of its document, in hexadecimal, if its group is listed in the order of the index; otherwise None.
     """
 
     is_open: bool
@@ -36,12 +38,13 @@ class Position:
     start_time: int
     run_id: str
     values: tuple[Scalar | None, ...] = ()
+    buckets: tuple[int, int] = (0, 0)
+    document: str | None = None
 
 
 def seal_position(keys: NamespaceKeys, asked: str, position: Position) -> bytes:
     """Return the page token of a position in a list. The token opens only with the same text of what was asked for."""
-    fields = (position.is_open, position.close_time, position.start_time, position.run_id, position.values)
-    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(fields))
+    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(list(astuple(position))))
     return base64.urlsafe_b64encode(sealed)
 
 
@@ -57,8 +60,9 @@ def open_position(keys: NamespaceKeys, asked: str, token: bytes) -> Position:
         raise InvalidPageToken
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
-        is_open, close_time, start_time, run_id, values = orjson.loads(keys.open(PAGE_TOKEN, (_digest(asked),), sealed))
-        return Position(is_open, close_time, start_time, run_id, tuple(values))
+        fields = orjson.loads(keys.open(PAGE_TOKEN, (_digest(asked),), sealed))
+        is_open, close_time, start_time, run_id, values, (b1, b2), document = fields
+        return Position(is_open, close_time, start_time, run_id, tuple(values), (b1, b2), document)
     except KeyDestroyed:
         keys.active_version(KeyClass.DATA)
         raise InvalidPageToken from None

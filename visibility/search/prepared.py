@@ -6,6 +6,7 @@ tenant searched for, so it is cached no longer than the unwrapped keys that it w
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
     from .approximation import Approximation
 
 KEPT = 1024
-"""Maximum number of cached filters of all namespaces. The largest ones, with a hundred ranges, take about ten kilobytes each."""
+"""Maximum number of cached filters of all namespaces, if they are short. A long one counts as one for each `_SHORT` characters."""
+_SHORT = 256
+_LONG = 4096
+"""Length from which on a filter is prepared in a thread, so that other searches are not held up."""
 _LEAST = 16
 """Smallest number of documents that the first fetch of a list adds to the page. They usually show where its last second ends."""
 _Text: TypeAlias = "tuple[str, tuple[tuple[str, object], ...], int]"
+_Prepared: TypeAlias = "tuple[ListFilter, Approximation, Overlap]"
 
 
 @dataclass(slots=True)
@@ -74,10 +79,22 @@ class PreparedFilters:
     """
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._filters: WeakKeyDictionary[NamespaceKeys, dict[_Text, tuple[ListFilter, Approximation, Overlap]]] = (
-            WeakKeyDictionary()
-        )
+        self._filters: WeakKeyDictionary[NamespaceKeys, dict[_Text, _Prepared]] = WeakKeyDictionary()
         self._kept = self._room = kept
+
+    async def prepare_in_turn(
+        self, keys: NamespaceKeys, query: str, types: SearchAttributes, archetype_id: int = 0
+    ) -> PreparedFilter:
+        """Prepare a filter like `prepare`. While a long filter is parsed and compiled, other tasks run."""
+        if not isinstance(query, str) or len(query) <= _LONG:
+            return self.prepare(keys, query, types, archetype_id)
+        check_search_attributes(types)
+        text = (query, tuple(types.items()), archetype_id)
+        cached = self._filters.get(keys, {}).get(text)
+        if cached is None:
+            cached = await asyncio.to_thread(_prepared, keys, query, types, archetype_id)
+            self._keep(keys, text, cached)
+        return PreparedFilter(keys, *cached)
 
     def prepare(
         self, keys: NamespaceKeys, query: str, types: SearchAttributes, archetype_id: int = 0
@@ -98,11 +115,20 @@ class PreparedFilters:
         text = (query, tuple(types.items()), archetype_id)
         cached = self._filters.get(keys, {}).get(text)
         if cached is None:
-            parsed = parse_filter(query, types, archetype_id=archetype_id)
-            cached = parsed, compile_query(parsed.where, keys), Overlap()
-            if not self._room:
-                self._filters.clear()
-                self._room = self._kept
-            self._filters.setdefault(keys, {})[text] = cached
-            self._room -= 1
+            cached = _prepared(keys, query, types, archetype_id)
+            self._keep(keys, text, cached)
         return PreparedFilter(keys, *cached)
+
+    def _keep(self, keys: NamespaceKeys, text: _Text, prepared: _Prepared) -> None:
+        needed = 1 + len(text[0]) // _SHORT
+        if needed > self._room:
+            self._filters.clear()
+            self._room = self._kept
+        if needed <= self._room:
+            self._filters.setdefault(keys, {})[text] = prepared
+            self._room -= needed
+
+
+def _prepared(keys: NamespaceKeys, query: str, types: SearchAttributes, archetype_id: int) -> _Prepared:
+    parsed = parse_filter(query, types, archetype_id=archetype_id)
+    return parsed, compile_query(parsed.where, keys), Overlap()

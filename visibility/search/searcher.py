@@ -1,36 +1,39 @@
-"""Find and count runs exactly (DESIGN.md, "Two sides")."""
+"""Find, count and group runs exactly (DESIGN.md, "Two sides")."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
 from strongroom.visibility.backends.search_index import CHUNK
+from strongroom.visibility.backends.token_query import NOTHING
 from strongroom.visibility.errors import QueryBudgetExceeded
-from strongroom.visibility.filter.tree import STATUS_NAMES, And, Compare, In, IsNull, Not
+from strongroom.visibility.filter.tree import STATUS_NAMES, Compare
+from strongroom.visibility.index.layout import coarsest_bucket
 from strongroom.visibility.index.record import value_reader
 from strongroom.visibility.index.tokens import Tokenizer
 
 from .compiler import compile_query
 from .evaluate import predicate
 from .explain import Explanation, explain_conditions
-from .ordering import rank, ranking, start_of_second
-from .scan import Scan, matching, open_rows
+from .list_plan import list_plan
+from .listing import listed_page
+from .scan import matching, open_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.visibility.backends.search_index import IndexReader, SearchIndex
+    from strongroom.visibility.backends.search_index import IndexReader
     from strongroom.visibility.backends.token_query import TokenQuery
-    from strongroom.visibility.filter.tree import Attribute, Node
+    from strongroom.visibility.filter.tree import Attribute
     from strongroom.visibility.index.record import VisibilityRecord
 
     from .page_token import Position
     from .prepared import PreparedFilter
+    from .scanning import Scanner
 
-MAX_GROUPS = 1000
+MAX_GROUPS = 10_000
 """Maximum number of values that a GROUP BY returns."""
 _NO_VALUE = ""
 """Temporal's name for the group of runs without a value."""
@@ -40,157 +43,109 @@ class Searcher:
     """Answers prepared filters from a search index.
 
     Args:
-        index: The search index.
-        keyring: The keys of the namespaces.
-        open_budget: Maximum number of documents that one query opens beyond those that it returns.
+        scanner: The scanner of the search index.
     """
 
-    def __init__(self, index: SearchIndex, keyring: Keyring, *, open_budget: int) -> None:
-        self._index = index
-        self._keyring = keyring
-        self._open_budget = open_budget
+    def __init__(self, scanner: Scanner) -> None:
+        self._scanner = scanner
 
     async def page(
         self, prepared: PreparedFilter, *, after: Position | None, page_size: int
-    ) -> tuple[list[VisibilityRecord], bool]:
-        """Return the runs of a page, and whether more runs follow.
-
-        Args:
-            prepared: The filter.
-            after: The last run of the page before; None for the first page.
-            page_size: Maximum number of runs.
-
-        Raises:
-            QueryBudgetExceeded: Too many documents would have to be opened.
-        """
-        keys, parsed, compiled, overlap = prepared
-        order = parsed.order_by
-        is_match, rank_of = predicate(parsed.where), ranking(order)
-        last = None if after is None else rank(after, order)
-        # The index can't sort by ORDER BY, so all documents that may match are opened then.
-        start = None if after is None or order else start_of_second(after)
-        chunk, portion = (CHUNK, CHUNK) if order else (min(page_size + overlap.documents, CHUNK), page_size + 1)
-        page: list[VisibilityRecord] = []
-        taken = 0
-        async with self._index.reading(keys.namespace_id, snapshot=False) as reader:
-            pages = reader.pages(compiled.possible, start=start, chunk=chunk)
-            budget = self._open_budget + page_size
-            scan = Scan(self._keyring, keys.namespace_id, parsed.where, pages, budget=budget, portion=portion)
-            while (records := await scan.next_portion()) is not None:
-                found = await matching(records, is_match)
-                fresh = found if last is None else [each for each in found if rank_of(each) > last]
-                if order:
-                    page = sorted(page + fresh, key=rank_of)[: page_size + 1]
-                    continue
-                taken += len(records)
-                page += sorted(fresh, key=rank_of)
-                if len(page) > page_size:
-                    break
-        overlap.was(taken - page_size + 1)  # the document after them shows where their last second ends
-        return page[:page_size], len(page) > page_size
+    ) -> tuple[list[VisibilityRecord], Position | None]:
+        """See `listed_page`."""
+        return await listed_page(self._scanner, prepared, after=after, page_size=page_size)
 
     async def count(self, prepared: PreparedFilter) -> int:
-        """Return the number of runs that match.
+        """Return the number of runs that match: sure documents are counted in the index, and the possible others are opened.
 
         Raises:
-            QueryBudgetExceeded: Too many documents would have to be opened.
+            QueryBudgetExceeded: The count can't end in time, or reads more than it may.
         """
         keys, parsed, compiled, _ = prepared
-        async with self._index.reading(keys.namespace_id, snapshot=False) as reader:
+        async with self._scanner.reading(keys.namespace_id, snapshot=False) as reader:
             if compiled.exact:
                 return await reader.count(compiled.sure)
             sure, rows = await reader.count_and_first(compiled.sure, compiled.between, limit=CHUNK)
-            if len(rows) < CHUNK and len(rows) <= self._open_budget:
-                records = await open_rows(self._keyring, keys.namespace_id, rows)
+            if len(rows) < CHUNK:
+                records = await open_rows(self._scanner.keyring, keys.namespace_id, rows)
                 return sure + len(await matching(records, predicate(parsed.where)))
-        async with self._index.reading(keys.namespace_id, snapshot=True) as reader:
-            return await self._count(reader, keys, parsed.where)
+        async with self._scanner.reading(keys.namespace_id, snapshot=True) as reader:
+            count = await reader.count(compiled.sure)
+            async for found in self._matching(prepared, reader, compiled.between):
+                count += len(found)
+        return count
 
-    async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> dict[str, int]:
+    async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> Mapping[str, int]:
         """Return the number of runs of each value of an attribute; runs without a value have the empty text.
 
-        The values of ExecutionStatus are known. The values of another attribute are found one after another: a run that has none
-        of the values found so far shows the next one.
+        The index counts the values of sure documents if it knows them. All other documents that may match are opened, once.
 
         Args:
             prepared: The filter.
             attribute: The attribute to group by.
 
         Raises:
-            QueryBudgetExceeded: Too many documents would have to be opened, or there are too many values.
+            QueryBudgetExceeded: The count can't end in time, or reads more than it may, or there are too many values.
         """
-        keys, parsed, compiled, _ = prepared
-        where, is_status = parsed.where, attribute.name == "ExecutionStatus"
-        if is_status:
-            statuses = [compile_query(Compare(attribute, "=", value), keys) for value in STATUS_NAMES]
-            if all(each.exact for each in (compiled, *statuses)):  # one request counts all groups
-                async with self._index.reading(keys.namespace_id, snapshot=False) as reader:
-                    counts = await reader.counts(compiled.sure, [status.sure for status in statuses])
-                return dict(zip(STATUS_NAMES, counts, strict=True))
-        async with self._index.reading(keys.namespace_id, snapshot=True) as reader:
-            values = STATUS_NAMES if is_status else await self._values(reader, keys, where, attribute)
-            groups = {
-                value: await self._count(reader, keys, And((where, Compare(attribute, "=", value)))) for value in values
-            }
-            without_value = await self._count(reader, keys, And((where, IsNull(attribute))))
-        groups[_NO_VALUE] = groups.get(_NO_VALUE, 0) + without_value
+        keys, _, compiled, _ = prepared
+        is_one_request = compiled.exact and attribute.name == "ExecutionStatus"
+        async with self._scanner.reading(keys.namespace_id, snapshot=not is_one_request) as reader:
+            counted = await self._counted_in_index(prepared, reader, attribute)
+            groups = Counter(counted or {})
+            opened = compiled.possible if counted is None else compiled.between
+            if opened != NOTHING:
+                read = value_reader(attribute.name)
+                async for found in self._matching(prepared, reader, opened):
+                    groups.update(_group(read(record)) for record in found)
+                    _check_groups(groups)
         return groups
 
     async def explain(self, prepared: PreparedFilter) -> Explanation:
         """Explain how a filter is answered. No document is opened."""
         keys, parsed, compiled, _ = prepared
-        async with self._index.reading(keys.namespace_id, snapshot=True) as reader:
+        async with self._scanner.reading(keys.namespace_id, snapshot=True) as reader:
             sure = await reader.count(compiled.sure)
             possible = sure if compiled.exact else await reader.count(compiled.possible)
         tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
+        is_sorted_here = list_plan(parsed.order_by, coarsest_bucket(keys)) is None
         return Explanation(
             conditions=explain_conditions(parsed.where, tokenizer),
             sure=sure,
             possible=possible,
-            budget=self._open_budget,
-            sorted_here=bool(parsed.order_by),
+            cost=self._scanner.costs.estimate(possible if is_sorted_here else possible - sure),
+            limits=self._scanner.limits,
+            sorted_here=is_sorted_here,
             epochs=len(keys.epochs()),
         )
 
-    async def _count(self, reader: IndexReader, keys: NamespaceKeys, where: Node) -> int:
-        """Count sure documents in the index, and open those that are possible and not sure."""
-        compiled = compile_query(where, keys)
-        count = await reader.count(compiled.sure)
-        if compiled.exact:
-            return count
-        is_match = predicate(where)
-        scan = self._scan(reader, keys.namespace_id, where, compiled.between)
-        while (records := await scan.next_portion()) is not None:
-            count += len(await matching(records, is_match))
-        return count
+    async def _counted_in_index(
+        self, prepared: PreparedFilter, reader: IndexReader, attribute: Attribute
+    ) -> Mapping[str, int] | None:
+        """Return the number of sure documents of each value of an attribute; None if the index does not know the values."""
+        keys, _, compiled, _ = prepared
+        if attribute.name == "ExecutionStatus":
+            statuses = [compile_query(Compare(attribute, "=", value), keys) for value in STATUS_NAMES]
+            if all(status.exact for status in statuses):
+                counts = await reader.counts(compiled.sure, [status.sure for status in statuses])
+                return dict(zip(STATUS_NAMES, counts, strict=True))
+        return None
 
-    async def _values(
-        self, reader: IndexReader, keys: NamespaceKeys, where: Node, attribute: Attribute
-    ) -> Sequence[str]:
-        """Return all values that matching runs have for an attribute."""
-        values: list[str] = []
-        with_value = And((where, Not(IsNull(attribute))))
-        while len(values) <= MAX_GROUPS:
-            others = And((with_value, Not(In(attribute, tuple(values))))) if values else with_value
-            more = await self._some_values(reader, keys, others, attribute)
-            if not more:
-                return values
-            values += sorted(more)
+    async def _matching(
+        self, prepared: PreparedFilter, reader: IndexReader, query: TokenQuery
+    ) -> AsyncIterator[Sequence[VisibilityRecord]]:
+        """Open all documents of a query, and yield those that match, some at a time."""
+        is_match = predicate(prepared.parsed.where)
+        scan = self._scanner.scan(prepared, reader.pages(query))
+        while (portion := await scan.next_portion()) is not None:
+            await self._scanner.check_cost(scan, prepared, reader, query)
+            yield await matching(portion.records, is_match)
+
+
+def _group(value: object) -> str:
+    return _NO_VALUE if value is None else str(value)
+
+
+def _check_groups(groups: Mapping[str, int]) -> None:
+    if len(groups) > MAX_GROUPS:
         msg = f"more than {MAX_GROUPS} groups; add a condition"
         raise QueryBudgetExceeded(msg)
-
-    async def _some_values(
-        self, reader: IndexReader, keys: NamespaceKeys, where: Node, attribute: Attribute
-    ) -> set[str]:
-        """Return the values in the first portion that has a matching run; none if no run matches."""
-        is_match, read = predicate(where), value_reader(attribute.name)
-        scan = self._scan(reader, keys.namespace_id, where, compile_query(where, keys).possible)
-        while (records := await scan.next_portion()) is not None:
-            if values := {str(read(record)) for record in await matching(records, is_match)}:
-                return values
-        return set()
-
-    def _scan(self, reader: IndexReader, namespace_id: UUID, where: Node, query: TokenQuery) -> Scan:
-        """Return a scan of all documents that satisfy a token query."""
-        pages = reader.pages(query)
-        return Scan(self._keyring, namespace_id, where, pages, budget=self._open_budget, portion=CHUNK)

@@ -84,7 +84,13 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
         for each in found.conditions
     ]
     if json_wanted():
-        numbers = {"sure": found.sure, "possible": found.possible, "opened": found.opened, "budget": found.budget}
+        numbers = {
+            "sure": found.sure,
+            "possible": found.possible,
+            "opened": found.opened,
+            "estimated_seconds": round(found.cost.seconds, 3),
+            "estimated_bytes": found.cost.bytes,
+        }
         result({"conditions": conditions, **numbers, "epochs": found.epochs, "sorted_here": found.sorted_here})
         return
     table(
@@ -100,10 +106,12 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
     line(f"{found.sure} documents match for certain, {found.possible} may")
     if found.epochs > 1:
         line(f"the index key is being rotated, so this is sent for {found.epochs} keys")
+    limits = f"at most {found.limits.seconds:g} s and {found.limits.bytes >> 20} MiB"
+    estimate = f", about {found.cost.seconds:.2g} s and {found.cost.bytes / 2**20:.2g} MiB ({limits})"
     if found.sorted_here:
-        line(f"ORDER BY: each page opens all {found.possible} (at most {found.budget} beyond the page)")
+        line(f"ORDER BY: each page opens all {found.possible}{estimate}")
     else:
-        line(f"a count opens {found.opened} of them (at most {found.budget}); a list opens what its page needs")
+        line(f"a count opens {found.opened} of them{estimate}; a list opens what its page needs")
 
 
 async def history(strongroom: Strongroom, name: str, workflow_id: str, run_id: str | None) -> None:

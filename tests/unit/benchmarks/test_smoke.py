@@ -27,6 +27,7 @@ SHORT = {
     "benchmarks.sealing.memory": "--smoke",
     "benchmarks.sealing.scale": "--smoke",
     "benchmarks.visibility.cost": "--smoke",
+    "benchmarks.visibility.scale": "--documents 400 --only postgres --blocks 1",
 }
 ELSEWHERE = {
     "benchmarks.temporal.contest": "needs a built Temporal server; tests/integration/temporal runs it",

@@ -16,7 +16,7 @@ from strongroom.storage.namespaces.purge import PURGED_TABLES
 from strongroom.storage.schema.citus import distribution_statements
 from strongroom.storage.schema.tables import TABLES as DESCRIPTORS
 from strongroom.visibility.backends.postgres import PostgresReader
-from strongroom.visibility.backends.search_index import BucketPosition
+from strongroom.visibility.backends.search_index import IndexPosition
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
 from tests.support.confinement import faults, faults_of_function
 from tests.support.tree import ROOT
@@ -136,7 +136,7 @@ async def of_visibility():
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
     reader = PostgresReader(Listening(), uuid4(), row_level_security=False)
     await reader.count(query)
-    _ = [rows async for rows in reader.pages(query, start=BucketPosition(1, 1))]
+    _ = [rows async for rows in reader.pages(query, start=IndexPosition((1, 1)))]
     await reader.count_and_first(query, query, limit=200)
     names = ("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first")
     return {name: [text] for name, text in zip(names, sent, strict=True)}

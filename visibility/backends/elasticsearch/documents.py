@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from strongroom.storage import Row, RunKey
+    from strongroom.visibility.backends.search_index import IndexOrder
 
 NO_EPOCH = 0
 """The epoch of documents that are not of a run. Epochs of runs begin with 1."""
@@ -109,14 +110,26 @@ def to_document(namespace_id: UUID, row: Row) -> dict[str, Any]:
         "k": row["k"],
         "b1": row["b1"],
         "b2": row["b2"],
-        "d": _TOKEN.unpack_from(row["id"])[0],
+        "d": tie_break(row["id"]),
         "t": token_set_text(all_tokens(row)),
         "s": b64encode(_SHARD_AND_VERSION.pack(row["shard_id"], row["version"]) + row["s"]).decode(),
     }
 
 
-def to_row(hit: Mapping[str, Any]) -> Row:
+def tie_break(identifier: bytes) -> int:
+    """Return the number that orders documents with equal buckets. The order is that of the ids, as in PostgreSQL.
+
+    So a page token of one index continues a list in the other.
+    """
+    return int.from_bytes(identifier[:8]) - 2**63
+
+
+def to_row(hit: Mapping[str, Any], order: IndexOrder) -> Row:
     """Return the row of a hit, to be opened. The buckets come from the sort values, so opening authenticates the order too.
+
+    Args:
+        hit: The hit.
+        order: The order that the hits were asked for in.
 
     Raises:
         IntegrityError: Strongroom can't have written the document.
@@ -125,14 +138,14 @@ def to_row(hit: Mapping[str, Any]) -> Row:
         fields = hit["fields"]
         stored = a2b_base64(fields["s"][0])
         shard_id, version = _SHARD_AND_VERSION.unpack_from(stored)
-        b1, b2, *_ = hit["sort"]
+        first, second, *_ = hit["sort"]
         return {
             "shard_id": shard_id,
             "id": record_id(hit["_id"]),
             "version": version,
             "k": fields["k"][0],
-            "b1": b1,
-            "b2": b2,
+            order.columns[0]: first,
+            order.columns[1]: second,
             "s": stored[_SHARD_AND_VERSION.size :],
         }
     except (KeyError, IndexError, TypeError, ValueError, struct.error):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.visibility.backends.search_index import CHUNK
+from strongroom.visibility.backends.search_index import CHUNK, LARGE_CHUNK, LIST_ORDER
 from strongroom.visibility.backends.token_query import any_of
 
 from .answers import aggregation, documents, filter_counts, hits, total
-from .documents import to_row
+from .documents import tie_break, to_row
 from .mapping import SORT
 from .query import to_clause, to_query
 
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.storage import Row
-    from strongroom.visibility.backends.search_index import BucketPosition
+    from strongroom.visibility.backends.search_index import IndexOrder, IndexPosition
     from strongroom.visibility.backends.token_query import TokenQuery
 
     from .client import ElasticsearchClient
 
-_ORDER = [{field: "desc"} for field in SORT]
-_LOWEST = -(2**63)
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
 class ElasticsearchReader:
@@ -65,34 +64,50 @@ class ElasticsearchReader:
             "post_filter": to_clause(listed),
         }
         answer = await self._search(body)
-        return documents(aggregation(answer, "counted")), list(map(to_row, hits(answer)))
+        return documents(aggregation(answer, "counted")), [to_row(hit, LIST_ORDER) for hit in hits(answer)]
 
     async def pages(
-        self, query: TokenQuery, *, start: BucketPosition | None = None, chunk: int = CHUNK
+        self,
+        query: TokenQuery,
+        *,
+        order: IndexOrder = LIST_ORDER,
+        start: IndexPosition | None = None,
+        chunk: int = CHUNK,
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`."""
-        body = _page(to_query(self._namespace_id, query), chunk)
+        body = _page(to_query(self._namespace_id, query), chunk, order)
         if start is not None:
-            # The next higher second, so that all documents of the start's second come.
-            body["search_after"] = [start.close_bucket, start.start_bucket + 1, _LOWEST]
+            body["search_after"] = _search_after(order, start)
+        following = CHUNK
         while True:
             found = hits(await self._search(body))
-            yield list(map(to_row, found))
+            yield [to_row(hit, order) for hit in found]
             if len(found) < body["size"]:
                 return
-            body["size"] = CHUNK
+            body["size"], following = following, LARGE_CHUNK
             body["search_after"] = found[-1]["sort"]
 
     async def _search(self, body: dict[str, Any]) -> dict[str, Any]:
         return await self._client.search(body, snapshot=self._snapshot)
 
 
-def _page(query: dict[str, Any], size: int) -> dict[str, Any]:
+def _page(query: dict[str, Any], size: int, order: IndexOrder = LIST_ORDER) -> dict[str, Any]:
+    direction = "desc" if order.descending else "asc"
     return {
         "query": query,
-        "sort": _ORDER,
+        "sort": [{field: direction} for field in (*order.columns, SORT[-1])],
         "size": size,
         "track_total_hits": False,
         "stored_fields": ["s"],
         "docvalue_fields": ["k"],
     }
+
+
+def _search_after(order: IndexOrder, position: IndexPosition) -> list[int]:
+    """Return the sort values after which the documents of a position come."""
+    if position.after is not None:
+        return [*position.buckets, tie_break(position.after)]
+    # The neighbour of the last bucket, with the last values there: all documents of the position's buckets come after it.
+    *before, last = position.buckets
+    neighbour, end = (last + 1, _LOWEST) if order.descending else (last - 1, _HIGHEST)
+    return [*before, neighbour, *[end] * (len(SORT) - len(position.buckets))]
