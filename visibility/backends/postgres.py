@@ -1,6 +1,6 @@
 """The search index in PostgreSQL: the table `visibility_records`, or its view where row-level security is on.
 
-SQL is composed of the fixed fragments in this module. All values, namespaces and tokens are parameters.
+SQL is composed of the fixed fragments in this module and in `postgres_query.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage import VisibilityEpochs
 
+from .postgres_query import condition_of, from_position, where
 from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
-from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .drift import Difference, DocumentCopy, SealedCopy
     from .search_index import IndexOrder, Refusal
+    from .token_query import TokenQuery
 
 _FEW_CONNECTIONS = 2
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
@@ -130,7 +131,7 @@ class PostgresReader:
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        condition, parameters = _where(self._namespace_id, query)
+        condition, parameters = where(self._namespace_id, query, self._records)
         row = await self._connection.fetchrow(
             f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}", *parameters
         )
@@ -138,8 +139,8 @@ class PostgresReader:
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
-        condition, parameters = _where(self._namespace_id, within)
-        columns = ", ".join(f"count(*) FILTER (WHERE {_condition(part, parameters)})" for part in parts)
+        condition, parameters = where(self._namespace_id, within, self._records)
+        columns = ", ".join(f"count(*) FILTER (WHERE {condition_of(part, parameters)})" for part in parts)
         row = await self._connection.fetchrow(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
         return list(row.values()) if row else []
 
@@ -147,9 +148,9 @@ class PostgresReader:
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`. One statement sees one snapshot."""
-        condition, parameters = _where(self._namespace_id, counted)
+        condition, parameters = where(self._namespace_id, counted, self._records)
         documents = f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}"
-        page = self._page(f"namespace_id = $1 AND ({_condition(listed, parameters)})", limit)
+        page = self._page(f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
         rows = await self._connection.fetch(
             f"WITH c AS ({documents}), p AS ({page}) SELECT c.documents, p.* FROM c LEFT JOIN p ON true", *parameters
         )
@@ -164,10 +165,10 @@ class PostgresReader:
         chunk: int = CHUNK,
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`."""
-        base, parameters = _where(self._namespace_id, query)
+        base, parameters = where(self._namespace_id, query, self._records)
         condition, first = base, list(parameters)
         if start is not None:
-            condition = f"({base}) AND {_from(order, start, first)}"
+            condition = f"({base}) AND {from_position(order, start, first)}"
         rows, size, following = await self._connection.fetch(self._page(condition, chunk, order), *first), chunk, CHUNK
         while rows:
             yield rows
@@ -176,69 +177,10 @@ class PostgresReader:
             last = rows[-1]
             size, following, bound = following, LARGE_CHUNK, list(parameters)
             position = IndexPosition(tuple(last[column] for column in order.columns), last["id"])
-            condition = f"({base}) AND {_from(order, position, bound)}"
+            condition = f"({base}) AND {from_position(order, position, bound)}"
             rows = await self._connection.fetch(self._page(condition, size, order), *bound)
 
     def _page(self, condition: str, limit: int, order: IndexOrder = LIST_ORDER) -> str:
         direction = "DESC" if order.descending else "ASC"
         ordered = ", ".join(f"{column} {direction}" for column in (*order.columns, "id"))
         return f"SELECT {_COLUMNS} FROM {self._records} WHERE {condition} ORDER BY {ordered} LIMIT {limit}"
-
-
-def _from(order: IndexOrder, position: IndexPosition, parameters: list[object]) -> str:
-    """Return the SQL of a position, and append its parameters. A comparison of rows walks the index from there."""
-    values: list[object] = [*position.buckets, *(() if position.after is None else (position.after,))]
-    columns = (*order.columns, "id")[: len(values)]
-    marks = ", ".join(f"${len(parameters) + number}" for number in range(1, len(values) + 1))
-    parameters += values
-    sign = "<" if order.descending else ">"
-    return f"({', '.join(columns)}) {sign if position.after is not None else f'{sign}='} ({marks})"
-
-
-def _where(namespace_id: UUID, query: TokenQuery) -> tuple[str, list[object]]:
-    """Return an SQL condition and its parameters. The namespace comes first, outside all that a query can negate."""
-    parameters: list[object] = [namespace_id]
-    return f"namespace_id = $1 AND ({_condition(query, parameters)})", parameters
-
-
-def _condition(query: TokenQuery, parameters: list[object]) -> str:
-    """Return the SQL of a query, and append its parameters."""
-    match query:
-        case AnyOf():
-            return _tokens_condition(query, parameters)
-        case Bucket(column, low, high):
-            parameters += [low, high]
-            return f"{column} BETWEEN ${len(parameters) - 1} AND ${len(parameters)}"
-        case Epoch(epoch):
-            parameters.append(epoch)
-            return f"k = ${len(parameters)}"
-        case All(items):
-            return _joined(" AND ", items, parameters) or "true"
-        case Some(items):
-            return _joined(" OR ", items, parameters) or "false"
-        case Not(AnyOf(_, _, column, True)):
-            return f"{column} IS NULL"  # the partial indexes have this condition
-        case Not(item):
-            return f"({_condition(item, parameters)}) IS NOT TRUE"  # a condition on a NULL column is not false but NULL
-
-
-def _joined(operator: str, items: Sequence[TokenQuery], parameters: list[object]) -> str:
-    return operator.join(f"({_condition(item, parameters)})" for item in items)
-
-
-def _tokens_condition(query: AnyOf, parameters: list[object]) -> str:
-    column = query.column
-    if query.is_presence:
-        return f"{column} IS NOT NULL"
-    if column is not None and len(query.tokens) == 1:  # with `=` the planner knows how common the value is
-        parameters.append(next(iter(query.tokens)))
-        condition = f"{column} = ${len(parameters)}"
-    else:
-        parameters.append(sorted(query.tokens))
-        array = f"${len(parameters)}::bigint[]"
-        condition = f"t && {array}" if column is None else f"{column} = ANY({array})"
-    if query.implied is None:
-        return condition
-    # Open runs come first, so without this range a list would read all of them. The bounds are constants in the text, so that a
-    # plan that is made for all parameters can use them.
-    return f"{condition} AND {query.implied.column} BETWEEN {query.implied.low} AND {query.implied.high}"

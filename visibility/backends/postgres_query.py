@@ -1,0 +1,117 @@
+"""The SQL conditions of token queries. Values, namespaces and tokens are parameters, or integers in the text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from uuid import UUID
+
+    from .search_index import IndexOrder, IndexPosition
+
+_MANY_TOKENS = 300
+"""Number of tokens from which on `&&` is not used. It compares each token of a row with each of them, unless it uses the GIN."""
+
+
+def where(namespace_id: UUID, query: TokenQuery, records: str) -> tuple[str, list[object]]:
+    """Return an SQL condition and its parameters. The namespace comes first, outside all that a query can negate.
+
+    Args:
+        namespace_id: The namespace.
+        query: The query.
+        records: The table of the documents, or its view.
+    """
+    parameters: list[object] = [namespace_id]
+    parts = [
+        _by_gin(item.tokens, parameters, records)
+        if isinstance(item, AnyOf) and _is_large(item)
+        else f"({condition_of(item, parameters)})"
+        for item in _conjuncts(query)
+    ]
+    return " AND ".join(["namespace_id = $1", *parts]), parameters
+
+
+def condition_of(query: TokenQuery, parameters: list[object]) -> str:
+    """Return the SQL of a query, and append its parameters."""
+    match query:
+        case AnyOf():
+            return _tokens_condition(query, parameters)
+        case Bucket(column, low, high):
+            parameters += [low, high]
+            return f"{column} BETWEEN ${len(parameters) - 1} AND ${len(parameters)}"
+        case Epoch(epoch):
+            parameters.append(epoch)
+            return f"k = ${len(parameters)}"
+        case All(items):
+            return _joined(" AND ", items, parameters) or "true"
+        case Some(items):
+            return _joined(" OR ", items, parameters) or "false"
+        case Not(AnyOf(_, _, column, True)):
+            return f"{column} IS NULL"  # the partial indexes have this condition
+        case Not(item):
+            return (
+                f"({condition_of(item, parameters)}) IS NOT TRUE"  # a condition on a NULL column is not false but NULL
+            )
+
+
+def from_position(order: IndexOrder, position: IndexPosition, parameters: list[object]) -> str:
+    """Return the SQL of a position, and append its parameters. A comparison of rows walks the index from there."""
+    values: list[object] = [*position.buckets, *(() if position.after is None else (position.after,))]
+    columns = (*order.columns, "id")[: len(values)]
+    marks = ", ".join(f"${len(parameters) + number}" for number in range(1, len(values) + 1))
+    parameters += values
+    sign = "<" if order.descending else ">"
+    return f"({', '.join(columns)}) {sign if position.after is not None else f'{sign}='} ({marks})"
+
+
+def _joined(operator: str, items: Sequence[TokenQuery], parameters: list[object]) -> str:
+    return operator.join(f"({condition_of(item, parameters)})" for item in items)
+
+
+def _conjuncts(query: TokenQuery) -> Iterator[TokenQuery]:
+    if isinstance(query, All):
+        for item in query.items:
+            yield from _conjuncts(item)
+    else:
+        yield query
+
+
+def _is_large(query: AnyOf) -> bool:
+    return query.column is None and len(query.tokens) >= _MANY_TOKENS
+
+
+def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
+    """Return the SQL of a condition with many tokens that is joined to others by AND: each token is looked up in the GIN.
+
+    OFFSET 0 keeps the planner from looking for tokens row by row. Such a filter names a few runs by many ids.
+    """
+    parameters.append(sorted(tokens))
+    return (
+        f"(id IN (SELECT n.id FROM unnest(${len(parameters)}::bigint[]) AS u (token) "
+        f"JOIN {records} AS n ON n.t @> ARRAY[u.token] AND n.namespace_id = $1 OFFSET 0))"
+    )
+
+
+def _tokens_condition(query: AnyOf, parameters: list[object]) -> str:
+    column = query.column
+    if query.is_presence:
+        return f"{column} IS NOT NULL"
+    if _is_large(query):
+        # As constants in the text, because PostgreSQL makes a hash table of constants only.
+        tokens = ",".join(map(str, sorted(query.tokens)))
+        return f"EXISTS (SELECT FROM unnest(t) AS u (token) WHERE u.token = ANY ('{{{tokens}}}'::bigint[]))"
+    if column is not None and len(query.tokens) == 1:  # with `=` the planner knows how common the value is
+        parameters.append(next(iter(query.tokens)))
+        found = f"{column} = ${len(parameters)}"
+    else:
+        parameters.append(sorted(query.tokens))
+        array = f"${len(parameters)}::bigint[]"
+        found = f"t && {array}" if column is None else f"{column} = ANY({array})"
+    if query.implied is None:
+        return found
+    # Open runs come first, so without this range a list would read all of them. The bounds are constants in the text, so that a
+    # plan that is made for all parameters can use them.
+    return f"{found} AND {query.implied.column} BETWEEN {query.implied.low} AND {query.implied.high}"
