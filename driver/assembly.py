@@ -196,10 +196,11 @@ async def assembled(
             stack.push_async_callback(notifier.aclose)
         deletions = new_deletions(config, database, keyring, search_index)
         layout, rule = str(new_layout("compatible")), kek_rule(config.namespaces, keyring)
+        executions = ExecutionStore(by_key, keyring, distributed=distributed, notifier=notifier)
         stores: dict[str, Any] = {
             "shards": ShardStore(by_key, keyring, shard_count=config.cell.shard_count),
-            "executions": ExecutionStore(by_key, keyring, distributed=distributed, notifier=notifier),
-            "history": HistoryManager(by_key, keyring, distributed=distributed),
+            "executions": executions,
+            "history": HistoryManager(by_key, keyring, ends=executions.ends, distributed=distributed),
             "history_tasks": HistoryTaskStore(by_key, keyring, distributed=distributed),
             "tasks": TaskStore(by_key, keyring, distributed=distributed),
             "fair_tasks": TaskStore(by_key, keyring, fair=True, distributed=distributed),

@@ -52,6 +52,8 @@ class Refusal(IntEnum):
     RUN_VERSION_MISMATCH = 3
     RUN_NOT_FOUND = 4
     ALTERED = ALTERED
+    STALE = 6
+    """The run's row is not the one that the writer knows. Read it, and try again."""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ class CurrentColumns:
 
 @dataclass(slots=True)
 class RunColumns:
-    """Runs to insert, update or replace."""
+    """Runs to insert, update or replace. `macs` has the tag of the row that is replaced, too."""
 
     request: list[int] = field(default_factory=list)
     rule: list[int] = field(default_factory=list)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from strongroom.storage import multiset
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import DataLoss
+from strongroom.storage.histories.ends import BranchEnd
 
 from .modes import WorkflowState, WorkflowStatus
 from .requests import ChasmNode, ExecutionState
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _CURRENT = struct.Struct(">BBqH")
+_BINDING = struct.Struct(">32s?32sqq")
 _NO_TIME = -1
+_NO_END = BranchEnd(bytes(32), 0, 0)
 
 
 def workflow_token(keys: NamespaceKeys, workflow_id: bytes) -> bytes:
@@ -25,14 +29,41 @@ def workflow_token(keys: NamespaceKeys, workflow_id: bytes) -> bytes:
     return keys.identity("workflow id").token(workflow_id)[:16]
 
 
+def pack_run(info: DataBlob, state: DataBlob, *, total: int, end: BranchEnd | None) -> bytes:
+    """Pack a run's info and state, with the digest of its map rows and the end of its current branch.
+
+    Args:
+        info: The run's info.
+        state: The run's state.
+        total: The digest of the run's map rows (`run_digest.py`).
+        end: The end of the run's current branch; None if no write named one.
+    """
+    branch_end = _NO_END if end is None else end
+    return _BINDING.pack(multiset.pack(total), end is not None, *branch_end) + pack_execution(info, state)
+
+
+def unpack_run(packed: bytes) -> tuple[DataBlob, DataBlob, int, BranchEnd | None]:
+    """Return the info, state, digest and end that `pack_run` packed.
+
+    Raises:
+        DataLoss: The bytes have another form.
+    """
+    try:
+        total, has_end, *end = _BINDING.unpack_from(packed)
+    except struct.error:
+        raise DataLoss(_UNKNOWN) from None
+    info, state = unpack_execution(packed[_BINDING.size :])
+    return info, state, multiset.unpack(total), BranchEnd(*end) if has_end else None
+
+
 def pack_execution(info: DataBlob, state: DataBlob) -> bytes:
-    """Pack a run's info and state."""
+    """Pack two blobs: a run's info and state, or the metadata and data of a CHASM node."""
     packed = info.pack()
     return _U32.pack(len(packed)) + packed + state.pack()
 
 
 def unpack_execution(packed: bytes) -> tuple[DataBlob, DataBlob]:
-    """Return the info and state that `pack_execution` packed.
+    """Return the two blobs that `pack_execution` packed.
 
     Raises:
         DataLoss: The bytes have another form.

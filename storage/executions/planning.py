@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from .requests import ExecutionState, WorkflowMutation, WorkflowSnapshot
 
-    PlannedRun: TypeAlias = tuple[RunRule, WorkflowMutation | WorkflowSnapshot]
+    PlannedRun: TypeAlias = tuple[RunRule, WorkflowMutation | WorkflowSnapshot, Sequence[HistoryAppend]]
+    """What happens to a run, its new state, and its new history."""
 
 
 class CurrentRun(NamedTuple):
@@ -69,7 +70,7 @@ class WritePlan:
         range_id: The range id that the caller holds.
         current: The plan for the current run; None if the write neither checks nor changes it.
         runs: The runs of one workflow, with what happens to each.
-        appends: New history.
+        appends: The new history of all runs.
         visibility: Visibility records.
         size: The approximate bytes of the request in a statement.
     """
@@ -103,10 +104,9 @@ def plan_create(request: CreateWorkflowExecutionRequest) -> WritePlan:
         current = CurrentPlan(CurrentRule.EXPECTED_AND_COMPLETED, previous, archetype_id, version, _current(new))
     else:
         current = CurrentPlan(CurrentRule.ABSENT_OR_EXPECTED, previous, archetype_id, becomes=_current(new))
-    runs = [(RunRule.INSERT, new)]
-    return _plan(
-        request.shard_id, request.range_id, current, runs, request.new_workflow_new_events, request.visibility, size
-    )
+    events = request.new_workflow_new_events
+    runs = [(RunRule.INSERT, new, events)]
+    return _plan(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
 
 
 def plan_update(request: UpdateWorkflowExecutionRequest) -> WritePlan:
@@ -120,9 +120,9 @@ def plan_update(request: UpdateWorkflowExecutionRequest) -> WritePlan:
         current = CurrentPlan(CurrentRule.EXPECTED, updated.run_id, archetype_id, becomes=becomes)
     elif request.mode is UpdateMode.BYPASS_CURRENT:
         current = CurrentPlan(CurrentRule.NOT_EXPECTED, updated.run_id, archetype_id)
-    runs: list[PlannedRun] = [(RunRule.UPDATE, updated)]
+    runs: list[PlannedRun] = [(RunRule.UPDATE, updated, request.update_workflow_new_events)]
     if new is not None:
-        runs.append((RunRule.INSERT, new))
+        runs.append((RunRule.INSERT, new, request.new_workflow_new_events))
     events = _joined(request.update_workflow_new_events, request.new_workflow_new_events)
     return _plan(request.shard_id, request.range_id, current, runs, events, request.visibility, size)
 
@@ -139,11 +139,11 @@ def plan_conflict_resolve(request: ConflictResolveWorkflowExecutionRequest) -> W
         current = CurrentPlan(CurrentRule.EXPECTED, expected, request.archetype_id, becomes=becomes)
     else:
         current = CurrentPlan(CurrentRule.NOT_EXPECTED, reset.run_id, request.archetype_id)
-    runs: list[PlannedRun] = [(RunRule.REPLACE, reset)]
+    runs: list[PlannedRun] = [(RunRule.REPLACE, reset, request.reset_workflow_events_new_events)]
     if changed is not None:
-        runs.append((RunRule.UPDATE, changed))
+        runs.append((RunRule.UPDATE, changed, request.current_workflow_events_new_events))
     if new is not None:
-        runs.append((RunRule.INSERT, new))
+        runs.append((RunRule.INSERT, new, request.new_workflow_events_new_events))
     events = _joined(
         request.current_workflow_events_new_events,
         request.reset_workflow_events_new_events,
@@ -157,7 +157,7 @@ def plan_set(request: SetWorkflowExecutionRequest) -> WritePlan:
     check_type("request", request, SetWorkflowExecutionRequest)
     snapshot = request.set_workflow_snapshot
     size = checks.check_set(snapshot)
-    return _plan(request.shard_id, request.range_id, None, [(RunRule.REPLACE, snapshot)], (), (), size)
+    return _plan(request.shard_id, request.range_id, None, [(RunRule.REPLACE, snapshot, ())], (), (), size)
 
 
 def _current(run: WorkflowMutation | WorkflowSnapshot) -> CurrentRun:

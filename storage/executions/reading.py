@@ -13,18 +13,22 @@ from strongroom.storage.errors import NotFound
 from strongroom.storage.sealing import open_rows
 
 from . import checks
+from .known_runs import TAG_BYTES
 from .maps import read_entries
-from .packing import unpack_current, unpack_execution, workflow_token
+from .packing import unpack_current, unpack_run, workflow_token
 from .requests import CurrentExecution, WorkflowMutableState
+from .run_digest import STAMP_BYTES, stored_state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys, RecordKey
+    from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.functions import Function
 
+    from .known_runs import KnownRuns, RunState
     from .requests import ExecutionState
 
 
@@ -35,6 +39,21 @@ class RunKey(NamedTuple):
     namespace_id: UUID
     workflow: bytes
     run_id: UUID
+
+    @property
+    def name(self) -> bytes:
+        """The run in `KnownRuns`."""
+        return self.workflow + self.run_id.bytes
+
+
+class _OpenedRun(NamedTuple):
+    """A run that was read: its row, its info and state, and the plaintexts of its map rows with their stamps."""
+
+    row: Row
+    info: DataBlob
+    state: DataBlob
+    values: Sequence[bytes]
+    known: RunState
 
 
 class _CurrentKey(NamedTuple):
@@ -53,11 +72,13 @@ class ExecutionReader:
     Args:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
+        known: Keeps the runs that are read.
         distributed: Whether the tables are spread over a Citus cluster.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool) -> None:
+    def __init__(self, database: Database, keyring: Keyring, known: KnownRuns, *, distributed: bool) -> None:
         self._keyring = keyring
+        self._known = known
         functions = load_functions(distributed=distributed)
 
         def coalesced(name: str) -> GroupCommit[_AnyKey, Row | None]:
@@ -75,35 +96,60 @@ class ExecutionReader:
     async def run(self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int) -> WorkflowMutableState:
         """Return a run's mutable state; see `ExecutionStore.get_workflow_execution`."""
         keys, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
+        opened = await self._open(key, keys)
+        if opened is None:
+            raise NotFound
+        row = opened.row
+        plaintexts = [value[STAMP_BYTES:] for value in opened.values]
+        return WorkflowMutableState(
+            execution_info=opened.info,
+            execution_state=opened.state,
+            next_event_id=row["next_event_id"],
+            last_write_version=row["last_write_version"],
+            db_record_version=row["db_record_version"],
+            **read_entries(row["maps"] or (), row["items"] or (), plaintexts),
+        )
+
+    async def state(self, key: RunKey, keys: NamespaceKeys) -> RunState | None:
+        """Read what a write needs to know of a run.
+
+        Returns:
+            The state; None if the run does not exist.
+
+        Raises:
+            IntegrityError: A row of the run does not open, or its rows are of different states.
+        """
+        opened = await self._open(key, keys)
+        return None if opened is None else self._known.get(key.name) or opened.known
+
+    async def _open(self, key: RunKey, keys: NamespaceKeys) -> _OpenedRun | None:
+        """Read a run, check its digest, and keep its state. Return None if the run does not exist."""
+        name = key.name
+        before = self._known.get(name)
         row = await self._runs.submit(key)
         if row is None:
-            raise NotFound
+            if before is not None and self._known.get(name) is before:
+                self._known.forget(name)
+            return None
         versions = (row["next_event_id"], row["last_write_version"], row["db_record_version"])
-        scope = (shard_id, key.workflow, run_id.bytes)
+        scope = (key.shard_id, key.workflow, key.run_id.bytes)
         execution = [(versions, row["data"])]
-        maps, items = row["maps"] or (), row["items"] or ()
-        values = row["blobs"] or ()
-        entries = [
-            ((kind, item.rjust(16, b"\x00")), value) for kind, item, value in zip(maps, items, values, strict=True)
-        ]
+        places, values = list(zip(row["maps"] or (), row["items"] or (), strict=True)), row["blobs"] or ()
+        entries = [((kind, item.rjust(16, b"\x00")), value) for (kind, item), value in zip(places, values, strict=True)]
 
-        def use(keys: NamespaceKeys) -> tuple[list[bytes], list[bytes]]:
-            return (
-                keys.open_many(EXECUTION, execution, scope=scope),
-                keys.open_many(EXECUTION_MAP, entries, scope=scope),
-            )
+        def use(keys: NamespaceKeys) -> _OpenedRun:
+            (packed,) = keys.open_many(EXECUTION, execution, scope=scope)
+            opened = keys.open_many(EXECUTION_MAP, entries, scope=scope)
+            info, state, total, end = unpack_run(packed)
+            tag = row["data"][-TAG_BYTES:]
+            known = stored_state(keys, key.run_id, places, opened, tag=tag, total=total, end=end)
+            return _OpenedRun(row, info, state, opened, known)
 
         size = len(row["data"]) + sum(map(len, values))
-        (packed,), opened = await open_rows(self._keyring, namespace_id, size, use, keys=keys)
-        info, state = unpack_execution(packed)
-        return WorkflowMutableState(
-            execution_info=info,
-            execution_state=state,
-            next_event_id=versions[0],
-            last_write_version=versions[1],
-            db_record_version=versions[2],
-            **read_entries(maps, items, opened),
-        )
+        run = await open_rows(self._keyring, key.namespace_id, size, use, keys=keys)
+        if self._known.get(name) is before:  # if not, a write of this process was committed since
+            self._known.put(name, run.known)
+        return run
 
     async def current(
         self, namespace_id: UUID, workflow_id: str, *, shard_id: int, archetype_id: int

@@ -9,9 +9,11 @@ from strongroom.storage.column_sealer import ColumnSealer
 from strongroom.storage.fences import NO_MAC, RunFences, current_mac
 
 from .binding import CurrentRule, RunRule, WriteExecutionsColumns
+from .known_runs import UNKNOWN_TAG
 from .maps import mutation_entries, snapshot_entries
-from .packing import pack_current, pack_execution
+from .packing import pack_current, pack_run
 from .requests import WorkflowMutation
+from .run_digest import new_stamp, next_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,17 +22,29 @@ if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
     from strongroom.storage.visibility_rows.records import VisibilityRow
 
+    from .known_runs import RunState
+    from .maps import Entry
     from .planning import CurrentPlan, PlannedRun, WritePlan
     from .requests import WorkflowSnapshot
+    from .run_digest import NextState
 
 
 class ExecutionWrite(NamedTuple):
-    """A planned write with its namespace's keys, its workflow's token and the MAC of its shard's range id."""
+    """A planned write with what it needs from outside the request.
+
+    Attributes:
+        plan: The write.
+        keys: The namespace's keys.
+        workflow: The workflow's token.
+        shard_mac: The MAC of the shard's range id.
+        known: The state of each run that is known to this process, in the order of the plan's runs.
+    """
 
     plan: WritePlan
     keys: NamespaceKeys
     workflow: bytes
     shard_mac: bytes
+    known: Sequence[RunState | None]
 
     @property
     def key(self) -> tuple[UUID, bytes]:
@@ -38,8 +52,18 @@ class ExecutionWrite(NamedTuple):
         return self.keys.namespace_id, self.workflow
 
 
-async def sealed_columns(writes: Sequence[ExecutionWrite], *, outbox: bool) -> WriteExecutionsColumns:
-    """Return the sealed columns of several writes.
+class RunWrite(NamedTuple):
+    """A run that a statement writes: the index of its request, its workflow token and run id, and its state after the commit."""
+
+    request: int
+    run: bytes
+    state: NextState
+
+
+async def sealed_columns(
+    writes: Sequence[ExecutionWrite], *, outbox: bool
+) -> tuple[WriteExecutionsColumns, Sequence[RunWrite]]:
+    """Return the sealed columns of several writes, and the runs in the order of their columns.
 
     Args:
         writes: At least one, in ascending order of their workflows. On a Citus cluster all are of one shard.
@@ -53,16 +77,17 @@ async def sealed_columns(writes: Sequence[ExecutionWrite], *, outbox: bool) -> W
     for number, write in enumerate(writes, 1):
         rows.add(number, write)
     await rows.sealer.seal()
-    return rows.columns
+    return rows.columns, rows.runs
 
 
 class _Rows:
     """Fills columns, write by write. `sealer` then fills the places of the sealed values."""
 
-    __slots__ = ("columns", "sealer")
+    __slots__ = ("columns", "runs", "sealer")
 
     def __init__(self, columns: WriteExecutionsColumns) -> None:
         self.columns = columns
+        self.runs: list[RunWrite] = []
         self.sealer = ColumnSealer()
 
     def add(self, number: int, write: ExecutionWrite) -> None:
@@ -76,8 +101,8 @@ class _Rows:
         fences = RunFences(write.keys, plan.shard_id, write.workflow)
         if plan.current is not None:
             self._add_current(number, write, plan.current, fences)
-        for run in plan.runs:
-            self._add_run(number, write, run, fences)
+        for run, known in zip(plan.runs, write.known, strict=True):
+            self._add_run(number, write, run, known, fences)
         for append in plan.appends:
             self.columns.history.add(self.sealer, write.keys, number, append)
         for row in plan.visibility:
@@ -113,8 +138,10 @@ class _Rows:
         key = (write.plan.shard_id, write.workflow, archetype_id, run_id.bytes, state_number, version)
         self.sealer.add(columns.data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
 
-    def _add_run(self, number: int, write: ExecutionWrite, planned: PlannedRun, fences: RunFences) -> None:
-        rule, run = planned
+    def _add_run(
+        self, number: int, write: ExecutionWrite, planned: PlannedRun, known: RunState | None, fences: RunFences
+    ) -> None:
+        rule, run, appends = planned
         columns, keys, shard_id, run_bytes = self.columns.runs, write.keys, write.plan.shard_id, run.run_id.bytes
         next_event_id, version, record_version = run.next_event_id, run.last_write_version, run.db_record_version
         columns.request.append(number)
@@ -133,10 +160,19 @@ class _Rows:
         columns.macs += fences.stored(
             run_bytes, record_version=record_version, next_event_id=next_event_id, last_write_version=version
         )
+        if rule is RunRule.INSERT:
+            columns.macs += NO_MAC
+        else:
+            columns.macs += UNKNOWN_TAG if known is None else known.tag
+        entries = _entries(write, run)
+        stamp = new_stamp() if entries else b""
+        replaced = rule is RunRule.REPLACE
+        state = next_state(keys, run_bytes, entries, stamp, known=known, replaced=replaced, appends=appends)
+        self.runs.append(RunWrite(number - 1, write.workflow + run_bytes, state))
         key = (shard_id, write.workflow, run_bytes, next_event_id, version, record_version)
-        packed = pack_execution(run.execution_info, run.execution_state.blob)
+        packed = pack_run(run.execution_info, run.execution_state.blob, total=state.total, end=state.end)
         self.sealer.add(columns.data, keys, EXECUTION, key, packed)
-        self._add_entries(len(columns.request), write, run_bytes, run)
+        self._add_entries(len(columns.request), write, run_bytes, entries, stamp)
         tasks = self.columns.tasks
         for (category_id, _), several in run.tasks.items():
             for (fire_time, task_id), blob, _ in several:
@@ -148,13 +184,9 @@ class _Rows:
                 self.sealer.add(tasks.data, keys, HISTORY_TASK, task_key, blob.pack())
 
     def _add_entries(
-        self, number_of_run: int, write: ExecutionWrite, run_bytes: bytes, run: WorkflowMutation | WorkflowSnapshot
+        self, number_of_run: int, write: ExecutionWrite, run_bytes: bytes, entries: Sequence[Entry], stamp: bytes
     ) -> None:
         columns, keys, shard_id = self.columns.maps, write.keys, write.plan.shard_id
-        if isinstance(run, WorkflowMutation):
-            entries = mutation_entries(keys, run, range_id=write.plan.range_id)
-        else:
-            entries = snapshot_entries(keys, run)
         for map_number, item, plaintext in entries:
             columns.run.append(number_of_run)
             columns.map.append(map_number)
@@ -163,7 +195,7 @@ class _Rows:
                 columns.data.append(None)
             else:
                 key = (shard_id, write.workflow, run_bytes, map_number, item.rjust(16, b"\x00"))
-                self.sealer.add(columns.data, keys, EXECUTION_MAP, key, plaintext)
+                self.sealer.add(columns.data, keys, EXECUTION_MAP, key, stamp + plaintext)
 
     def _add_visibility(self, number: int, row: VisibilityRow) -> None:
         columns = self.columns.visibility
@@ -182,3 +214,9 @@ class _Rows:
         columns.h_status.append(h_status)
         columns.h_queue.append(h_queue)
         columns.h_division.append(h_division)
+
+
+def _entries(write: ExecutionWrite, run: WorkflowMutation | WorkflowSnapshot) -> Sequence[Entry]:
+    if isinstance(run, WorkflowMutation):
+        return list(mutation_entries(write.keys, run, range_id=write.plan.range_id))
+    return list(snapshot_entries(write.keys, run))

@@ -14,6 +14,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.fences import MAC_BYTES, RunFences, altered
 
 from .checks import check_fence
+from .known_runs import KnownRuns
 from .planning import plan_conflict_resolve, plan_create, plan_set, plan_update
 from .reading import ExecutionReader, run_key
 from .requests import (
@@ -22,6 +23,7 @@ from .requests import (
     SetWorkflowExecutionRequest,
     UpdateWorkflowExecutionRequest,
 )
+from .run_ends import StoredRunEnds
 from .writing import ExecutionWriter
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class ExecutionStore:
         distributed: Whether the tables are spread over a Citus cluster.
         notifier: Notifies the indexer of visibility records; None if there is no search index outside the database.
         limits: The limits of the writes that wait and of the statements that they share.
+        known: Keeps the runs that were used last, so that a write of one needs no read; None for one of the default size.
     """
 
     def __init__(
@@ -67,14 +70,24 @@ class ExecutionStore:
         distributed: bool = False,
         notifier: OutboxNotifier | None = None,
         limits: GroupCommitLimits = DEFAULT_LIMITS,
+        known: KnownRuns | None = None,
     ) -> None:
         self._database = database
         self._keyring = keyring
         self._notifier = notifier
-        self._reader = ExecutionReader(database, keyring, distributed=distributed)
+        self._known = KnownRuns() if known is None else known
+        self._reader = ExecutionReader(database, keyring, self._known, distributed=distributed)
         self._writer = ExecutionWriter(
-            database, keyring, distributed=distributed, outbox=notifier is not None, limits=limits
+            database,
+            keyring,
+            self._reader,
+            self._known,
+            distributed=distributed,
+            outbox=notifier is not None,
+            limits=limits,
         )
+        self.ends = StoredRunEnds(keyring, self._reader, self._known)
+        """The ends of histories that the rows of runs name. A `HistoryManager` compares its reads with them."""
 
     async def create_workflow_execution(
         self, request: CreateWorkflowExecutionRequest, *, barrier: Barrier | None = None
@@ -160,7 +173,8 @@ class ExecutionStore:
 
         Raises:
             NotFound: The run does not exist.
-            IntegrityError: A row of the run does not open.
+            IntegrityError: A row of the run does not open, or its rows are of different states: a row was deleted, put back, or
+                replaced by an older one.
         """
         return await self._reader.run(namespace_id, workflow_id, run_id, shard_id=shard_id)
 
@@ -200,6 +214,7 @@ class ExecutionStore:
             StorageError: The database does not answer.
         """
         _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
+        self._known.forget(key.name)
         async with self._database.connection(namespace_id) as connection:
             await connection.execute(_SQL["delete"], *key)
 

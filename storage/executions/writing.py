@@ -7,25 +7,34 @@ from typing import TYPE_CHECKING
 from strongroom.kms import IntegrityError
 from strongroom.storage.checks import check_id, open_keys
 from strongroom.storage.engine.group_commit import GroupCommit
-from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.errors import ConditionFailed, DatabaseUnavailable
 from strongroom.storage.fences import MAC_BYTES, RunFences, ShardFences, altered, current_mac, refused_shard
 
-from .binding import Refusal, WriteExecutions
+from .binding import Refusal, RunRule, WriteExecutions
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from .known_runs import TAG_BYTES
 from .packing import workflow_token
-from .reading import open_current
+from .reading import RunKey, open_current
 from .rows import ExecutionWrite, sealed_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
-    from strongroom.kms import Keyring, StrongroomError
+    from strongroom.kms import Keyring, NamespaceKeys, StrongroomError
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 
+    from .binding import WriteExecutionsColumns
+    from .known_runs import KnownRuns, RunState
     from .planning import WritePlan
+    from .reading import ExecutionReader
+    from .rows import RunWrite
+
+_ATTEMPTS = 5
+"""Number of attempts of a write. Each further one needs a row that another process sealed again meanwhile."""
 
 
 class ExecutionWriter:
@@ -34,19 +43,31 @@ class ExecutionWriter:
     Args:
         database: The connections.
         keyring: The unwrapped keys.
+        reader: Reads the runs that are not known.
+        known: The runs that this process knows.
         distributed: Whether the tables are spread over a Citus cluster.
         outbox: Whether visibility records are added to the outbox.
         limits: The limits of the writes that wait and of the statements that they share.
     """
 
     def __init__(
-        self, database: Database, keyring: Keyring, *, distributed: bool, outbox: bool, limits: GroupCommitLimits
+        self,
+        database: Database,
+        keyring: Keyring,
+        reader: ExecutionReader,
+        known: KnownRuns,
+        *,
+        distributed: bool,
+        outbox: bool,
+        limits: GroupCommitLimits,
     ) -> None:
         self._keyring = keyring
+        self._reader = reader
+        self._known = known
         self._outbox = outbox
         self._fences = ShardFences(keyring)
         self._statement = WriteExecutions(distributed=distributed, timeout=database.answer_timeout)
-        self._group: GroupCommit[ExecutionWrite, None] = GroupCommit(
+        self._group: GroupCommit[ExecutionWrite, bool] = GroupCommit(
             database,
             self._write_together,
             name="write_executions",
@@ -69,26 +90,71 @@ class ExecutionWriter:
         workflow_id = check_id("workflow_id", run.workflow_id)
         keys = await open_keys(self._keyring, run.namespace_id)
         shard_mac = await self._fences.mac(plan.shard_id, plan.range_id)
-        write = ExecutionWrite(plan, keys, workflow_token(keys, workflow_id), shard_mac)
-        await self._group.submit(write, barrier=barrier)
+        workflow = workflow_token(keys, workflow_id)
+        for _ in range(_ATTEMPTS):
+            known = [
+                None if rule is RunRule.INSERT else await self._state(keys, plan.shard_id, workflow, run.run_id)
+                for rule, run, _ in plan.runs
+            ]
+            if await self._group.submit(ExecutionWrite(plan, keys, workflow, shard_mac, known), barrier=barrier):
+                return
+        msg = "other processes kept changing the rows of the run; nothing was written, so try again"
+        raise DatabaseUnavailable(msg)
 
     async def aclose(self) -> None:
         """Wait until no write is in flight or waiting."""
         await self._group.aclose()
 
+    async def _state(self, keys: NamespaceKeys, shard_id: int, workflow: bytes, run_id: UUID) -> RunState | None:
+        """Return the state of a run, which is read if this process does not know it; None if the run does not exist."""
+        known = self._known.get(workflow + run_id.bytes)
+        if known is not None:
+            return known
+        return await self._reader.state(RunKey(shard_id, keys.namespace_id, workflow, run_id), keys)
+
     async def _write_together(
         self, connection: Connection, writes: Sequence[ExecutionWrite]
-    ) -> Sequence[StrongroomError | None]:
-        """Write several requests in one statement; return for each its error, or None."""
+    ) -> Sequence[StrongroomError | bool]:
+        """Write several requests in one statement.
+
+        Returns:
+            For each request its error; True if it was written, and False if a run was not the known one, and nothing was written.
+        """
         # All statements lock workflows in the same order, so that they never wait for each other in a circle.
         order = sorted(range(len(writes)), key=lambda index: writes[index].workflow)
-        columns = await sealed_columns([writes[index] for index in order], outbox=self._outbox)
-        refused = await self._statement.call(connection, columns)
-        answers: list[StrongroomError | None] = [None] * len(writes)
+        columns, runs = await sealed_columns([self._renewed(writes[index]) for index in order], outbox=self._outbox)
+        try:
+            refused = await self._statement.call(connection, columns)
+        except BaseException:  # the outcome may be unknown, also after a cancellation
+            for run in runs:
+                self._known.forget(run.run)
+            raise
+        self._remember(columns, runs, refused)
+        answers: list[StrongroomError | bool] = [True] * len(writes)
         for row in refused:
             index = order[row["request"] - 1]
-            answers[index] = await self._error(writes[index], row)
+            if row["reason"] == Refusal.STALE:
+                answers[index] = False
+            else:
+                answers[index] = await self._error(writes[index], row) or True
         return answers
+
+    def _renewed(self, write: ExecutionWrite) -> ExecutionWrite:
+        """Return a write with the states that its runs have now. Another write of the workflow may have been committed meanwhile."""
+        known = [
+            state if state is None else self._known.get(write.workflow + run.run_id.bytes) or state
+            for state, (_, run, _) in zip(write.known, write.plan.runs, strict=True)
+        ]
+        return write._replace(known=known)
+
+    def _remember(self, columns: WriteExecutionsColumns, runs: Sequence[RunWrite], refused: Sequence[Row]) -> None:
+        """Keep the states of the runs that were written, and forget those of refused requests."""
+        missed = {row["request"] - 1 for row in refused if row["reason"] != Refusal.NONE}
+        for run, sealed in zip(runs, columns.runs.data, strict=True):
+            if run.request in missed:
+                self._known.forget(run.run)
+            elif sealed is not None:
+                self._known.put(run.run, run.state.committed(sealed[-TAG_BYTES:]))
 
     async def _error(self, write: ExecutionWrite, row: Row) -> StrongroomError | None:
         """Return the error of a request that the statement refused."""

@@ -10,8 +10,8 @@ writes, and both raise `DataLoss` for the same losses.
 
 An accepted read of the nodes [min, max) is the branch as it was right after some transaction. Two losses can't be noticed here:
 
-- A cut tail: if all writes after a transaction are gone, the read returns the branch as it was after that transaction. A caller that
-  knows the last transaction passes it as `last_txn_id`.
+- A cut tail: if all writes after a transaction are gone, the read returns the branch as it was after that transaction. `ends.py`
+  compares it with the run's row. A caller that knows the last transaction passes it as `last_txn_id`.
 - A node between two nodes of the same transaction, because the link names the transaction and not the node. Temporal gives each node
   its own transaction id.
 

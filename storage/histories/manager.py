@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
     from .branch import BranchInfo
+    from .ends import RunEnds
     from .pages import HistoryPage
 
 
@@ -34,12 +35,15 @@ class HistoryManager(HistoryStore):
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        ends: The ends of branches that the rows of runs name; None if there is no store of runs.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
-        super().__init__(database, keyring, distributed=distributed)
-        self._reader = HistoryReader(database, keyring, self._nodes)
+    def __init__(
+        self, database: Database, keyring: Keyring, *, ends: RunEnds | None = None, distributed: bool = False
+    ) -> None:
+        super().__init__(database, keyring, ends=ends, distributed=distributed)
+        self._reader = HistoryReader(database, keyring, self._nodes, self._ends)
 
     async def read_history_branch(
         self,
@@ -74,8 +78,8 @@ class HistoryManager(HistoryStore):
 
         Raises:
             NotFound: The first page has no node.
-            DataLoss: A node is missing, or two nodes contradict each other. Also raised if nodes of an earlier page were written
-                again since.
+            DataLoss: A node is missing, also the newest node of the run (`ends.py`), or two nodes contradict each other. Also raised
+                if nodes of an earlier page were written again since.
             IntegrityError: A node does not open.
             InvalidPersistenceRequest: A size or bound is invalid, or the token is from another read.
             NamespaceNotFound: The namespace does not exist.

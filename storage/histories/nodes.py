@@ -14,6 +14,7 @@ from strongroom.storage.engine.shared_reads import shared_reads
 from strongroom.storage.page_tokens import page_position, page_token
 from strongroom.storage.sealing import open_rows
 
+from .branch import HistoryBranch
 from .chain import NodeRows
 from .pages import HistoryPage
 from .rows import HistoryNode
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+
+    from .ends import BranchEnd, EndChecks
 
 _SQL = load_queries("histories/histories")
 _READ = "range of history nodes"
@@ -74,11 +77,13 @@ class NodeReader:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        ends: Compares pages with the ends that the rows of runs name.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
+    def __init__(self, database: Database, keyring: Keyring, ends: EndChecks, *, distributed: bool = False) -> None:
         self._keyring = keyring
+        self._ends = ends
         self._function = load_functions(distributed=distributed)["get_history_nodes"]
         self._timeout = database.answer_timeout
         self._database = database
@@ -101,7 +106,13 @@ class NodeReader:
         if wanted.begin >= wanted.end:
             return HistoryPage((), None)
         size = wanted.limit
-        found = _in_order(await self.fetch(wanted._replace(limit=size + 1)), reverse=wanted.reverse)
+
+        async def attempt(end: BranchEnd | None) -> tuple[SealedNodes, bool]:
+            found = _in_order(await self.fetch(wanted._replace(limit=size + 1)), reverse=wanted.reverse)
+            return found, end is not None and _lacks(found.rows, wanted, end)
+
+        branch = HistoryBranch(wanted.shard_id, wanted.tree_id, wanted.branch_id)
+        found = await self._ends.read(wanted.namespace_id, branch, attempt)
         page = SealedNodes(found.branch_id, NodeRows(*(column[:size] for column in found.rows)), found.data[:size])
         tree = (wanted.shard_id, wanted.tree_id.bytes)
         nodes = await open_nodes(self._keyring, wanted.namespace_id, tree, [page], keys, metadata_only=metadata_only)
@@ -195,6 +206,24 @@ def _after(wanted: NodeRange, node_id: int, txn_id: int) -> NodeRange:
     if wanted.reverse:
         return wanted._replace(end=min(wanted.end, node_id + 1), done_node=node_id, done_txn=txn_id)
     return wanted._replace(begin=max(wanted.begin, node_id), done_node=node_id, done_txn=txn_id)
+
+
+def _lacks(rows: NodeRows, wanted: NodeRange, end: BranchEnd) -> bool:
+    """Return whether a page should have the end of its branch, and has not. `rows` may have more writes than the page."""
+    place = _place(end.node_id, end.txn_id, reverse=wanted.reverse)
+    done = _place(wanted.done_node, wanted.done_txn, reverse=wanted.reverse) if wanted.done_node else None
+    if not wanted.begin <= end.node_id < wanted.end or (done is not None and place <= done):
+        return False
+    if len(rows.node_ids) > wanted.limit and place > _place(
+        rows.node_ids[-1], rows.txn_ids[-1], reverse=wanted.reverse
+    ):
+        return False
+    return (end.node_id, end.txn_id) not in zip(rows.node_ids, rows.txn_ids, strict=True)
+
+
+def _place(node_id: int, txn_id: int, *, reverse: bool) -> tuple[int, int]:
+    """Return what writes are sorted by in the order of a read."""
+    return (-node_id, txn_id) if reverse else (node_id, -txn_id)
 
 
 def _in_order(found: SealedNodes, *, reverse: bool) -> SealedNodes:

@@ -110,3 +110,17 @@ class BranchRead:
             return self.ranges(max(self.min_node_id, node_id + 1), self.max_node_id)
         end = min(self.max_node_id, node_id) if node_id else self.max_node_id
         return self.ranges(self.min_node_id, end)[::-1]
+
+    def covers(self, node_id: int, *, after: int, last: int | None) -> bool:
+        """Return whether a page should have a node of the branch.
+
+        Args:
+            node_id: The node.
+            after: The last node of the previous page; 0 for the first page.
+            last: The last node of the page; None if the page is the last one.
+        """
+        if not self.min_node_id <= node_id < self.max_node_id:
+            return False
+        if self.reverse:
+            return (after == 0 or node_id < after) and (last is None or node_id >= last)
+        return node_id > after and (last is None or node_id <= last)

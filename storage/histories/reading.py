@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.checks import check_number, open_keys
 from strongroom.storage.engine.queries import load_queries
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
 
+    from .ends import BranchEnd, EndChecks
     from .nodes import NodeReader
     from .pages import BranchRead
 
 _SQL = load_queries("histories/histories")
+_TREE_BYTES = 16
 _LEAST_ROWS = 20
 """Minimum number of rows of each further fetch in a range. Otherwise a long series of shadowed rows could cost one query per row."""
+
+
+class _Counted(NamedTuple):
+    """The nodes of a page, which are still sealed, and the token of the next page."""
+
+    parts: list[SealedNodes]
+    next_page_token: bytes | None
 
 
 class HistoryReader:
@@ -35,9 +44,11 @@ class HistoryReader:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
         nodes: The reader of single ranges.
+        ends: Compares pages with the ends that the rows of runs name.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, nodes: NodeReader) -> None:
+    def __init__(self, database: Database, keyring: Keyring, nodes: NodeReader, ends: EndChecks) -> None:
+        self._ends = ends
         self._database = database
         self._keyring = keyring
         self._nodes = nodes
@@ -50,25 +61,42 @@ class HistoryReader:
         if last_txn_id is not None:
             check_number("last_txn_id", last_txn_id, limit=LAST_NODE if read.reverse else 0)
         keys = await open_keys(self._keyring, read.namespace_id)
-        chain, below = await self._start(read, last_txn_id) if token is None else read.resume(token)
-        counted, is_empty = await self._follow(read, chain, page_size)
-        if is_empty and token is None:
-            raise _no_nodes()
-        if chain.has_more:
-            next_page_token = read.token(chain, below)
-        else:
-            next_page_token = None
-            if read.reverse:
-                chain.finish(below)
+
+        async def attempt(end: BranchEnd | None) -> tuple[_Counted, bool]:
+            chain, below = await self._start(read, last_txn_id) if token is None else read.resume(token)
+            if chain is None:
+                return _Counted([], None), end is not None and read.covers(end.node_id, after=0, last=None)
+            if end is not None and end.txn_id > chain.newest and not (token is None and last_txn_id is None):
+                end = None  # it was written after the read began
+            return await self._attempt(read, chain, below, page_size, end)
+
+        counted, next_page_token = await self._ends.read(read.namespace_id, read.branch, attempt)
         if not counted and token is None:
-            raise _no_nodes()
-        tree = (read.branch.shard_id, read.branch.tree_id.bytes)
-        only = read.metadata_only
+            raise NotFound("the history branch has no node in this range")
+        tree, only = (read.branch.shard_id, read.branch.tree_id.bytes), read.metadata_only
         nodes = await open_nodes(self._keyring, read.namespace_id, tree, counted, keys, metadata_only=only)
         return HistoryPage(tuple(nodes), next_page_token)
 
-    async def _start(self, read: BranchRead, last_txn_id: int | None) -> tuple[ChainReader, int | None]:
-        """Return a chain reader that has read no row yet, and the newest transaction before the range."""
+    async def _attempt(
+        self, read: BranchRead, chain: ChainReader, below: int | None, page_size: int, end: BranchEnd | None
+    ) -> tuple[_Counted, bool]:
+        """Return a page, and whether the known end of the branch should be on it and is not."""
+        after = chain.node_id
+        parts, is_empty = await self._follow(read, chain, page_size)
+        last = chain.node_id if chain.has_more else None
+        if end is not None and read.covers(end.node_id, after=after, last=last) and not _has(parts, end):
+            return _Counted([], None), True
+        if chain.has_more:
+            return _Counted(parts, read.token(chain, below)), False
+        if read.reverse and not (is_empty and after == 0):
+            chain.finish(below)
+        return _Counted(parts, None), False
+
+    async def _start(self, read: BranchRead, last_txn_id: int | None) -> tuple[ChainReader | None, int | None]:
+        """Return a chain reader that has read no row yet, and the newest transaction before the range.
+
+        The reader is None if the range of a backward read has no node.
+        """
         if not read.reverse:
             _, below = await self._newest(read, read.min_node_id, NO_LIMIT)
             return ChainReader(reverse=False, link=below), below
@@ -77,7 +105,7 @@ class HistoryReader:
             return ChainReader(reverse=True, link=last_txn_id, newest=last_txn_id), below
         newest, below = await self._newest(read, read.max_node_id, NO_LIMIT)
         if newest is None:
-            raise _no_nodes()
+            return None, None
         return ChainReader(reverse=True, link=newest, newest=newest), below
 
     async def _follow(self, read: BranchRead, chain: ChainReader, page_size: int) -> tuple[list[SealedNodes], bool]:
@@ -148,5 +176,10 @@ def _select(branch_id: UUID, rows: NodeRows, data: Sequence[bytes], indexes: Seq
     return [SealedNodes(branch_id, selected, [data[index] for index in indexes])]
 
 
-def _no_nodes() -> NotFound:
-    return NotFound("the history branch has no node in this range")
+def _has(parts: Sequence[SealedNodes], end: BranchEnd) -> bool:
+    """Return whether the end of a branch is among the counted nodes of a page."""
+    wanted = end.node_id, end.txn_id
+    return any(
+        branch_id.bytes == end.branch[_TREE_BYTES:] and wanted in zip(rows.node_ids, rows.txn_ids, strict=True)
+        for branch_id, rows, _ in parts
+    )

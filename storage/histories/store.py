@@ -16,6 +16,7 @@ from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout
 
 from .branch import HistoryBranch
 from .deletion import HistoryDeleter
+from .ends import EndChecks
 from .nodes import NodeRange, NodeReader
 from .rows import HistoryAppend, HistoryColumns, HistoryNode, check_append
 from .tree import HistoryTrees
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
 
     from .branch import BranchInfo
+    from .ends import RunEnds
     from .pages import HistoryPage
     from .tree import BranchPage
 
@@ -39,10 +41,13 @@ class HistoryStore:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        ends: The ends of branches that the rows of runs name; None if there is no store of runs.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
+    def __init__(
+        self, database: Database, keyring: Keyring, *, ends: RunEnds | None = None, distributed: bool = False
+    ) -> None:
         self._database = database
         self._keyring = keyring
         self._append = load_functions(distributed=distributed)["append_history_nodes"]
@@ -55,8 +60,9 @@ class HistoryStore:
             size=lambda request: request[2],
             idempotent=True,
         )
-        self._nodes = NodeReader(database, keyring, distributed=distributed)
         self._trees = HistoryTrees(database, keyring, distributed=distributed)
+        self._ends = EndChecks(ends, self._trees)
+        self._nodes = NodeReader(database, keyring, self._ends, distributed=distributed)
         self._deleter = HistoryDeleter(database, keyring, self._trees, self._nodes, distributed=distributed)
 
     async def append_history_nodes(
@@ -143,6 +149,7 @@ class HistoryStore:
             The page. It is empty if there is no node.
 
         Raises:
+            DataLoss: The newest node of the run is missing; see `ends.py`.
             IntegrityError: A node does not open.
             InvalidPersistenceRequest: An id or bound is invalid, or the token is from another read.
             NamespaceNotFound: The namespace does not exist.

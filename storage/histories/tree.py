@@ -135,6 +135,18 @@ class HistoryTrees:
             rows = await connection.fetch(_SQL["get_tree"], shard_id, namespace_id, tree_id)
         return await self._open(namespace_id, [(shard_id, tree_id, _uuid(row["branch_id"])) for row in rows], rows)
 
+    async def note(self, namespace_id: UUID, branch: HistoryBranch) -> str | None:
+        """Return the note in the row of a branch; None if it has no row.
+
+        Raises:
+            IntegrityError: The row does not open.
+        """
+        shard_id, tree_id, branch_id = branch.shard_id, branch.tree_id, branch.branch_id
+        async with self._database.connection(namespace_id) as connection:
+            rows = await connection.fetch(_SQL["get_branch"], shard_id, namespace_id, tree_id, branch_id)
+        infos = await self._open(namespace_id, [(shard_id, tree_id, branch_id)] * len(rows), rows)
+        return infos[0].info if infos else None
+
     async def list_all(self, *, page_size: int, page_token: bytes | None) -> BranchPage:
         """List a page of all branches; see `HistoryManager.get_all_history_tree_branches`."""
         page_size = wanted_page_size(page_size)

@@ -17,6 +17,7 @@ from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 from strongroom.storage import BranchRange, DataBlob, DataLoss, HistoryBranch, NotFound
 from strongroom.storage.histories.branch import LAST_NODE
 from strongroom.storage.histories.chain import NodeRows
+from strongroom.storage.histories.ends import EndChecks
 from strongroom.storage.histories.nodes import SealedNodes
 from strongroom.storage.histories.pages import BranchRead
 from strongroom.storage.histories.reading import _SQL, HistoryReader
@@ -87,7 +88,7 @@ def read_all(branch, rows, bounds, *, reverse, page_size, last_txn_id=None):
 
     async def pages():
         stored = HistoryRows(rows)
-        reader = HistoryReader(stored, stored, stored)
+        reader = HistoryReader(stored, stored, stored, EndChecks(None, stored))
         read = BranchRead(NAMESPACE, branch, bounds.low, bounds.high, reverse=reverse, metadata_only=True)
         nodes, token = [], None
         while True:

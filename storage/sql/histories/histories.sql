@@ -29,6 +29,9 @@ WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3 AND n.txn_id <=
 -- name: get_tree
 SELECT branch_id, data FROM history_tree WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 ORDER BY branch_id
 
+-- name: get_branch
+SELECT data FROM history_tree WHERE shard_id = $1 AND namespace_id = $2 AND tree_id = $3 AND branch_id = $4
+
 -- name: namespaces_of_tree
 SELECT DISTINCT namespace_id FROM history_tree WHERE shard_id = $1 AND tree_id = $2 LIMIT 2
 

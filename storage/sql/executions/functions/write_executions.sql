@@ -4,7 +4,7 @@
 --
 -- reason 0: not refused, and `data` has the MACs of the current run that rule 4 passed, which only the caller can check; 1: the shard has
 -- another range_id; 2: the current run is not what the rule expects; 3: the run is at another version, or exists already; 4: the run
--- does not exist; 5: a clear column does not fit its MAC.
+-- does not exist; 5: a clear column does not fit its MAC; 6: the run is at the expected version, and its sealed row is not the known one.
 CREATE FUNCTION write_executions(
     p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
     p_outbox boolean,         -- whether visibility records are noted in the outbox, for a search index outside the database
@@ -30,7 +30,7 @@ CREATE FUNCTION write_executions(
     x_next_event bigint[],
     x_version bigint[],
     x_record_version bigint[],
-    x_macs bytea,             -- 64 bytes for each: of the expected record version, or of x_condition; of the new row's three columns
+    x_macs bytea,             -- 80 bytes for each: of the expected record version or x_condition; of the new columns; the known row's tag
     x_data bytea[],
     m_run integer[],          -- entries of maps; no data: delete; no item: delete the whole map
     m_map smallint[],
@@ -84,6 +84,7 @@ DECLARE
     refused integer[] := '{}';
     failing integer[];
     forged integer[];         -- requests whose row has a clear column that does not fit its MAC
+    stale integer[];          -- requests whose run is at the expected version, but is not the known one
     one integer;
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(r_namespace, ','), ''), true);
@@ -160,20 +161,23 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT array_agg(DISTINCT k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict IN (1, 2))
-    INTO failing, forged
+    -- Bits 1 and 2 as above. Bit 3: the sealed row is not the known one.
+    SELECT array_agg(DISTINCT k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict & 3 IN (1, 2)),
+           array_agg(k.request) FILTER (WHERE k.verdict = 7)
+    INTO failing, forged, stale
     FROM (
         SELECT x.request, coalesce(CASE
             WHEN x.rule = 1 THEN 3 * (e.db_record_version IS NULL)::integer
             WHEN x.record_version = 0 THEN (e.next_event_id = x.condition)::integer
-                + 2 * (substr(e.macs, 17, 16) = substr(x_macs, x.number::integer * 64 - 63, 16))::integer
+                + 2 * (substr(e.macs, 17, 16) = substr(x_macs, x.number::integer * 80 - 79, 16))::integer
             ELSE (e.db_record_version = x.record_version - 1)::integer
-                + 2 * (substr(e.macs, 1, 16) = substr(x_macs, x.number::integer * 64 - 63, 16))::integer
-        END, 0) AS verdict
+                + 2 * (substr(e.macs, 1, 16) = substr(x_macs, x.number::integer * 80 - 79, 16))::integer
+        END, 0) + CASE WHEN x.rule = 1 OR substr(e.data, octet_length(e.data) - 15) = substr(x_macs, x.number::integer * 80 - 15, 16)
+            THEN 0 ELSE 4 END AS verdict
         FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version)
              WITH ORDINALITY AS x (request, rule, run_id, condition, record_version, number)
         LEFT JOIN LATERAL (
-            SELECT e.next_event_id, e.db_record_version, e.macs FROM strongroom.executions e
+            SELECT e.next_event_id, e.db_record_version, e.macs, e.data FROM strongroom.executions e
             WHERE e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
               AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
               /* confined: AND e.shard_id = p_shard */
@@ -186,14 +190,15 @@ BEGIN
         refused := refused || failing;
         RETURN QUERY
         SELECT DISTINCT ON (x.request)
-            x.request, CASE WHEN x.request = ANY (forged) THEN 5 WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
+            x.request, CASE WHEN x.request = ANY (forged) THEN 5 WHEN x.request = ANY (stale) THEN 6
+                WHEN e.db_record_version IS NULL THEN 4 ELSE 3 END::smallint, x.run_id,
             NULL::smallint, NULL::bigint, NULL::bytea, e.next_event_id, e.db_record_version, NULL::bigint
         FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version) AS x (request, rule, run_id, condition, record_version)
         LEFT JOIN strongroom.executions e
             ON e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
            AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
            /* confined: AND e.shard_id = p_shard */
-        WHERE x.request = ANY (failing) AND (x.request = ANY (forged) OR NOT coalesce(
+        WHERE x.request = ANY (failing) AND (x.request = ANY (forged) OR x.request = ANY (stale) OR NOT coalesce(
             CASE
                 WHEN x.rule = 1 THEN e.db_record_version IS NULL
                 WHEN x.record_version = 0 THEN e.next_event_id = x.condition
@@ -246,7 +251,7 @@ BEGIN
 
     UPDATE strongroom.executions e
     SET next_event_id = x.next_event_id, last_write_version = x.last_write_version, db_record_version = x.record_version,
-        macs = substr(x_macs, x.number::integer * 64 - 47, 48), data = x.data
+        macs = substr(x_macs, x.number::integer * 80 - 63, 48), data = x.data
     FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
          WITH ORDINALITY AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data, number)
     WHERE x.rule <> 1 AND x.request <> ALL (refused)
@@ -257,7 +262,7 @@ BEGIN
         INSERT INTO strongroom.executions
             (shard_id, namespace_id, workflow_id, run_id, next_event_id, last_write_version, db_record_version, macs, data)
         SELECT r_shard[x.request], r_namespace[x.request], r_workflow[x.request], x.run_id,
-               x.next_event_id, x.last_write_version, x.record_version, substr(x_macs, x.number::integer * 64 - 47, 48), x.data
+               x.next_event_id, x.last_write_version, x.record_version, substr(x_macs, x.number::integer * 80 - 63, 48), x.data
         FROM unnest(x_request, x_rule, x_run, x_next_event, x_version, x_record_version, x_data)
              WITH ORDINALITY AS x (request, rule, run_id, next_event_id, last_write_version, record_version, data, number)
         WHERE x.rule = 1 AND x.request <> ALL (refused)
