@@ -33,6 +33,8 @@ from strongroom.storage import (
     TaskStore,
     VisibilityOutbox,
 )
+from strongroom.storage.journal.keeping import JournalKeeper
+from strongroom.storage.journal.writer import Journal
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import Indexer, VisibilityManager, new_layout
 
@@ -77,6 +79,7 @@ class Cell:
         by_key: Connections for statements that look rows up by key only. They wait for locks for a limited time.
         registry: The connection of the key registry.
         keyring: Unwrapped keys by namespace.
+        journal: Folds and verifies what this process and others wrote.
         shards: The owner of each shard.
         executions: Mutable state of workflow runs.
         history: Histories: append, read, fork, trim, delete.
@@ -108,6 +111,7 @@ class Cell:
     by_key: Database
     registry: Database
     keyring: Keyring
+    journal: JournalKeeper
     shards: ShardStore
     executions: ExecutionStore
     history: HistoryManager
@@ -195,13 +199,15 @@ async def assembled(
             notifier = OutboxNotifier(database)
             stack.push_async_callback(notifier.aclose)
         deletions = new_deletions(config, database, keyring, search_index)
+        journal = Journal(keyring)
+        keeper = JournalKeeper(database, keyring, journal)
         layout, rule = str(new_layout("compatible")), kek_rule(config.namespaces, keyring)
-        executions = ExecutionStore(by_key, keyring, distributed=distributed, notifier=notifier)
+        executions = ExecutionStore(by_key, keyring, journal, distributed=distributed, notifier=notifier)
         stores: dict[str, Any] = {
             "shards": ShardStore(by_key, keyring, shard_count=config.cell.shard_count),
             "executions": executions,
             "history": HistoryManager(by_key, keyring, ends=executions.ends, distributed=distributed),
-            "history_tasks": HistoryTaskStore(by_key, keyring, distributed=distributed),
+            "history_tasks": HistoryTaskStore(by_key, keyring, journal, distributed=distributed),
             "tasks": TaskStore(by_key, keyring, distributed=distributed),
             "fair_tasks": TaskStore(by_key, keyring, fair=True, distributed=distributed),
             "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring),
@@ -225,17 +231,20 @@ async def assembled(
         outbox = VisibilityOutbox(database)
         marks = IndexMarks(database)
         indexer = None if search_index is None else Indexer(outbox, search_index, marks=marks)
-        background = background_work(key_notifications, deletions, notifier, indexer, log)
+        background = background_work(key_notifications, deletions, keeper, notifier, indexer, log)
         if telemetry is not None:
             chain = chained((telemetry.calls,))
             stores = {entry.name: proxied(entry, stores[entry.name], chain) for entry in STORES}
-            telemetry.cell_opened(keyring=keyring, outbox=outbox, indexer=indexer, audit=log, background=background)
+            telemetry.cell_opened(
+                keyring=keyring, outbox=outbox, indexer=indexer, audit=log, journal=keeper, background=background
+            )
         yield cell_type(
             config=config,
             database=database,
             by_key=by_key,
             registry=registry,
             keyring=keyring,
+            journal=keeper,
             **stores,
             outbox=outbox,
             search_index=search_index,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from strongroom.kms import Background
     from strongroom.storage import OutboxNotifier
+    from strongroom.storage.journal.keeping import JournalKeeper
     from strongroom.visibility import Indexer
 
     from .audit import AuditLog
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def background_work(
     key_notifications: Background,
     deletions: Deletions,
+    journal: JournalKeeper,
     notifier: OutboxNotifier | None,
     indexer: Indexer | None,
     log: AuditLog | None,
@@ -24,4 +26,12 @@ def background_work(
     indexing = () if indexer is None else (indexer.draining, indexer.listening, indexer.forgetting)
     notifying = () if notifier is None else (notifier.background,)
     signing = () if log is None else (log.signing_work,)
-    return (key_notifications, deletions.background, *notifying, *indexing, *signing)
+    return (
+        key_notifications,
+        deletions.background,
+        journal.background,
+        journal.verifying,
+        *notifying,
+        *indexing,
+        *signing,
+    )

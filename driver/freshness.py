@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from strongroom.storage.journal.images import journal_shards
+
 from .audit import Witness
 
 if TYPE_CHECKING:
@@ -43,3 +45,9 @@ async def check_policy_version(access: AccessControl, *, refuse_older: bool) -> 
     access.accepts_older = not refuse_older
     if refuse_older and access.newest_known:
         await access.refuse_older()
+
+
+async def keep_verifying(cell: Cell) -> None:
+    """Verify the rows of all shards without end, each once within the configured time."""
+    shards = journal_shards(cell.config.cell.shard_count)
+    await cell.journal.keep_verifying(shards, pause=cell.config.verify_within.total_seconds() / len(shards))

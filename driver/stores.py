@@ -272,6 +272,7 @@ COMMANDS = (
     command("audit.prune", AUDIT, "delete", "cell"),
     command("audit.lengthen_retention", OWNER, "update", "cell", "days"),
     command("audit.shorten_retention", OWNER, "delete", "cell", "days", dual_control=True),
+    command("rows.verify", AUDIT, "read", "cell"),
     command("restore.accept", OWNER, "update", "cell", "reason", dual_control=True),
     command("audit.availability_first", OWNER, "update", "namespace", "name"),
 )

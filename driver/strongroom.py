@@ -32,7 +32,7 @@ from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .cell_keys import check_cell_keys
 from .config import ADD_AUDIT, ConfigError
-from .freshness import check_policy_version, read_checkpoints
+from .freshness import check_policy_version, keep_verifying, read_checkpoints
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
@@ -103,7 +103,9 @@ class Strongroom(Cell):
             background: list[asyncio.Task[None]] = [
                 asyncio.create_task(
                     follow_key_changes(strongroom.database, strongroom.keyring, strongroom.key_notifications)
-                )
+                ),
+                asyncio.create_task(strongroom.journal.keep_folding()),
+                asyncio.create_task(keep_verifying(strongroom)),
             ]
             if telemetry is not None:
                 background.append(asyncio.create_task(telemetry.watch()))

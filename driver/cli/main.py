@@ -30,6 +30,7 @@ from .setup import demo, doctor, init
 from .show.output import fault, json_fault
 from .show.text import Guarded, guarded
 from .shred import certificate_key, verify
+from .verify_rows import verify_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,6 +147,6 @@ def cli(context: click.Context, config_path: Path) -> None:
 
 for command in (
     *(init, doctor, demo, schema, namespace, import_, history, query, index, keys),
-    *(access, audit, restore, verify, certificate_key, codec_server, serve),
+    *(access, audit, restore, verify_rows, verify, certificate_key, codec_server, serve),
 ):
     cli.add_command(command)

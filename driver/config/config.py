@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .serve import ServeConfig
 
 MOST_CONNECTIONS = 1000
+VERIFY_WITHIN_HOURS = 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class StrongroomConfig:
         codec_server: The codec server; None for none.
         serve: The server for a Temporal server; None for the defaults.
         namespaces: Defaults for new namespaces, and the grace period of deleted ones.
+        verify_within: The time in which a service verifies the rows of all shards once.
         kms_regions: Other names that KMSs have for the cell's region.
 
     Raises:
@@ -68,6 +71,7 @@ class StrongroomConfig:
     codec_server: CodecServerConfig | None = None
     serve: ServeConfig | None = None
     namespaces: NamespacesConfig = field(default_factory=NamespacesConfig)
+    verify_within: timedelta = timedelta(hours=VERIFY_WITHIN_HOURS)
     kms_regions: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, TlsFiles
 from strongroom.storage import Cell, check_dsn
 
 from .codec_server import CodecServerConfig
-from .config import MOST_CONNECTIONS, StrongroomConfig
+from .config import MOST_CONNECTIONS, VERIFY_WITHIN_HOURS, StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
 from .kms import KmsConfig, MultiKms, ProviderId
 from .namespaces import NamespacesConfig
@@ -171,6 +171,15 @@ class AccessSection:
 
 
 @section
+class VerificationSection:
+    """The comparison of rows with the journal in the background of each service."""
+
+    hours: Annotated[
+        Number, Field(gt=0, le=8760), about("Time in which all shards are verified once.", unit="hours")
+    ] = VERIFY_WITHIN_HOURS
+
+
+@section
 class ConfigFile:
     """A configuration file."""
 
@@ -186,6 +195,7 @@ class ConfigFile:
     codec_server: CodecServerConfig | None = None
     serve: ServeConfig | None = None
     namespaces: NamespacesConfig = Field(default_factory=NamespacesConfig)
+    verification: VerificationSection = Field(default_factory=VerificationSection)
 
     @model_validator(mode="after")
     def _check(self) -> ConfigFile:
@@ -223,5 +233,6 @@ class ConfigFile:
             codec_server=self.codec_server,
             serve=self.serve,
             namespaces=self.namespaces,
+            verify_within=timedelta(hours=self.verification.hours),
             kms_regions=cell.kms_regions,
         )

@@ -41,6 +41,8 @@ BACKGROUND = frozenset(
         "outbox notifications",
         "audit signatures",
         "shredding of deleted namespaces",
+        "folding of the journal",
+        "verification of rows",
         "telemetry",
     )
 )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strongroom.driver.audit import AuditLog
     from strongroom.kms import Background, Keyring
     from strongroom.storage import Database, VisibilityOutbox
+    from strongroom.storage.journal.keeping import JournalKeeper
     from strongroom.visibility import Indexer
 
     from .emitter import Emitter
@@ -33,6 +34,7 @@ class ObservedCell:
         outbox: Changes that the search index has not received yet.
         indexer: The indexer; None without a search index.
         audit: The audit log; None without one.
+        journal: Verifies rows in the background.
         background: The work in the background of this process.
     """
 
@@ -40,6 +42,7 @@ class ObservedCell:
     outbox: VisibilityOutbox
     indexer: Indexer | None
     audit: AuditLog | None
+    journal: JournalKeeper
     background: Sequence[Background] = ()
 
 
@@ -74,6 +77,7 @@ _READ: Mapping[str, Callable[[ObservedCell], float | None]] = {
     "strongroom.audit.waiting": _audit_waiting,
     "strongroom.audit.unsigned": _audit_unsigned,
     "strongroom.indexer.failures": _indexer_failures,
+    "strongroom.journal.altered_shards": lambda cell: len(cell.journal.altered),
 }
 
 

@@ -146,6 +146,12 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             ("strongroom.background.work",),
         ),
         Instrument(
+            "strongroom.journal.altered_shards",
+            "observed",
+            "{shard}",
+            "Shards in which this process found rows that were put back, deleted or brought back.",
+        ),
+        Instrument(
             "strongroom.reconcile.drift",
             "counter",
             "{document}",

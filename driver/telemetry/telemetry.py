@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from strongroom.driver.config import KmsConfig
     from strongroom.kms import KeyEvent, KeyEventSink, Keyring, RecordKind, StrongroomError
     from strongroom.storage import Database, StatementReport, VisibilityOutbox
+    from strongroom.storage.journal.keeping import JournalKeeper
     from strongroom.visibility import Indexer, Reconciler, Reconciliation, TokenTally, TokenVerifier
 
     from .gauges import ServeCounts
@@ -107,10 +108,11 @@ class Telemetry:
         outbox: VisibilityOutbox,
         indexer: Indexer | None,
         audit: AuditLog | None,
+        journal: JournalKeeper,
         background: Sequence[Background] = (),
     ) -> None:
         """Observe an open cell."""
-        self._gauges.cell = ObservedCell(keyring, outbox, indexer, audit, [*background, self.watching])
+        self._gauges.cell = ObservedCell(keyring, outbox, indexer, audit, journal, [*background, self.watching])
 
     def cell_closed(self) -> None:
         """Stop observing the cell."""

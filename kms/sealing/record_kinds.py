@@ -117,6 +117,8 @@ CURRENT_EXECUTION = _kind(
 )
 HISTORY_TASK = _kind("history_task", "data", {"shard": _INT, "category": _INT, "fire_time": _INT, "task": _INT})
 REPLICATION_DLQ_TASK = _kind("replication_dlq_task", "data", {"shard": _INT, "source_cluster": _TEXT, "task": _INT})
+JOURNAL_ENTRY = _kind("journal_entry", "data", {"shard": _INT, "writer": _ID, "number": _INT})
+JOURNAL_SUMS = _kind("journal_sums", "data", {"shard": _INT, "number": _INT})
 PAGE_TOKEN = _kind("page_token", "position", {"query_digest": _ID})
 # Not compressed, so that a value never opens to more bytes than the caller sent.
 TEMPORAL_PAYLOAD = _kind("temporal_payload", "data", {"encoding": _TEXT}, padded=True)
@@ -144,6 +146,8 @@ RECORD_KINDS: tuple[RecordKind, ...] = (
     CURRENT_EXECUTION,
     HISTORY_TASK,
     REPLICATION_DLQ_TASK,
+    JOURNAL_ENTRY,
+    JOURNAL_SUMS,
     PAGE_TOKEN,
     TEMPORAL_PAYLOAD,
 )

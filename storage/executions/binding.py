@@ -140,16 +140,27 @@ class VisibilityColumns:
 
 
 @dataclass(slots=True)
+class JournalColumns:
+    """The entries of the journal, one for each request."""
+
+    request: list[int] = field(default_factory=list)
+    number: list[int] = field(default_factory=list)
+    entry: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class WriteExecutionsColumns:
     """All arguments of a call.
 
     Attributes:
         shard: The shard of all requests on a Citus cluster; not used elsewhere.
         outbox: Whether visibility records are added to the outbox, for a search index outside the database.
+        writer: This process in the journal.
     """
 
     shard: int
     outbox: bool
+    writer: UUID | None = None
     requests: RequestColumns = field(default_factory=RequestColumns)
     currents: CurrentColumns = field(default_factory=CurrentColumns)
     runs: RunColumns = field(default_factory=RunColumns)
@@ -157,6 +168,7 @@ class WriteExecutionsColumns:
     tasks: TaskColumns = field(default_factory=TaskColumns)
     history: HistoryColumns = field(default_factory=HistoryColumns)
     visibility: VisibilityColumns = field(default_factory=VisibilityColumns)
+    journal: JournalColumns = field(default_factory=JournalColumns)
 
 
 GROUPS: Final[Mapping[str, str]] = {
@@ -169,6 +181,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "n": "history.n_",
     "h": "history.t_",
     "v": "visibility.",
+    "j": "journal.",
 }
 """The path in `WriteExecutionsColumns` of a parameter's column, by the parameter's first letter."""
 _PARAMETER = re.compile(r"([a-z])_(\w+)")

@@ -14,6 +14,7 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY
 from strongroom.storage.fences import ShardFences, refused_shard
 from strongroom.storage.page_tokens import page_position
 
+from .journal import added_tasks, completed_tasks
 from .task_pages import SealedTask, next_token, open_tasks
 from .task_reading import TaskRange, TaskReader
 from .tasks import (
@@ -23,6 +24,7 @@ from .tasks import (
     TaskKey,
     check_category,
     check_dead_letter,
+    check_dlq,
     check_key,
     check_range,
     check_tasks,
@@ -31,6 +33,7 @@ from .tasks import (
 if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("executions/history_tasks")
 
@@ -44,12 +47,14 @@ class HistoryTaskStore:
     Args:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
+        journal: The journal of this process.
         distributed: Whether the tables are spread over a Citus cluster.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal, *, distributed: bool = False) -> None:
         self._database = database
         self._keyring = keyring
+        self._journal = journal
         self._fences = ShardFences(keyring)
         self._reader = TaskReader(database, distributed=distributed)
         self._add = load_functions(distributed=distributed)["add_history_tasks"]
@@ -86,7 +91,8 @@ class HistoryTaskStore:
         rows = [((category.category_id, *task.key), task.blob.pack()) for category, task in with_category]
         sealed = keys.seal_many(HISTORY_TASK, rows, scope=(shard_id,))
         fence = (shard_id, range_id, await self._fences.mac(shard_id, range_id))
-        async with self._database.connection(SET_BY_FUNCTION) as connection:
+        changes = added_tasks(shard_id, namespace_id, zip((key for key, _ in rows), sealed, strict=True))
+        async with self._journal.entry(changes) as entry, self._database.connection(SET_BY_FUNCTION) as connection:
             answer = await self._add.call(
                 connection,
                 *fence,
@@ -95,7 +101,9 @@ class HistoryTaskStore:
                 [task.key.fire_time for _, task in with_category],
                 [task.key.task_id for _, task in with_category],
                 sealed,
+                *entry.arguments,
             )
+            entry.refused = answer[0]["result"] != 0
         if reason := answer[0]["result"]:
             raise refused_shard(shard_id, reason)
 
@@ -143,7 +151,6 @@ class HistoryTaskStore:
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid.
-            StorageError: The database does not answer.
         """
         check_category(category)
         check_key(category, key)
@@ -163,11 +170,15 @@ class HistoryTaskStore:
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid.
+            KmsError: The cell's keys are not available.
             StorageError: The database does not answer.
         """
         check_range(category, shard_id, min_key, max_key)
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(_SQL["range_complete"], shard_id, category.category_id, *min_key, *max_key)
+        changes = completed_tasks(shard_id, category.category_id, min_key, max_key)
+        async with self._journal.entry(changes) as entry, self._database.connection(EVERY_NAMESPACE) as connection:
+            await connection.execute(
+                _SQL["range_complete"], shard_id, category.category_id, *min_key, *max_key, *entry.arguments
+            )
 
     async def put_replication_task_to_dlq(
         self, namespace_id: UUID, task: HistoryTask, *, shard_id: int, source_cluster_name: str
@@ -217,9 +228,8 @@ class HistoryTaskStore:
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid, or the token is from another read.
-            StorageError: The database does not answer.
         """
-        _check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
+        check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
         batch_size = wanted_page_size(batch_size)
         scope = f"{shard_id} {source_cluster_name}".encode()
         start = min_task_id
@@ -246,7 +256,6 @@ class HistoryTaskStore:
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid.
-            StorageError: The database does not answer.
         """
         check_number("task_id", task_id, limit=2**63 - 1)
         await self.range_delete_replication_tasks_from_dlq(
@@ -266,9 +275,8 @@ class HistoryTaskStore:
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid.
-            StorageError: The database does not answer.
         """
-        _check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
+        check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             await connection.execute(_SQL["range_delete_dlq"], shard_id, source_cluster_name, min_task_id, max_task_id)
 
@@ -282,19 +290,11 @@ class HistoryTaskStore:
 
         Raises:
             InvalidPersistenceRequest: An argument is not valid.
-            StorageError: The database does not answer.
         """
-        _check_dlq(source_cluster_name, shard_id, min_task_id, min_task_id)
+        check_dlq(source_cluster_name, shard_id, min_task_id, min_task_id)
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return not await connection.fetch(_SQL["any_dlq"], shard_id, source_cluster_name, min_task_id)
 
     async def aclose(self) -> None:
         """Wait until no read is in flight."""
         await self._reader.aclose()
-
-
-def _check_dlq(source_cluster_name: str, shard_id: int, min_task_id: int, max_task_id: int) -> None:
-    check_shard_id(shard_id)
-    check_name("source_cluster_name", source_cluster_name)
-    check_number("min_task_id", min_task_id)
-    check_number("max_task_id", max_task_id)

@@ -12,8 +12,10 @@ from uuid import UUID
 from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.fences import MAC_BYTES, RunFences, altered
+from strongroom.storage.journal.entry import Changes
 
 from .checks import check_fence
+from .journal import current_row, run_row
 from .known_runs import KnownRuns
 from .planning import plan_conflict_resolve, plan_create, plan_set, plan_update
 from .reading import ExecutionReader, run_key
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.group_commit_members import GroupCommitLimits
+    from strongroom.storage.journal.writer import Journal
     from strongroom.storage.visibility_rows.notification import OutboxNotifier
 
     from .planning import WritePlan
@@ -56,6 +59,7 @@ class ExecutionStore:
     Args:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
+        journal: The journal of this process.
         distributed: Whether the tables are spread over a Citus cluster.
         notifier: Notifies the indexer of visibility records; None if there is no search index outside the database.
         limits: The limits of the writes that wait and of the statements that they share.
@@ -66,6 +70,7 @@ class ExecutionStore:
         self,
         database: Database,
         keyring: Keyring,
+        journal: Journal,
         *,
         distributed: bool = False,
         notifier: OutboxNotifier | None = None,
@@ -75,11 +80,13 @@ class ExecutionStore:
         self._database = database
         self._keyring = keyring
         self._notifier = notifier
+        self._journal = journal
         self._known = KnownRuns() if known is None else known
         self._reader = ExecutionReader(database, keyring, self._known, distributed=distributed)
         self._writer = ExecutionWriter(
             database,
             keyring,
+            journal,
             self._reader,
             self._known,
             distributed=distributed,
@@ -215,8 +222,9 @@ class ExecutionStore:
         """
         _, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
         self._known.forget(key.name)
-        async with self._database.connection(namespace_id) as connection:
-            await connection.execute(_SQL["delete"], *key)
+        changes = Changes(shard_id, rows=[run_row(namespace_id.bytes, key.workflow, run_id.bytes)])
+        async with self._journal.entry(changes) as entry, self._database.connection(namespace_id) as connection:
+            await connection.execute(_SQL["delete"], *key, *entry.arguments)
 
     async def delete_current_workflow_execution(
         self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int, archetype_id: int = 0
@@ -240,11 +248,14 @@ class ExecutionStore:
         keys, key = await run_key(self._keyring, namespace_id, workflow_id, run_id, shard_id)
         fences = RunFences(keys, shard_id, key.workflow)
         macs = fences.current(archetype_id, run_id.bytes)
-        async with self._database.connection(namespace_id) as connection:
-            row = await connection.fetchrow(
-                _SQL["delete_current"], *key, archetype_id, [macs[:MAC_BYTES], macs[MAC_BYTES:]]
-            )
-        if row is not None and row["fits"] != row["authentic"]:
+        changes = Changes(shard_id, rows=[current_row(namespace_id.bytes, key.workflow, archetype_id)])
+        row = (*key, archetype_id, [macs[:MAC_BYTES], macs[MAC_BYTES:]])
+        found = None
+        async with self._journal.entry(changes) as entry, self._database.connection(namespace_id) as connection:
+            entry.refused = not await connection.fetch(_SQL["delete_current"], *row, *entry.arguments)
+            if entry.refused:
+                found = await connection.fetchrow(_SQL["current"], *row)
+        if found is not None and found["fits"] != found["authentic"]:
             raise altered(f"the current run {run_id} of a workflow")
 
     async def aclose(self) -> None:

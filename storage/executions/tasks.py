@@ -12,6 +12,7 @@ from strongroom.storage.checks import (
     check_blob,
     check_collection,
     check_mapping,
+    check_name,
     check_number,
     check_shard_id,
     check_type,
@@ -174,3 +175,15 @@ def check_key(category: TaskCategory, key: TaskKey, *, limit: int = _MAX_TASK_ID
     if category.type is CategoryType.IMMEDIATE and key.fire_time:
         msg = "a task of an immediate category has fire_time 0"
         raise InvalidPersistenceRequest(msg)
+
+
+def check_dlq(source_cluster_name: str, shard_id: int, min_task_id: int, max_task_id: int) -> None:
+    """Check a range of a dead-letter queue.
+
+    Raises:
+        InvalidPersistenceRequest: An argument is not valid.
+    """
+    check_shard_id(shard_id)
+    check_name("source_cluster_name", source_cluster_name)
+    check_number("min_task_id", min_task_id)
+    check_number("max_task_id", max_task_id)

@@ -9,9 +9,11 @@ from strongroom.storage.checks import check_id, open_keys
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import ConditionFailed, DatabaseUnavailable
 from strongroom.storage.fences import MAC_BYTES, RunFences, ShardFences, altered, current_mac, refused_shard
+from strongroom.storage.journal.writer import Settled
 
 from .binding import Refusal, RunRule, WriteExecutions
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
+from .journal import changes_of
 from .known_runs import TAG_BYTES
 from .packing import workflow_token
 from .reading import RunKey, open_current
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.group_commit_members import GroupCommitLimits
+    from strongroom.storage.journal.entry import Changes
+    from strongroom.storage.journal.writer import Journal
 
     from .binding import WriteExecutionsColumns
     from .known_runs import KnownRuns, RunState
@@ -43,6 +47,7 @@ class ExecutionWriter:
     Args:
         database: The connections.
         keyring: The unwrapped keys.
+        journal: The journal of this process.
         reader: Reads the runs that are not known.
         known: The runs that this process knows.
         distributed: Whether the tables are spread over a Citus cluster.
@@ -54,6 +59,7 @@ class ExecutionWriter:
         self,
         database: Database,
         keyring: Keyring,
+        journal: Journal,
         reader: ExecutionReader,
         known: KnownRuns,
         *,
@@ -62,6 +68,7 @@ class ExecutionWriter:
         limits: GroupCommitLimits,
     ) -> None:
         self._keyring = keyring
+        self._journal = journal
         self._reader = reader
         self._known = known
         self._outbox = outbox
@@ -122,9 +129,10 @@ class ExecutionWriter:
         """
         # All statements lock workflows in the same order, so that they never wait for each other in a circle.
         order = sorted(range(len(writes)), key=lambda index: writes[index].workflow)
-        columns, runs = await sealed_columns([self._renewed(writes[index]) for index in order], outbox=self._outbox)
+        in_order = [self._renewed(writes[index]) for index in order]
+        columns, runs = await sealed_columns(in_order, outbox=self._outbox)
         try:
-            refused = await self._statement.call(connection, columns)
+            refused = await self._call(connection, columns, changes_of(in_order, columns))
         except BaseException:  # the outcome may be unknown, also after a cancellation
             for run in runs:
                 self._known.forget(run.run)
@@ -155,6 +163,28 @@ class ExecutionWriter:
                 self._known.forget(run.run)
             elif sealed is not None:
                 self._known.put(run.run, run.state.committed(sealed[-TAG_BYTES:]))
+
+    async def _call(
+        self, connection: Connection, columns: WriteExecutionsColumns, changes: list[Changes]
+    ) -> Sequence[Row]:
+        """Call the function with an entry of the journal for each request, and settle the entries."""
+        tickets = await self._journal.record(changes)
+        columns.writer = self._journal.writer
+        for number, ticket in enumerate(tickets, 1):
+            columns.journal.request.append(number)
+            columns.journal.number.append(ticket.number)
+            columns.journal.entry.append(ticket.entry)
+        try:
+            refused = await self._statement.call(connection, columns)
+        except BaseException as error:
+            self._journal.failed(tickets, error)
+            raise
+        numbers = {row["request"] for row in refused if row["reason"] != Refusal.NONE}
+        self._journal.settle([tickets[number - 1] for number in numbers], Settled.REFUSED)
+        self._journal.settle(
+            [ticket for number, ticket in enumerate(tickets, 1) if number not in numbers], Settled.COMMITTED
+        )
+        return refused
 
     async def _error(self, write: ExecutionWrite, row: Row) -> StrongroomError | None:
         """Return the error of a request that the statement refused."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import RecordKey, RecordKind
     from strongroom.storage.engine.connection import Row
-    from strongroom.storage.schema.tables import Table
+    from strongroom.storage.schema.table import Table
 
 _ID_BYTES = 16
 

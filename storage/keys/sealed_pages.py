@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.schema.partitions import partition_windows, partitions_of_namespace
-from strongroom.storage.schema.tables import NAMESPACE
+from strongroom.storage.schema.table import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
-    from strongroom.storage.schema.tables import Table
+    from strongroom.storage.schema.table import Table
 
 _SQL = load_queries("namespaces/purge")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.database import Database
 
-    from .tables import Table
+    from .table import Table
 
 _SQL = load_queries("schema/partitions")
 

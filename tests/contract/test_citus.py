@@ -236,12 +236,12 @@ async def test_a_function_runs_in_a_session_that_knows_nothing_of_ours(distribut
     function = load_functions(distributed=True)["add_history_tasks"]
     shard_id = await new_shard(distributed_cell)
     connection = await asyncpg.connect(distributed_cell.config.dsn)
-    call = f"SELECT strongroom.{function.name}($1, $2, $3, $4, $5, $6, $7, $8)"
+    call = f"SELECT strongroom.{function.name}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
     mac = await ShardFences(distributed_cell.keyring).mac(shard_id, 1)
     for plans in ("auto", "force_generic_plan", "force_custom_plan"):
         await connection.execute(f"SET plan_cache_mode = {plans}")
-        assert await connection.fetchval(call, shard_id, 1, mac, uuid4(), [1], [0], [len(plans)], [b"task"]) == 0
-    assert await connection.fetchval(call, shard_id, 2, b"", uuid4(), [1], [0], [99], [b"task"]) == 1
+        assert await connection.fetchval(call, shard_id, 1, mac, uuid4(), [1], [0], [len(plans)], [b"task"], uuid4(), 1, b"entry") == 0
+    assert await connection.fetchval(call, shard_id, 2, b"", uuid4(), [1], [0], [99], [b"task"], uuid4(), 1, b"entry") == 1
     await connection.close()
 
 

@@ -13,6 +13,7 @@ from strongroom.storage import EVERY_NAMESPACE, DatabaseUnavailable
 from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 from strongroom.storage.errors import DatabaseTimeout, ResourceExhausted
 from strongroom.storage.executions.store import ExecutionStore
+from strongroom.storage.journal.writer import Journal
 from tests.support.fixtures.batches import (
     LOCK_TIMEOUT,
     at_once,
@@ -57,7 +58,9 @@ async def test_closing_waits_for_what_is_in_flight(workflow):
 
 def limited(host, **limits):
     """Return the host's workflow with an execution store that has other limits."""
-    store = ExecutionStore(host.cell.by_key, host.cell.keyring, limits=GroupCommitLimits(**limits))
+    store = ExecutionStore(
+        host.cell.by_key, host.cell.keyring, Journal(host.cell.keyring), limits=GroupCommitLimits(**limits)
+    )
     return host.like(cell=replace(host.cell, executions=store))
 
 

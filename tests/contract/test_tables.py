@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from strongroom.storage.schema.reference import reference_table
-from strongroom.storage.schema.tables import NAMESPACE, TABLES, VIEWS
+from strongroom.storage.schema.table import NAMESPACE
+from strongroom.storage.schema.tables import TABLES, VIEWS
 from tests.support.every_table import every_table
 from tests.support.fixtures.raw_rows import execute, fetch
 from tests.support.tree import ROOT

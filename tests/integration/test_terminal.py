@@ -33,6 +33,7 @@ COMMANDS = {
     "demo": ["--stop", HOSTILE],
     "schema apply": ["--driver-role", HOSTILE],
     "schema status": [],
+    "verify": ["--shard", "1"],
     "namespace create": [NAME, "--kek", f"local:{HOSTILE}", "--create-kek"],
     "namespace list": [],
     "namespace attributes": [NAME, "--alias", f"{HOSTILE}=CustomerId"],

@@ -67,6 +67,7 @@ class EveryTable:
         workflow = self.workflow(number)
         first = workflow.full(db_record_version=1)
         await workflow.create(first, new_workflow_new_events=workflow.events(first.run_id))
+        await self.cell.journal.fold(workflow.shard_id)
         second = workflow.mutation(first.run_id, new_buffered_events=blob())
         await workflow.update(second)
         self.expected[f"run {number}"] = (first.run_id, accumulated(first, second))

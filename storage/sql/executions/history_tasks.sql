@@ -4,8 +4,15 @@ WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AN
 ORDER BY fire_time, task_id LIMIT $7
 
 -- name: range_complete
-DELETE FROM history_tasks
-WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AND (fire_time, task_id) < ($5, $6)
+-- $7, $8 and $9: the entry of the journal.
+WITH deleted AS (
+    DELETE FROM history_tasks
+    WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AND (fire_time, task_id) < ($5, $6)
+    RETURNING '\x003303'::bytea || uuid_send(namespace_id) || int2send(category_id) || int8send(fire_time) || int8send(task_id)
+              || substr(data, octet_length(data) - 15) AS image
+)
+INSERT INTO journal (shard_id, writer, number, data, replaced)
+SELECT $1, $7, $8, $9, coalesce(string_agg(image, ''), '') FROM deleted
 
 -- name: put_dlq
 INSERT INTO replication_dlq_tasks (shard_id, source_cluster_name, task_id, namespace_id, data) VALUES ($1, $2, $3, $4, $5)

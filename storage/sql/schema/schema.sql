@@ -416,6 +416,23 @@ CREATE TABLE audit_checkpoints (
     signature      bytea       NOT NULL CHECK (octet_length(signature) = 64)
 );
 
+-- Entries of writes that are not in the sums of their shard yet. `replaced` has images of rows, each after its length in two bytes.
+CREATE TABLE journal (
+    shard_id integer NOT NULL,
+    writer   uuid    NOT NULL,
+    number   bigint  NOT NULL CHECK (number >= 1),
+    data     bytea   NOT NULL,
+    replaced bytea   NOT NULL,
+    PRIMARY KEY (shard_id, writer, number)
+);
+
+-- The sums of the live rows of each shard.
+CREATE TABLE journal_sums (
+    shard_id integer PRIMARY KEY,
+    number   bigint  NOT NULL CHECK (number >= 1),
+    data     bytea   NOT NULL
+) WITH (fillfactor = 70);
+
 -- A signed statement about the checkpoints that were deleted because newer ones replace them.
 CREATE TABLE audit_compaction (
     only_row         boolean     PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -51,6 +51,8 @@ EVERYWHERE = {
     "visibility_rows/outbox.created_again": "as visibility_rows/outbox.take",
     "visibility_rows/outbox.old_deletes": "as visibility_rows/outbox.take",
     "visibility_rows/outbox.forget_deletes": "as visibility_rows/outbox.take",
+    "journal/journal.with_entries": "a process folds what others have left behind, in all shards",
+    "journal/journal.stop_writes": "accepting a restore stops all writes",
     "visibility.count": "a filter asks for the runs of all shards",
     "visibility.pages": "as visibility.count; merged in order by the coordinator",
     "visibility.pages, next": "as visibility.pages",

@@ -6,6 +6,7 @@ import re
 from dataclasses import fields
 from importlib.resources import files
 from operator import attrgetter
+from uuid import uuid4
 
 import pytest
 
@@ -58,12 +59,13 @@ class Recorder:
 async def test_each_argument_is_passed_as_the_parameter_of_its_name():
     """With another value in every column, each value arrives in the place of its own parameter."""
     function = load_functions(distributed=False)["write_executions"]
-    columns = WriteExecutionsColumns(shard=1, outbox=True)
-    expected = {"p_shard": 1, "p_outbox": True}
-    for number, name in enumerate(function.names[2:]):
+    writer = uuid4()
+    columns = WriteExecutionsColumns(shard=1, outbox=True, writer=writer)
+    expected = {"p_shard": 1, "p_outbox": True, "p_writer": writer}
+    for number, name in enumerate(function.names[3:]):
         column = attrgetter(argument_path(name))(columns)
         column.append(number)
-        expected[name] = f"{{{number}}}" if "int" in function.types[number + 2] else type(column)([number])
+        expected[name] = f"{{{number}}}" if "int" in function.types[number + 3] else type(column)([number])
     connection = Recorder()
     await WriteExecutions(distributed=False, timeout=1).call(connection, columns)
     assert dict(zip(function.names, connection.arguments, strict=True)) == expected

@@ -8,7 +8,10 @@ CREATE FUNCTION add_history_tasks(
     t_category smallint[],
     t_fire_time bigint[],
     t_task bigint[],
-    t_data bytea[]
+    t_data bytea[],
+    p_writer uuid,            -- the entry of the journal
+    p_number bigint,
+    p_entry bytea
 )
 RETURNS smallint LANGUAGE plpgsql AS $$
 DECLARE
@@ -23,6 +26,7 @@ BEGIN
         INSERT INTO strongroom.history_tasks (shard_id, category_id, fire_time, task_id, namespace_id, data)
         SELECT p_shard, t.category_id, t.fire_time, t.task_id, p_namespace, t.data
         FROM unnest(t_category, t_fire_time, t_task, t_data) AS t (category_id, fire_time, task_id, data);
+        INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced) VALUES (p_shard, p_writer, p_number, p_entry, '');
     END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);
     RETURN CASE WHEN fits AND authentic THEN 0 WHEN fits IS DISTINCT FROM authentic THEN 5 ELSE 1 END;

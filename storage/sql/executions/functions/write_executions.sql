@@ -8,6 +8,7 @@
 CREATE FUNCTION write_executions(
     p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
     p_outbox boolean,         -- whether visibility records are noted in the outbox, for a search index outside the database
+    p_writer uuid,            -- this process in the journal
     r_shard integer[],        -- requests, in ascending order of their workflows, so that two statements lock in the same order
     r_range bigint[],
     r_macs bytea,             -- 16 bytes for each request: the MAC of r_range
@@ -65,7 +66,10 @@ CREATE FUNCTION write_executions(
     v_h_type bigint[],
     v_h_status bigint[],
     v_h_queue bigint[],
-    v_h_division bigint[]
+    v_h_division bigint[],
+    j_request integer[],      -- entries of the journal, one for each request
+    j_number bigint[],
+    j_entry bytea[]
 )
 RETURNS TABLE (
     request integer,
@@ -85,6 +89,10 @@ DECLARE
     failing integer[];
     forged integer[];         -- requests whose row has a clear column that does not fit its MAC
     stale integer[];          -- requests whose run is at the expected version, but is not the known one
+    old_request integer[];    -- images of the rows that are replaced (kms/FORMAT.md section 7.7), each after its length
+    old_image bytea[];
+    old_runs integer[];
+    old_run_image bytea[];
     one integer;
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(r_namespace, ','), ''), true);
@@ -107,10 +115,14 @@ BEGIN
 
     IF cardinality(c_request) > 0 THEN
         -- Bit 1 of a verdict: the clear columns fit the rule. Bit 2: their MACs do.
-        SELECT array_agg(k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict IN (1, 2))
-        INTO failing, forged
+        SELECT array_agg(k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict IN (1, 2)),
+               array_agg(k.request) FILTER (WHERE k.image IS NOT NULL), array_agg(k.image) FILTER (WHERE k.image IS NOT NULL)
+        INTO failing, forged, old_request, old_image
         FROM (
-            SELECT c.request, coalesce(CASE c.rule
+            SELECT c.request,
+                   CASE WHEN c.rule <> 4 THEN '\x003902'::bytea || uuid_send(r_namespace[c.request]) || r_workflow[c.request]
+                        || int8send(c.archetype_id) || e.tag END AS image,
+                   coalesce(CASE c.rule
                 WHEN 1 THEN CASE WHEN e.run_id IS NULL THEN 3
                     ELSE (e.run_id = c.expected)::integer + 2 * (substr(e.macs, 1, 16) IN (c.open_mac, c.completed_mac))::integer END
                 WHEN 2 THEN ((e.run_id = c.expected AND e.state = 3)::integer + 2 * (substr(e.macs, 1, 16) = c.completed_mac)::integer)
@@ -135,7 +147,8 @@ BEGIN
                      WITH ORDINALITY AS u (request, rule, archetype_id, expected, expected_version, number)
             ) AS c
             LEFT JOIN LATERAL (
-                SELECT e.run_id, e.state, e.last_write_version, e.macs FROM strongroom.current_executions e
+                SELECT e.run_id, e.state, e.last_write_version, e.macs, substr(e.data, octet_length(e.data) - 15) AS tag
+                FROM strongroom.current_executions e
                 WHERE e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
                   AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id
                   /* confined: AND e.shard_id = p_shard */
@@ -163,21 +176,25 @@ BEGIN
 
     -- Bits 1 and 2 as above. Bit 3: the sealed row is not the known one.
     SELECT array_agg(DISTINCT k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict & 3 IN (1, 2)),
-           array_agg(k.request) FILTER (WHERE k.verdict = 7)
-    INTO failing, forged, stale
+           array_agg(k.request) FILTER (WHERE k.verdict = 7),
+           array_agg(k.request) FILTER (WHERE k.image IS NOT NULL), array_agg(k.image) FILTER (WHERE k.image IS NOT NULL)
+    INTO failing, forged, stale, old_runs, old_run_image
     FROM (
-        SELECT x.request, coalesce(CASE
+        SELECT x.request,
+               '\x004101'::bytea || uuid_send(r_namespace[x.request]) || r_workflow[x.request] || uuid_send(x.run_id) || e.tag AS image,
+               coalesce(CASE
             WHEN x.rule = 1 THEN 3 * (e.db_record_version IS NULL)::integer
             WHEN x.record_version = 0 THEN (e.next_event_id = x.condition)::integer
                 + 2 * (substr(e.macs, 17, 16) = substr(x_macs, x.number::integer * 80 - 79, 16))::integer
             ELSE (e.db_record_version = x.record_version - 1)::integer
                 + 2 * (substr(e.macs, 1, 16) = substr(x_macs, x.number::integer * 80 - 79, 16))::integer
-        END, 0) + CASE WHEN x.rule = 1 OR substr(e.data, octet_length(e.data) - 15) = substr(x_macs, x.number::integer * 80 - 15, 16)
+        END, 0) + CASE WHEN x.rule = 1 OR e.tag = substr(x_macs, x.number::integer * 80 - 15, 16)
             THEN 0 ELSE 4 END AS verdict
         FROM unnest(x_request, x_rule, x_run, x_condition, x_record_version)
              WITH ORDINALITY AS x (request, rule, run_id, condition, record_version, number)
         LEFT JOIN LATERAL (
-            SELECT e.next_event_id, e.db_record_version, e.macs, e.data FROM strongroom.executions e
+            SELECT e.next_event_id, e.db_record_version, e.macs, substr(e.data, octet_length(e.data) - 15) AS tag
+            FROM strongroom.executions e
             WHERE e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
               AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
               /* confined: AND e.shard_id = p_shard */
@@ -220,6 +237,15 @@ BEGIN
            /* confined: AND e.shard_id = p_shard */
         WHERE c.rule = 4 AND c.request <> ALL (refused);
     END IF;
+
+    old_request := old_request || old_runs;
+    old_image := old_image || old_run_image;
+    INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
+    SELECT r_shard[j.request], p_writer, j.number, j.entry,
+           coalesce((SELECT string_agg(o.image, '') FROM unnest(old_request, old_image) AS o (request, image) WHERE o.request = j.request), '')
+    FROM unnest(j_request, j_number, j_entry) AS j (request, number, entry)
+    WHERE j.request <> ALL (refused)
+      /* confined: AND r_shard[j.request] = p_shard */;
 
     IF cardinality(c_request) > 0 THEN
         UPDATE strongroom.current_executions e

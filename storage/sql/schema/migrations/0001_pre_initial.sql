@@ -384,6 +384,21 @@ CREATE TABLE audit_compaction (
     signature        bytea       NOT NULL CHECK (octet_length(signature) = 64)
 );
 
+CREATE TABLE journal (
+    shard_id integer NOT NULL,
+    writer   uuid    NOT NULL,
+    number   bigint  NOT NULL CHECK (number >= 1),
+    data     bytea   NOT NULL,
+    replaced bytea   NOT NULL,
+    PRIMARY KEY (shard_id, writer, number)
+);
+
+CREATE TABLE journal_sums (
+    shard_id integer PRIMARY KEY,
+    number   bigint  NOT NULL CHECK (number >= 1),
+    data     bytea   NOT NULL
+) WITH (fillfactor = 70);
+
 ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE history_tree ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE visibility_records ALTER COLUMN s SET STORAGE MAIN;

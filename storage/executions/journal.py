@@ -1,0 +1,83 @@
+"""What writes of runs change, for the journal."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import CURRENT_EXECUTIONS, EXECUTIONS, HISTORY_TASKS, tag
+
+from .binding import CurrentRule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from .binding import WriteExecutionsColumns
+    from .rows import ExecutionWrite
+    from .tasks import TaskKey
+
+_ARCHETYPE = struct.Struct(">q")
+_TASK = struct.Struct(">hqq")
+_RUN_NUMBER, _CURRENT_NUMBER, _TASK_NUMBER = bytes([EXECUTIONS]), bytes([CURRENT_EXECUTIONS]), bytes([HISTORY_TASKS])
+
+
+def changes_of(writes: Sequence[ExecutionWrite], columns: WriteExecutionsColumns) -> list[Changes]:
+    """Return what each write changes.
+
+    Args:
+        writes: The writes, in the order of the columns.
+        columns: Their sealed columns.
+    """
+    changes = [Changes(write.plan.shard_id) for write in writes]
+    namespaces = [write.keys.namespace_id.bytes for write in writes]
+    runs = columns.runs
+    for number, run_id, data in zip(runs.request, runs.run, runs.data, strict=True):
+        row = run_row(namespaces[number - 1], writes[number - 1].workflow, run_id.bytes)
+        _replace(changes[number - 1], row, data)
+    currents = columns.currents
+    for number, rule, archetype_id, data in zip(
+        currents.request, currents.rule, currents.archetype, currents.data, strict=True
+    ):
+        if rule != CurrentRule.NOT_EXPECTED:
+            row = current_row(namespaces[number - 1], writes[number - 1].workflow, archetype_id)
+            _replace(changes[number - 1], row, data)
+    tasks = columns.tasks
+    for number, category_id, fire_time, task_id, data in zip(
+        tasks.request, tasks.category, tasks.fire_time, tasks.task, tasks.data, strict=True
+    ):
+        assert data is not None  # noqa: S101 - every place was sealed
+        changes[number - 1].images.append(
+            _TASK_NUMBER + namespaces[number - 1] + _TASK.pack(category_id, fire_time, task_id) + tag(data)
+        )
+    return changes
+
+
+def added_tasks(shard_id: int, namespace_id: UUID, tasks: Iterable[tuple[tuple[int, int, int], bytes]]) -> Changes:
+    """Return the changes of a write that adds history tasks. Each is category, fire time and task id, then the sealed task."""
+    prefix = _TASK_NUMBER + namespace_id.bytes
+    return Changes(shard_id, [prefix + _TASK.pack(*key) + tag(data) for key, data in tasks])
+
+
+def completed_tasks(shard_id: int, category_id: int, min_key: TaskKey, max_key: TaskKey) -> Changes:
+    """Return the changes of a write that deletes a range of history tasks."""
+    return Changes(
+        shard_id, ranges=[(HISTORY_TASKS, _TASK.pack(category_id, *min_key), _TASK.pack(category_id, *max_key))]
+    )
+
+
+def run_row(namespace: bytes, workflow: bytes, run_id: bytes) -> bytes:
+    """Return the image, without its tag, of a row of `executions`."""
+    return _RUN_NUMBER + namespace + workflow + run_id
+
+
+def current_row(namespace: bytes, workflow: bytes, archetype_id: int) -> bytes:
+    """Return the image, without its tag, of a row of `current_executions`."""
+    return _CURRENT_NUMBER + namespace + workflow + _ARCHETYPE.pack(archetype_id)
+
+
+def _replace(changes: Changes, row: bytes, data: bytes | None) -> None:
+    assert data is not None  # noqa: S101 - every place was sealed
+    changes.rows.append(row)
+    changes.images.append(row + tag(data))

@@ -1,0 +1,150 @@
+"""An entry of the journal: what a write adds, which rows it may replace or delete, and the outcomes of earlier entries."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from strongroom.kms import IntegrityError
+from strongroom.storage.multiset import SUM_BYTES, pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_HEAD = struct.Struct(">QHHBH")
+_NUMBER = struct.Struct(">Q")
+_SUM = struct.Struct(f">B{SUM_BYTES}s")
+_PART = struct.Struct(">BH")
+_ROW, _RANGE, _NAMESPACE = 1, 2, 3
+
+
+@dataclass(slots=True)
+class Changes:
+    """The rows of one shard that a write changes.
+
+    Attributes:
+        shard_id: The shard.
+        images: The images of the rows that it adds, or that take the place of others.
+        rows: Images without tags: the rows that it may replace or delete.
+        ranges: Ranges of a table that it may delete: the number of the table, then the first key, inclusive, and the last, exclusive,
+            as the columns of the key after the namespace.
+        namespaces: Tables and namespaces of which it may delete all rows: the number of the table, then the namespace.
+    """
+
+    shard_id: int
+    images: list[bytes] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
+    ranges: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    namespaces: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry.
+
+    Attributes:
+        settled: All entries of the writer below this number were settled when the entry was made: committed, refused, or unknown.
+        refused: The numbers of those that were not committed.
+        unknown: The numbers of those whose writer does not know.
+        sums: The sum of the added images by table.
+        rows: See `Changes`.
+        ranges: See `Changes`.
+        namespaces: See `Changes`.
+    """
+
+    settled: int
+    refused: Sequence[int]
+    unknown: Sequence[int]
+    sums: Mapping[int, int]
+    rows: Sequence[bytes] = ()
+    ranges: Sequence[tuple[int, bytes, bytes]] = ()
+    namespaces: Sequence[tuple[int, bytes]] = ()
+
+    def pack(self) -> bytes:
+        """Return the entry as bytes (kms/FORMAT.md section 9)."""
+        allowed = len(self.rows) + len(self.ranges) + len(self.namespaces)
+        parts = [_HEAD.pack(self.settled, len(self.refused), len(self.unknown), len(self.sums), allowed)]
+        parts += [_NUMBER.pack(number) for number in self.refused]
+        parts += [_NUMBER.pack(number) for number in self.unknown]
+        parts += [_SUM.pack(table, pack(total)) for table, total in self.sums.items()]
+        for row in self.rows:
+            parts += (_PART.pack(_ROW, len(row)), row)
+        for table, first, end in self.ranges:
+            parts += (_PART.pack(_RANGE, 1 + len(first) + len(end)), bytes([table]), first, end)
+        for table, namespace in self.namespaces:
+            parts += (_PART.pack(_NAMESPACE, 1 + len(namespace)), bytes([table]), namespace)
+        return b"".join(parts)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Entry:
+        """Return the entry of bytes that were opened."""
+        settled, refused, unknown, sums, allowed = _HEAD.unpack_from(packed)
+        at = _HEAD.size
+        numbers = struct.unpack_from(f">{refused + unknown}Q", packed, at)
+        at += (refused + unknown) * _NUMBER.size
+        totals = {}
+        for _ in range(sums):
+            table, total = _SUM.unpack_from(packed, at)
+            totals[table] = unpack(total)
+            at += _SUM.size
+        rows, ranges, namespaces = [], [], []
+        for _ in range(allowed):
+            kind, length = _PART.unpack_from(packed, at)
+            at += _PART.size
+            part = packed[at : at + length]
+            at += length
+            half = (length - 1) // 2
+            if kind == _ROW:
+                rows.append(part)
+            elif kind == _RANGE:
+                ranges.append((part[0], part[1 : 1 + half], part[1 + half :]))
+            else:
+                namespaces.append((part[0], part[1:]))
+        return cls(settled, numbers[:refused], numbers[refused:], totals, rows, ranges, namespaces)
+
+
+class Permissions:
+    """Checks the rows that the database says it replaced against those that an entry allows.
+
+    Args:
+        entry: The entry.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self._rows = set(entry.rows)
+        self._ranges = entry.ranges
+        self._namespaces = set(entry.namespaces)
+
+    def use(self, image: bytes, tags: int) -> bool:
+        """Return whether a row may have been replaced. Each row of `Entry.rows` may be used once.
+
+        Args:
+            image: The row's image.
+            tags: The bytes of its tags.
+        """
+        row = image[: len(image) - tags]
+        if row in self._rows:
+            self._rows.remove(row)
+            return True
+        table, namespace, key = row[0], row[1:17], row[17:]
+        return (table, namespace) in self._namespaces or any(
+            table == each and len(key) == len(first) and first <= key < end for each, first, end in self._ranges
+        )
+
+
+def split_images(replaced: bytes) -> list[bytes]:
+    """Return the images that a statement wrote into the journal, each after its length in two bytes.
+
+    Raises:
+        IntegrityError: They are not such images.
+    """
+    images, at = [], 0
+    while at < len(replaced):
+        length = int.from_bytes(replaced[at : at + 2], "big")
+        image = replaced[at + 2 : at + 2 + length]
+        if length < 1 + 16 or len(image) != length:
+            raise IntegrityError
+        images.append(image)
+        at += 2 + length
+    return images

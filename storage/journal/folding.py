@@ -1,0 +1,148 @@
+"""Fold entries into the sums of a shard: the rule, without the database.
+
+The rule for the entries of one writer, in the order of their numbers: each is there, or a later entry says that it was refused or that
+its outcome is unknown. An entry that is missing without such a word, that was refused and is there, or that came back after it was
+folded, was changed in the database. An entry that no later one speaks about yet is pending.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from strongroom.storage.multiset import EMPTY, add, subtract
+
+from .entry import Permissions
+from .images import NAMES, tags_of
+from .sums import ShardSums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from uuid import UUID
+
+    from .entry import Entry
+    from .writer import ElementHash
+
+
+class StoredEntry(NamedTuple):
+    """An entry as it was read.
+
+    Attributes:
+        writer: The process that made it.
+        number: Its number among the writer's entries of the shard.
+        entry: The opened entry.
+        replaced: The images of the rows that it replaced or deleted, as the database says.
+    """
+
+    writer: UUID
+    number: int
+    entry: Entry
+    replaced: list[bytes]
+
+
+@dataclass(slots=True)
+class Folded:
+    """The result of folding.
+
+    Attributes:
+        sums: The new sums, with the next number.
+        entries: Writer and number of the entries that are in them now.
+        pending: The entries that are not, because an entry before them is missing and may still be in flight.
+        gaps: The entries that these wait for: writer and number.
+        problems: What was changed in the database, in sentences without a tenant's value.
+    """
+
+    sums: ShardSums
+    entries: list[tuple[UUID, int]] = field(default_factory=list)
+    pending: list[StoredEntry] = field(default_factory=list)
+    gaps: list[tuple[UUID, int]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def total(self, elements: ElementHash) -> dict[int, int]:
+        """Return the sums including the pending entries: those of the rows that are live now."""
+        sums = dict(self.sums.sums)
+        for each in self.pending:
+            _apply(sums, each, elements, self.problems)
+        return sums
+
+
+def fold(
+    sums: ShardSums,
+    stored: Iterable[StoredEntry],
+    elements: ElementHash,
+    *,
+    outcomes: Mapping[UUID, Entry],
+    abandoned: Iterable[tuple[UUID, int]] = (),
+) -> Folded:
+    """Fold entries into sums.
+
+    Args:
+        sums: The sums. They are not changed.
+        stored: All entries of the shard that the database has.
+        elements: Hashes the images of the shard.
+        outcomes: What writers in this process say about their entries, as their next entry would.
+        abandoned: Missing entries of writers that have ended. Their outcome is taken for unknown.
+    """
+    result = Folded(ShardSums(sums.number + 1, dict(sums.sums), dict(sums.writers)))
+    by_writer: defaultdict[UUID, dict[int, StoredEntry]] = defaultdict(dict)
+    for each in stored:
+        by_writer[each.writer][each.number] = each
+    given_up = set(abandoned)
+    for writer in by_writer.keys() | outcomes.keys():
+        entries = by_writer[writer]
+        words = [each.entry for each in entries.values()]
+        if writer in outcomes:
+            words.append(outcomes[writer])
+        last = _fold_writer(result, writer, entries, words, elements, given_up)
+        if last:
+            result.sums.writers[writer] = last
+    return result
+
+
+def _fold_writer(
+    result: Folded,
+    writer: UUID,
+    entries: dict[int, StoredEntry],
+    words: list[Entry],
+    elements: ElementHash,
+    given_up: set[tuple[UUID, int]],
+) -> int:
+    """Fold the entries of one writer; return the number of the last one that is in the sums."""
+    last = result.sums.writers.get(writer, 0)
+    settled = max(word.settled for word in words)
+    refused = {number for word in words for number in word.refused}
+    absent = refused | {number for word in words for number in word.unknown}
+    for number in sorted(entries):
+        if number <= last:
+            result.problems.append(f"entry {number} of writer {writer} came back after it was folded")
+        elif number in refused:
+            result.problems.append(f"entry {number} of writer {writer} was refused, and is there")
+    highest = max(entries, default=0)
+    while True:
+        number = last + 1
+        if number in entries:
+            if number in refused:
+                break
+            _apply(result.sums.sums, entries[number], elements, result.problems)
+            result.entries.append((writer, number))
+        elif number < settled and number not in absent:
+            result.problems.append(f"entry {number} of writer {writer} is missing")
+        elif (number not in absent and (writer, number) not in given_up) or number > max(highest, settled - 1):
+            break
+        last = number
+    result.pending.extend(each for number, each in sorted(entries.items()) if number > last and number not in refused)
+    if highest > last:
+        result.gaps.append((writer, last + 1))
+    return last
+
+
+def _apply(sums: dict[int, int], stored: StoredEntry, elements: ElementHash, problems: list[str]) -> None:
+    for table, total in stored.entry.sums.items():
+        sums[table] = add(sums.get(table, EMPTY), [total])
+    permissions = Permissions(stored.entry)
+    for image in stored.replaced:
+        if image[0] in NAMES and permissions.use(image, tags_of(image[0])):
+            sums[image[0]] = subtract(sums.get(image[0], EMPTY), [elements.sum([image])])
+        else:
+            problems.append(f"entry {stored.number} of writer {stored.writer} replaced a row that it may not replace")

@@ -1,0 +1,103 @@
+"""The image of a row: the bytes that stand for a version of a row in sums (kms/FORMAT.md section 7.7).
+
+An image is the number of the table, the namespace (16 bytes, zero without one), the other columns of the key, and the tag of each
+sealed value. A tag belongs to one sealed value, because each is sealed with a nonce of its own.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from strongroom.storage.schema.table import NAMESPACE
+from strongroom.storage.schema.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strongroom.storage.schema.table import Table
+
+TAG_BYTES = 16
+NO_NAMESPACE_ID = bytes(16)
+CELL = 0
+"""The shard id in the journal of the cell's own tables and of queues."""
+TASK_QUEUE_GROUPS = 64
+"""The number of groups of task queues. Group 0 has the shard id -1 in the journal, and so on."""
+_GROUP_BITS = 26
+_LOWEST_HASH = -(2**31)
+
+EXECUTIONS, CURRENT_EXECUTIONS, HISTORY_TASKS = 1, 2, 3
+NUMBERS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "executions": EXECUTIONS,
+        "current_executions": CURRENT_EXECUTIONS,
+        "history_tasks": HISTORY_TASKS,
+    }
+)
+"""The number of each table that is in the journal."""
+NAMES: Final[Mapping[int, str]] = MappingProxyType({number: name for name, number in NUMBERS.items()})
+
+_TAGS = {NUMBERS[table.name]: TAG_BYTES * len(table.sealed) for table in TABLES if table.name in NUMBERS}
+_BINARY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "smallint": "int2send({0})",
+        "integer": "int4send({0})",
+        "bigint": "int8send({0})",
+        "uuid": "uuid_send({0})",
+        "boolean": "boolsend({0})",
+        "text": "convert_to({0}, 'UTF8')",
+        "bytea": "{0}",
+    }
+)
+
+
+def tag(sealed: bytes) -> bytes:
+    """Return the tag of a sealed value."""
+    return sealed[-TAG_BYTES:]
+
+
+def tags_of(number: int) -> int:
+    """Return the bytes of the tags at the end of an image of a table."""
+    return _TAGS[number]
+
+
+def journal_shards(shard_count: int) -> list[int]:
+    """Return all shard ids in the journal of a cell: of the cell's tables, of its shards, of groups of task queues."""
+    return [CELL, *range(1, shard_count + 1), *(-1 - group for group in range(TASK_QUEUE_GROUPS))]
+
+
+def task_queue_group(range_hash: int) -> int:
+    """Return the shard id in the journal of the rows that have this range hash."""
+    return -1 - ((range_hash - _LOWEST_HASH) >> _GROUP_BITS)
+
+
+def tables_of(shard_id: int) -> dict[Table, str]:
+    """Return the tables that have rows of a shard of the journal, each with the SQL condition of these rows."""
+    tables = [table for table in TABLES if table.name in NUMBERS]
+    if shard_id > CELL:
+        return {table: f"shard_id = {shard_id}" for table in tables if table.partition_column == "shard_id"}
+    if shard_id == CELL:
+        return {table: "true" for table in tables if table.partition_column not in {"shard_id", "range_hash"}}
+    first = _LOWEST_HASH + (-1 - shard_id << _GROUP_BITS)
+    rows = f"range_hash BETWEEN {first} AND {first + (1 << _GROUP_BITS) - 1}"
+    return {table: rows for table in tables if table.partition_column == "range_hash"}
+
+
+def image_sql(table: Table) -> str:
+    """Return the SQL expression of a row's image.
+
+    Args:
+        table: The table's descriptor. Its columns are named without a table.
+    """
+    columns = [
+        _BINARY[type_].format(name)
+        for name, type_ in table.key
+        if name != NAMESPACE and not (name == "shard_id" and name == table.partition_column)
+    ]
+    namespace = f"uuid_send({NAMESPACE})" if table.namespaced else f"'\\x{NO_NAMESPACE_ID.hex()}'::bytea"
+    none = f"'\\x{bytes(TAG_BYTES).hex()}'::bytea"  # for an absent value, so that all images of a table have one length of tags
+    tags = [
+        f"coalesce(substr({each.column}, octet_length({each.column}) - {TAG_BYTES - 1}), {none})"
+        for each in table.sealed
+    ]
+    return " || ".join([f"'\\x{NUMBERS[table.name]:02x}'::bytea", namespace, *columns, *tags])

@@ -1,0 +1,259 @@
+"""Fold and verify the shards of a cell in the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+from strongroom.kms import Background
+from strongroom.kms.sealing.record_kinds import JOURNAL_SUMS
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
+from strongroom.storage.schema.table import NAMESPACE
+from strongroom.storage.schema.tables import TABLES
+
+from .folding import fold
+from .images import NAMES, NUMBERS
+from .reading import ShardVerification, open_entries, open_sums
+from .scanning import scan
+from .sums import differing
+from .writer import ElementHash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
+
+    from .entry import Entry
+    from .folding import Folded
+    from .writer import Journal
+
+_log = logging.getLogger("strongroom.journal")
+_SQL = load_queries("journal/journal")
+ENTRIES = 5000
+"""Entries of a shard that one folding reads."""
+PAUSE = 10.0
+"""Seconds between two rounds of folding."""
+ALL_AFTER = 60.0
+"""Seconds between two rounds over all shards with entries."""
+ABANDONED_AFTER = 3600.0
+"""Seconds after which an entry that is missing and may be in flight is taken for one whose outcome is unknown. Its writer is gone."""
+
+
+class JournalKeeper:
+    """Folds and verifies. It remembers the newest sums of each shard, and refuses older ones.
+
+    Attributes:
+        background: The state of folding in the background.
+        verifying: The state of verification in the background.
+        altered: The shards in which a verification of this process found a change, with the last result.
+
+    Args:
+        database: The connections.
+        keyring: The unwrapped keys.
+        journal: The journal of this process.
+        clock: Returns the time in seconds; it never goes backwards.
+    """
+
+    def __init__(
+        self, database: Database, keyring: Keyring, journal: Journal, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._journal = journal
+        self._clock = clock
+        self.background = Background("folding of the journal")
+        self.verifying = Background("verification of rows")
+        self.altered: dict[int, ShardVerification] = {}
+        self._newest: dict[int, int] = {}
+        self._gaps: dict[tuple[int, UUID, int], float] = {}
+
+    async def keep_folding(self, *, pause: float = PAUSE, all_after: float = ALL_AFTER) -> NoReturn:
+        """Fold the shards that this process wrote to, and now and then those that a process that ended left behind.
+
+        Args:
+            pause: Time between two rounds, in seconds.
+            all_after: Time between two rounds over all shards with entries, in seconds.
+        """
+        next_all = self._clock() + all_after * (0.5 + secrets.randbelow(1000) / 1000)
+        while True:
+            await asyncio.sleep(pause)
+            if self._clock() >= next_all:
+                next_all = self._clock() + all_after
+                await self.background.once(self._note_entries)
+            await self.background.once(self._fold_dirty)
+
+    async def keep_verifying(self, shards: Sequence[int], *, pause: float) -> NoReturn:
+        """Verify one shard after the other, without end. A shard that was changed is logged, and stays in `altered`.
+
+        Args:
+            shards: All shards of the journal.
+            pause: Time between two shards, in seconds.
+        """
+        while True:
+            for shard_id in secrets.SystemRandom().sample(shards, len(shards)):
+                await asyncio.sleep(pause)
+                await self.verifying.once(partial(self._verify_and_note, shard_id))
+
+    async def _verify_and_note(self, shard_id: int) -> None:
+        found = await self.verify(shard_id)
+        if found.ok:
+            self.altered.pop(shard_id, None)
+            return
+        if shard_id not in self.altered:
+            _log.error(
+                "rows of shard %d were changed in the database; run: strongroom verify --shard %d", shard_id, shard_id
+            )
+        self.altered[shard_id] = found
+
+    async def _note_entries(self) -> None:
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            self._journal.dirty.update(row["shard_id"] for row in await connection.fetch(_SQL["with_entries"]))
+
+    async def _fold_dirty(self) -> None:
+        for shard_id in sorted(self._journal.dirty):
+            self._journal.dirty.discard(shard_id)
+            try:
+                await self.fold(shard_id)
+            except BaseException:
+                self._journal.dirty.add(shard_id)
+                raise
+
+    async def shards_of(self, namespace_id: UUID) -> list[int]:
+        """Return the shards that have entries of the journal, and rows of a namespace in one of its tables, in ascending order.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        tables = [
+            table
+            for table in TABLES
+            if table.name in NUMBERS and table.partition_column == "shard_id" and table.namespaced
+        ]
+        parts = (f"SELECT DISTINCT shard_id FROM {table.name} WHERE {NAMESPACE} = $1" for table in tables)  # noqa: S608 - our own names
+        async with self._database.connection(namespace_id) as connection:
+            rows = await connection.fetch(" UNION ".join(parts), namespace_id)
+        return sorted(row["shard_id"] for row in rows)
+
+    async def fold(self, shard_id: int) -> list[str]:
+        """Fold the entries of a shard into its sums.
+
+        Returns:
+            What was changed in the database. The sums then stay as they are, so that every verification finds it again.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+            StorageError: The database does not answer.
+        """
+        keys = await self._keyring.open(self._keyring.cell_id)
+        outcomes = self._journal.outcomes(
+            shard_id
+        )  # before the entries are read: those that are settled now are among them
+        async with self._database.transaction(NO_NAMESPACE) as connection:
+            stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
+            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=ENTRIES)
+            problems = result.problems
+            number = result.sums.number
+            if result.entries and not problems:
+                sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), result.sums.pack())
+                if not await connection.fetch(_SQL["put_sums"], shard_id, number, sealed):
+                    return []  # another process made the first sums of the shard; the entries stay for the next folding
+                writers, numbers = zip(*result.entries, strict=True)
+                await connection.execute(_SQL["delete_entries"], shard_id, list(writers), list(numbers))
+        if result.entries and not problems:
+            self._newest[shard_id] = max(number, self._newest.get(shard_id, 0))
+        if not problems:
+            self._journal.folded(shard_id, result.sums.writers.get(self._journal.writer, 0))
+        return problems
+
+    async def verify(self, shard_id: int) -> ShardVerification:
+        """Compare the rows of a shard with its sums and entries, as of one snapshot.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+            StorageError: The database does not answer.
+        """
+        keys = await self._keyring.open(self._keyring.cell_id)
+        elements = ElementHash(keys, shard_id)
+        outcomes = self._journal.outcomes(shard_id)  # before the snapshot
+        async with self._database.transaction(EVERY_NAMESPACE, read_only=True, unlimited=True) as connection:
+            stored_sums = await connection.fetchrow(_SQL["sums"], shard_id)
+            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=None)
+            live, rows = await scan(connection, shard_id, elements)
+        tables = [NAMES[each] for each in differing(result.total(elements), live)]
+        number = 0 if stored_sums is None else stored_sums["number"]
+        return ShardVerification(shard_id, rows, number, len(result.pending), tables, result.problems)
+
+    async def accept(self, shard_id: int) -> int:
+        """Make the sums of a shard those of the rows that it has now, after a restore on purpose. Writes wait meanwhile.
+
+        Returns:
+            The new number of the sums.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+            StorageError: The database does not answer.
+        """
+        keys = await self._keyring.open(self._keyring.cell_id)
+        async with self._database.transaction(EVERY_NAMESPACE, unlimited=True) as connection:
+            await connection.execute(_SQL["stop_writes"])
+            stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
+            sums = open_sums(keys, shard_id, stored_sums, [])
+            entries = await connection.fetch(_SQL["entries"], shard_id, None)
+            for row in entries:
+                sums.writers[row["writer"]] = max(row["number"], sums.writers.get(row["writer"], 0))
+            sums.sums, _ = await scan(connection, shard_id, ElementHash(keys, shard_id))
+            number = max(sums.number, self._newest.get(shard_id, 0)) + 1
+            sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), sums.pack())
+            await connection.execute(_SQL["replace_sums"], shard_id, number, sealed)
+            await connection.execute(_SQL["delete_all_entries"], shard_id)
+        self._newest[shard_id] = number
+        self.altered.pop(shard_id, None)
+        return number
+
+    async def _folded(
+        self,
+        connection: Connection,
+        keys: NamespaceKeys,
+        shard_id: int,
+        stored_sums: Row | None,
+        outcomes: Entry,
+        *,
+        limit: int | None,
+    ) -> Folded:
+        """Return what folding all entries that the database has would give."""
+        problems: list[str] = []
+        sums = open_sums(keys, shard_id, stored_sums, problems)
+        if sums.number < self._newest.get(shard_id, 0):
+            problems.append(
+                f"the sums have number {sums.number}, and this process has seen number {self._newest[shard_id]}"
+            )
+        rows = await connection.fetch(_SQL["entries"], shard_id, limit)
+        stored = open_entries(keys, shard_id, rows, problems)
+        elements = ElementHash(keys, shard_id)
+        words = {self._journal.writer: outcomes}
+        result = fold(sums, stored, elements, outcomes=words, abandoned=self._abandoned(shard_id))
+        result.problems[:0] = problems
+        self._note_gaps(shard_id, result)
+        return result
+
+    def _note_gaps(self, shard_id: int, result: Folded) -> None:
+        known = {(shard_id, *gap) for gap in result.gaps}
+        self._gaps = {gap: since for gap, since in self._gaps.items() if gap[0] != shard_id or gap in known}
+        for gap in known:
+            self._gaps.setdefault(gap, self._clock())
+
+    def _abandoned(self, shard_id: int) -> list[tuple[UUID, int]]:
+        oldest = self._clock() - ABANDONED_AFTER
+        return [
+            (writer, number)
+            for (shard, writer, number), since in self._gaps.items()
+            if shard == shard_id and since < oldest
+        ]

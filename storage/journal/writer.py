@@ -1,0 +1,206 @@
+"""Make the entries of a process.
+
+Each process numbers its entries of a shard from 1 without a gap, and notes in each the outcomes of the earlier ones. So an entry that
+vanished from the table is a gap that nothing explains.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID, uuid4
+
+from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
+from strongroom.storage.errors import StorageError
+from strongroom.storage.multiset import EMPTY, add, element
+
+from .entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from strongroom.kms import Keyring, NamespaceKeys
+
+    from .entry import Changes
+
+_SHARD = struct.Struct(">i")
+_MOST_REFUSED = 64
+"""Refused entries of a shard, after which it is folded even if nothing was committed. Each entry names all of them."""
+
+
+class Ticket(NamedTuple):
+    """An entry that a statement inserts.
+
+    Attributes:
+        shard_id: The shard.
+        number: The number among the writer's entries of the shard.
+        entry: The sealed entry.
+    """
+
+    shard_id: int
+    number: int
+    entry: bytes
+
+
+@dataclass(slots=True)
+class OneEntry:
+    """The entry of a write that shares its statement with no other one.
+
+    Attributes:
+        arguments: Writer, number and sealed entry: the columns of the row after the shard.
+        refused: Whether the statement did not insert the entry. Its caller sets this.
+    """
+
+    arguments: tuple[UUID, int, bytes]
+    refused: bool = False
+
+
+class Settled(Enum):
+    """The outcome of an entry."""
+
+    COMMITTED = auto()
+    REFUSED = auto()
+    """The statement was rolled back, or did not insert the entry."""
+    UNKNOWN = auto()
+    """The statement may have been committed."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """The entries of one shard."""
+
+    last: int = 0
+    in_flight: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    unknown: set[int] = field(default_factory=set)
+
+
+class ElementHash:
+    """Hashes images for the sums of a shard, under a key of the cell (kms/FORMAT.md section 7.7).
+
+    Args:
+        keys: The cell's own keys.
+        shard_id: The shard.
+    """
+
+    __slots__ = ("_key", "_shard")
+
+    def __init__(self, keys: NamespaceKeys, shard_id: int) -> None:
+        self._key = keys.identity("journal")
+        self._shard = _SHARD.pack(shard_id)
+
+    def sum(self, images: Sequence[bytes]) -> int:
+        """Return the sum of images modulo 2^256."""
+        key, shard = self._key, self._shard
+        return add(EMPTY, [element(key, shard + image) for image in images])
+
+
+class Journal:
+    """Makes the entries of this process.
+
+    Attributes:
+        writer: The id of this process in the journal.
+        dirty: The shards with entries since the last folding. Folding removes them.
+
+    Args:
+        keyring: The unwrapped keys.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.writer: UUID = uuid4()
+        self.dirty: set[int] = set()
+        self._keyring = keyring
+        self._streams: defaultdict[int, _Stream] = defaultdict(_Stream)
+
+    async def record(self, changes: Sequence[Changes]) -> list[Ticket]:
+        """Seal an entry for each of the changes. The caller must settle each entry, whatever happens.
+
+        Args:
+            changes: The changes, each of one shard.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+        """
+        keys = await self._keyring.open(self._keyring.cell_id)
+        writer = self.writer.bytes
+        rows = []
+        for each in changes:
+            stream = self._streams[each.shard_id]
+            stream.last += 1
+            stream.in_flight.add(stream.last)
+            rows.append(((each.shard_id, writer, stream.last), self._entry(keys, stream, each).pack()))
+        try:
+            sealed = keys.seal_many(JOURNAL_ENTRY, rows)
+        except BaseException:
+            for (shard_id, _, number), _ in rows:
+                self._settle(shard_id, number, Settled.REFUSED)
+            raise
+        return [Ticket(shard_id, number, entry) for ((shard_id, _, number), _), entry in zip(rows, sealed, strict=True)]
+
+    @asynccontextmanager
+    async def entry(self, changes: Changes) -> AsyncIterator[OneEntry]:
+        """Make an entry for a block that writes it, and settle it by the block's end.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+        """
+        tickets = await self.record([changes])
+        one = OneEntry((self.writer, tickets[0].number, tickets[0].entry))
+        try:
+            yield one
+        except BaseException as error:
+            self.failed(tickets, error)
+            raise
+        self.settle(tickets, Settled.REFUSED if one.refused else Settled.COMMITTED)
+
+    def settle(self, tickets: Sequence[Ticket], settled: Settled) -> None:
+        """Note the outcome of entries."""
+        for shard_id, number, _ in tickets:
+            self._settle(shard_id, number, settled)
+
+    def failed(self, tickets: Sequence[Ticket], error: BaseException) -> None:
+        """Note that the statement of entries failed."""
+        certain = isinstance(error, StorageError) and not error.may_have_been_committed
+        self.settle(tickets, Settled.REFUSED if certain else Settled.UNKNOWN)
+
+    def folded(self, shard_id: int, number: int) -> None:
+        """Forget the outcomes of the entries up to a number, which were folded."""
+        stream = self._streams[shard_id]
+        stream.refused = {each for each in stream.refused if each > number}
+        stream.unknown = {each for each in stream.unknown if each > number}
+
+    def outcomes(self, shard_id: int) -> Entry:
+        """Return the outcomes of the entries of a shard, as the next entry would have them."""
+        stream = self._streams[shard_id]
+        return Entry(
+            min(stream.in_flight, default=stream.last + 1), sorted(stream.refused), sorted(stream.unknown), sums={}
+        )
+
+    def _entry(self, keys: NamespaceKeys, stream: _Stream, changes: Changes) -> Entry:
+        by_table: defaultdict[int, list[bytes]] = defaultdict(list)
+        for image in changes.images:
+            by_table[image[0]].append(image)
+        elements = ElementHash(keys, changes.shard_id)
+        return Entry(
+            min(stream.in_flight),
+            sorted(stream.refused),
+            sorted(stream.unknown),
+            {table: elements.sum(images) for table, images in by_table.items()},
+            changes.rows,
+            changes.ranges,
+            changes.namespaces,
+        )
+
+    def _settle(self, shard_id: int, number: int, settled: Settled) -> None:
+        stream = self._streams[shard_id]
+        stream.in_flight.discard(number)
+        if settled is Settled.REFUSED:
+            stream.refused.add(number)
+        elif settled is Settled.UNKNOWN:
+            stream.unknown.add(number)
+        if settled is not Settled.REFUSED or len(stream.refused) >= _MOST_REFUSED:
+            self.dirty.add(shard_id)

@@ -1,0 +1,33 @@
+-- name: sums
+SELECT number, data FROM journal_sums WHERE shard_id = $1
+
+-- name: lock_sums
+SELECT number, data FROM journal_sums WHERE shard_id = $1 FOR UPDATE
+
+-- name: entries
+-- The oldest entries of each writer first, so that a limited page has no gap of its own.
+SELECT writer, number, data, replaced FROM journal WHERE shard_id = $1 ORDER BY number LIMIT $2
+
+-- name: put_sums
+-- Compare and set: sums are replaced only by their successor.
+INSERT INTO journal_sums AS s (shard_id, number, data) VALUES ($1, $2, $3)
+ON CONFLICT (shard_id) DO UPDATE SET number = excluded.number, data = excluded.data WHERE s.number = excluded.number - 1
+RETURNING number
+
+-- name: delete_entries
+DELETE FROM journal AS j USING unnest($2::uuid[], $3::bigint[]) AS f (writer, number)
+WHERE j.shard_id = $1 AND j.writer = f.writer AND j.number = f.number
+
+-- name: stop_writes
+-- Waits for the writes in flight. No write of the journal begins until the transaction ends.
+LOCK TABLE journal IN EXCLUSIVE MODE
+
+-- name: delete_all_entries
+DELETE FROM journal WHERE shard_id = $1
+
+-- name: replace_sums
+INSERT INTO journal_sums (shard_id, number, data) VALUES ($1, $2, $3)
+ON CONFLICT (shard_id) DO UPDATE SET number = excluded.number, data = excluded.data
+
+-- name: with_entries
+SELECT DISTINCT shard_id FROM journal

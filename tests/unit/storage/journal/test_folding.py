@@ -1,0 +1,155 @@
+"""The rule of folding, without a database: what explains a missing entry, and what does not."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.storage.journal.entry import Entry, Permissions, split_images
+from strongroom.storage.journal.folding import StoredEntry, fold
+from strongroom.storage.journal.images import EXECUTIONS
+from strongroom.storage.journal.sums import ShardSums
+
+WRITER = UUID(int=7)
+
+
+class Elements:
+    """Stands for the keyed hash: an image counts as its bytes."""
+
+    def sum(self, images):
+        """Return a sum."""
+        return sum(int.from_bytes(image, "big") for image in images) % 2**256
+
+
+def stored(number, *, settled=1, refused=(), unknown=(), added=0, rows=(), replaced=()):
+    """Return an entry of the writer."""
+    return StoredEntry(WRITER, number, Entry(settled, refused, unknown, {EXECUTIONS: added}, rows), list(replaced))
+
+
+def folded(*entries, sums=None, outcomes=None, abandoned=()):
+    """Fold entries."""
+    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, abandoned=abandoned)
+
+
+def image(row, tag=0):
+    """Return the image of a row of `executions`."""
+    return bytes([EXECUTIONS]) + row.to_bytes(16, "big") + tag.to_bytes(16, "big")
+
+
+def test_entries_in_order_are_folded():
+    """All entries of a writer without a gap go into the sums."""
+    result = folded(stored(1, added=5), stored(2, settled=2, added=7))
+    assert result.sums.sums == {EXECUTIONS: 12}
+    assert result.sums.writers == {WRITER: 2}
+    assert not result.problems
+    assert not result.pending
+
+
+def test_a_missing_entry_is_a_problem_only_when_a_later_one_settles_it():
+    """An entry that may be in flight makes the later ones wait; one that was settled without a word is missing."""
+    waiting = folded(stored(1), stored(3, settled=2))
+    assert [each.number for each in waiting.pending] == [3]
+    assert waiting.gaps == [(WRITER, 2)]
+    assert not waiting.problems
+    assert "entry 2" in folded(stored(1), stored(3, settled=3)).problems[0]
+
+
+@pytest.mark.parametrize("word", ["refused", "unknown"])
+def test_a_word_explains_a_missing_entry(word):
+    """A refused entry is passed over, and so is one whose outcome is unknown."""
+    result = folded(stored(1), stored(3, settled=3, **{word: (2,)}))
+    assert result.sums.writers == {WRITER: 3}
+    assert not result.problems
+
+
+def test_an_entry_that_was_refused_must_not_be_there():
+    """The database reported that it refused the write, and executed it."""
+    result = folded(stored(1), stored(2, added=9), stored(3, settled=3, refused=(2,)))
+    assert "was refused" in result.problems[0]
+
+
+def test_an_unknown_entry_may_be_there():
+    """A write whose outcome its caller does not know counts if it is there."""
+    result = folded(stored(1), stored(2, added=9), stored(3, settled=3, unknown=(2,)))
+    assert result.sums.sums[EXECUTIONS] == 9
+    assert not result.problems
+
+
+def test_a_folded_entry_must_not_come_back():
+    """An entry counts once."""
+    result = folded(stored(2), sums=ShardSums(4, {}, {WRITER: 2}))
+    assert "came back" in result.problems[0]
+
+
+def test_the_writer_itself_settles_its_last_entries():
+    """A process that folds its own entries knows which were refused, and which are missing."""
+    outcomes = {WRITER: Entry(4, (2, 3), (), {})}
+    assert folded(stored(1), outcomes=outcomes).sums.writers == {WRITER: 3}
+    assert "entry 1" in folded(outcomes=outcomes).problems[0]
+
+
+def test_an_abandoned_gap_is_passed_over():
+    """The process that made the missing entry is gone."""
+    assert folded(stored(1), stored(3, settled=2), abandoned=[(WRITER, 2)]).sums.writers == {WRITER: 3}
+
+
+def test_a_replaced_row_needs_a_permission_of_its_entry():
+    """Each row that a write may replace is used once; any other is a problem."""
+    row = image(1)[:-16]
+    allowed = stored(1, added=100, rows=(row,), replaced=[image(1, 3)])
+    assert not folded(allowed).problems
+    assert folded(stored(1, rows=(row,), replaced=[image(2, 3)])).problems
+    assert folded(stored(1, rows=(row,), replaced=[image(1, 3), image(1, 4)])).problems
+
+
+def test_ranges_and_namespaces_permit_their_rows():
+    """A range has its first key and not its end; a namespace has all rows of one table."""
+    space = bytes(16)
+    entry = Entry(1, (), (), {}, ranges=[(3, b"\x00\x05", b"\x00\x07")], namespaces=[(1, space)])
+    used = [Permissions(entry).use(bytes([3]) + space + key + bytes(16), 16) for key in (b"\x00\x05", b"\x00\x06")]
+    assert used == [True, True]
+    refused = [b"\x00\x04", b"\x00\x07", b"\x00\x05\x00"]
+    assert not any(Permissions(entry).use(bytes([3]) + space + key + bytes(16), 16) for key in refused)
+    assert Permissions(entry).use(bytes([1]) + space + b"any" + bytes(16), 16)
+    assert not Permissions(entry).use(bytes([2]) + space + b"any" + bytes(16), 16)
+
+
+_numbers = st.lists(st.integers(0, 2**64 - 1), max_size=4)
+_bytes = st.binary(min_size=1, max_size=40)
+
+
+@given(
+    st.builds(
+        Entry,
+        st.integers(0, 2**64 - 1),
+        _numbers,
+        _numbers,
+        st.dictionaries(st.integers(0, 255), st.integers(0, 2**256 - 1), max_size=4),
+        st.lists(_bytes, max_size=3),
+        st.lists(
+            st.integers(0, 99).flatmap(
+                lambda n: st.tuples(st.just(n), st.binary(min_size=n, max_size=n), st.binary(min_size=n, max_size=n))
+            ),
+            max_size=3,
+        ),
+        st.lists(st.tuples(st.integers(0, 255), st.binary(min_size=16, max_size=16)), max_size=3),
+    )
+)
+def test_an_entry_survives_packing(entry):
+    """Unpacking gives what was packed."""
+    other = Entry.unpack(entry.pack())
+    assert other.pack() == entry.pack()
+    assert (list(other.rows), list(other.ranges), list(other.namespaces)) == (
+        entry.rows,
+        entry.ranges,
+        entry.namespaces,
+    )
+
+
+@given(st.lists(st.binary(min_size=17, max_size=300), max_size=5))
+def test_images_are_split_by_their_lengths(images):
+    """What a statement wrote is split into the same images."""
+    assert split_images(b"".join(len(each).to_bytes(2, "big") + each for each in images)) == images
