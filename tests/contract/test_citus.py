@@ -240,8 +240,15 @@ async def test_a_function_runs_in_a_session_that_knows_nothing_of_ours(distribut
     mac = await ShardFences(distributed_cell.keyring).mac(shard_id, 1)
     for plans in ("auto", "force_generic_plan", "force_custom_plan"):
         await connection.execute(f"SET plan_cache_mode = {plans}")
-        assert await connection.fetchval(call, shard_id, 1, mac, uuid4(), [1], [0], [len(plans)], [b"task"], uuid4(), 1, b"entry") == 0
-    assert await connection.fetchval(call, shard_id, 2, b"", uuid4(), [1], [0], [99], [b"task"], uuid4(), 1, b"entry") == 1
+        assert (
+            await connection.fetchval(
+                call, shard_id, 1, mac, uuid4(), [1], [0], [len(plans)], [b"task"], uuid4(), 1, b"entry"
+            )
+            == 0
+        )
+    assert (
+        await connection.fetchval(call, shard_id, 2, b"", uuid4(), [1], [0], [99], [b"task"], uuid4(), 1, b"entry") == 1
+    )
     await connection.close()
 
 

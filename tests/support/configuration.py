@@ -42,6 +42,9 @@ connections = 8
 ca_certs = "ca.pem"
 certificate = "client.pem"
 key = "client.key"
+[verification]
+hours = 6
+
 [namespaces]
 kek = "local:ns-{{id}}"
 shred_after_days = 3

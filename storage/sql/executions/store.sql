@@ -7,7 +7,8 @@ WITH deleted AS (
 ), maps AS (
     DELETE FROM execution_maps WHERE shard_id = $1 AND namespace_id = $2 AND workflow_id = $3 AND run_id = $4
 )
-INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $1, $5, $6, $7, coalesce(max(image), '') FROM deleted
+INSERT INTO journal (shard_id, writer, number, data, replaced)
+VALUES ($1, $5, $6, $7, coalesce((SELECT image FROM deleted), ''))
 
 -- name: delete_current
 -- Deletes the row if it is this run's by its run_id and by its MAC ($6: the two that it may have). Returns a row if it did, with the entry

@@ -28,7 +28,7 @@ SQL = (files("strongroom.storage") / "sql/executions/functions/write_executions.
 
 def declared():
     """Return the path of every column that Python declares."""
-    paths = {"shard", "outbox"}
+    paths = {"shard", "outbox", "writer"}
     for group in fields(WriteExecutionsColumns):
         if group.name == "history":
             paths |= {f"history.{name}" for name in HistoryColumns.__slots__}
