@@ -212,9 +212,7 @@ async def assembled(
             "fair_tasks": TaskStore(by_key, keyring, fair=True, distributed=distributed),
             "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring),
             "namespaces": NamespaceStore(database, keyring, index_layout=layout, kek_rule=rule),
-            "metadata": MetadataStore(
-                database, keyring, delete=deletions.delete, index_layout=layout, kek_rule=rule
-            ),
+            "metadata": MetadataStore(database, keyring, delete=deletions.delete, index_layout=layout, kek_rule=rule),
             "cluster_metadata": ClusterMetadataStore(database, keyring),
             "namespace_replication_queue": Queue(database, keyring),
             "queues": QueueV2(database, keyring),
