@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from strongroom.kms import StrongroomError
-from strongroom.storage import InvalidPersistenceRequest
 
 from .errors import draining_map, error_map, exhausted_map, invalid_map, timeout_map, too_large_map, unexpected_map
-from .field_names import unknown_field
 from .frames import MESSAGE, FrameType, ProtocolError
 from .logs import LOG, kind_and_place
 from .values import decoder_of, encode
@@ -32,9 +30,9 @@ MARGIN = 0.020
 """The server gives up a call this long before its deadline, so that its answer arrives in time, in seconds."""
 LONGEST = 86_400.0
 """The longest deadline of a call, in seconds."""
-CHECKED = 64
-"""Number of calls of an operation on a connection whose nested fields are checked by name. The decoder does not do that."""
 _NAME = 80
+_LONGEST_REASON = 300
+_UNKNOWN_FIELD = "Object contains unknown field"
 _decode_call = decoder_of(tuple[str, Annotated[int, msgspec.Meta(ge=0)], str, msgspec.Raw]).decode
 
 
@@ -96,7 +94,6 @@ class Calls:
     ) -> None:
         self._service, self._send, self._idle = service, send, idle
         self._running: dict[int, Call] = {}
-        self._checked: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self.is_draining = False
 
@@ -124,7 +121,6 @@ class Calls:
             name, timeout, caller, encoded = _decode_call(message)
             operation = service.operations[name]
             arguments = operation.arguments(encoded, service.numbers)
-            self._check_names(operation, encoded)
             store = getattr(service.callers.stores_for(caller), operation.area)
         except KeyError:
             self._refuse(
@@ -151,21 +147,6 @@ class Calls:
     def refuse_incomplete(self, call_id: int) -> None:
         """Answer a call that was cancelled before its last part arrived."""
         self._refuse(call_id, timeout_map("a call", may_have_been_committed=False))
-
-    def _check_names(self, operation: ServedOperation, encoded: msgspec.Raw) -> None:
-        """Refuse a field that the operation does not have. The names come from the client's code, so the first calls show them all.
-
-        Raises:
-            InvalidPersistenceRequest: There is such a field.
-        """
-        checked = self._checked.get(operation.name, 0)
-        if checked >= CHECKED:
-            return
-        self._checked[operation.name] = checked + 1
-        unknown = unknown_field(operation.wanted, encoded)
-        if unknown is not None:
-            msg = f"the arguments of {operation.name} have an unknown field {unknown[:_NAME]!r}; client and server differ in version"
-            raise InvalidPersistenceRequest(msg)
 
     def _begin(self, call: Call, store: Any, arguments: dict[str, Any], timeout: float) -> None:
         self._running[call.id] = call
@@ -234,5 +215,7 @@ class Calls:
 
 def _reason(error: Exception) -> str:
     """Return the reason of a decoder without the value that it may quote."""
-    text = str(error)
+    text = str(error)[:_LONGEST_REASON]
+    if text.startswith(_UNKNOWN_FIELD):
+        return f"{text}; client and server differ in version"
     return text if "`" not in text or text.startswith(("Expected", "Object")) else "a value is not one of its type"

@@ -14,6 +14,7 @@ from strongroom.storage import BranchInfo, BranchPage, HistoryBranch, ShardInfo,
 from strongroom.visibility import VisibilityRecord
 
 from .arguments import arguments_type, kek_parameters
+from .field_names import names_check
 from .shard_numbers import FIELD, replaced, replacement
 from .values import decoder_of
 
@@ -68,8 +69,8 @@ class ServedOperation:
         area: The store.
         method: The method.
         writes: Whether it changes something, so that a call that was given up may have been committed.
-        wanted: The type of the arguments.
         decode: Returns the arguments in a part of a message.
+        check_names: Refuses an unknown field of a value within the arguments; None if no value has fields by name.
         shards: The arguments with shard numbers, and how they are replaced.
         keks: The arguments that are references to KEKs.
         answer: Replaces the shard numbers of an answer; None if it has none.
@@ -79,8 +80,8 @@ class ServedOperation:
     area: str
     method: str
     writes: bool
-    wanted: type[msgspec.Struct]
     decode: Callable[[msgspec.Raw], msgspec.Struct]
+    check_names: Callable[[msgspec.Raw], object] | None
     shards: tuple[tuple[str, Replace], ...]
     keks: tuple[str, ...]
     answer: Replace | None
@@ -89,10 +90,12 @@ class ServedOperation:
         """Return the arguments of a call as the store takes them.
 
         Raises:
-            DecodeError: They are not arguments of this operation.
+            DecodeError: They are not arguments of this operation, or have a field that it does not have.
             InvalidRequest: A reference to a KEK is malformed.
         """
         arguments = msgspec.structs.asdict(self.decode(encoded))
+        if self.check_names is not None:
+            self.check_names(encoded)
         for name, replace in self.shards:
             arguments[name] = replace(arguments[name], numbers.stored)
         for name in self.keks:
@@ -124,8 +127,8 @@ def _served(area: str, operation: Operation, method: Callable[..., Awaitable[Any
         area=area,
         method=operation.method,
         writes=not operation.reads,
-        wanted=arguments,
         decode=decoder_of(arguments).decode,
+        check_names=names_check(arguments),
         shards=tuple((field, replace) for field, replace in shards if replace is not None),
         keks=kek_parameters(method, types),
         answer=replaced if answer is int else None if answer is None else replacement(answer),

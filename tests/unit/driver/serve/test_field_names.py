@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import inspect
 import typing
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 
 from strongroom.driver.serve.arguments import LOCAL
-from strongroom.driver.serve.field_names import unknown_field
 from strongroom.driver.serve.operations import served_operations
 from strongroom.driver.stores import STORES
 from tests.support.bad_values import Samples
@@ -16,10 +16,13 @@ from tests.support.bad_values import Samples
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from strongroom.storage.shard_numbers import ShardNumbers
+
 SERVED = served_operations()
 SAMPLES = Samples(
     {"kek": "local:a", "types": {"Customer": "Keyword"}, "create": {"shard_id": 1, "range_id": 1, "info": [b"x"]}}
 )
+NUMBERS = cast("ShardNumbers", SimpleNamespace(stored=(0, 1), temporal=(0, 1)))
 ENCODER = msgspec.msgpack.Encoder(uuid_format="bytes")
 METHODS = {
     operation.name: inspect.unwrap(getattr(store.type, operation.method))
@@ -56,11 +59,11 @@ def test_an_unknown_name_is_found_wherever_it_is(name: str) -> None:
     """Valid arguments have none. One more name in any value is found, even where the decoder accepts it."""
     operation, plain = SERVED[name], arguments(name)
     encoded = msgspec.Raw(ENCODER.encode(plain))
-    operation.decode(encoded)
-    assert unknown_field(operation.wanted, encoded) is None
+    operation.arguments(encoded, NUMBERS)
     for value in plain.values():
         for _ in with_a_name_too_many(value):
-            assert unknown_field(operation.wanted, msgspec.Raw(ENCODER.encode(plain))) == "too_many"
+            with pytest.raises(msgspec.ValidationError, match="unknown field `too_many`"):
+                operation.arguments(msgspec.Raw(ENCODER.encode(plain)), NUMBERS)
 
 
 def test_the_decoder_does_not_do_this() -> None:
