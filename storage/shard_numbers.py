@@ -14,7 +14,7 @@ from .farm_fingerprint import fingerprint_32
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from strongroom.kms import NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys
 
 PURPOSE = "shard permutation"
 _NUMBER = Struct(">I")
@@ -51,6 +51,29 @@ class ShardNumbers:
             workflow_id: The workflow id in UTF-8.
         """
         return self.stored[temporal_shard(namespace_id, workflow_id, len(self.stored) - 1)]
+
+
+class CellShardNumbers:
+    """The numbers of an open cell's shards. They are made once, at the first use, because a cell can have thousands of shards.
+
+    Args:
+        keyring: The unwrapped keys.
+        count: The number of shards.
+    """
+
+    def __init__(self, keyring: Keyring, count: int) -> None:
+        self._keyring, self._count = keyring, count
+        self._numbers: ShardNumbers | None = None
+
+    async def get(self) -> ShardNumbers:
+        """Return the numbers.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+        """
+        if self._numbers is None:
+            self._numbers = ShardNumbers(await self._keyring.open(self._keyring.cell_id), self._count)
+        return self._numbers
 
 
 def temporal_shard(namespace_id: UUID, workflow_id: bytes, count: int) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from strongroom.driver.config import ConfigError
 from strongroom.storage.schema.migrations import current_version
-from strongroom.storage.shard_numbers import ShardNumbers
 
 from .callers import callers_of
 from .calls import Service
@@ -96,11 +95,10 @@ class Server:
             StrongroomError: The cell's keys or its access policy can't be read.
         """
         strongroom, cell = self._strongroom, self._strongroom.config.cell
-        keys = await strongroom.keyring.open(strongroom.keyring.cell_id)
         self._service = Service(
             operations=served_operations(),
             callers=await callers_of(strongroom, self._settings.principal, self._api_key),
-            numbers=ShardNumbers(keys, cell.shard_count),
+            numbers=await strongroom.bare_stores()["shards"].numbers.get(),
             counts=self.counts,
             deadlines=Deadlines(asyncio.get_running_loop()),
             max_in_flight=self._settings.max_in_flight,

@@ -13,7 +13,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwnershipLost
 from strongroom.storage.fences import ALTERED, ShardFences, has_altered_range, refused_shard
-from strongroom.storage.shard_numbers import ShardNumbers
+from strongroom.storage.shard_numbers import CellShardNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,9 @@ class ShardStore:
     All operations raise `InvalidPersistenceRequest` for a field that is not valid, before anything is sent, and
     `DatabaseUnavailable` if the database can't be reached.
 
+    Attributes:
+        numbers: The numbers of the cell's shards.
+
     Args:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
@@ -55,8 +58,7 @@ class ShardStore:
     def __init__(self, database: Database, keyring: Keyring, *, shard_count: int) -> None:
         self._database = database
         self._keyring = keyring
-        self._shard_count = shard_count
-        self._numbers: ShardNumbers | None = None
+        self.numbers = CellShardNumbers(keyring, shard_count)
         self._fences = ShardFences(keyring)
 
     async def shard_of(self, namespace_id: UUID, workflow_id: str) -> int:
@@ -72,9 +74,7 @@ class ShardStore:
         """
         check_uuid("namespace_id", namespace_id)
         encoded = check_id("workflow_id", workflow_id)
-        if self._numbers is None:
-            self._numbers = ShardNumbers(await self._keyring.open(self._keyring.cell_id), self._shard_count)
-        return self._numbers.shard_of(namespace_id, encoded)
+        return (await self.numbers.get()).shard_of(namespace_id, encoded)
 
     async def get_or_create_shard(self, shard_id: int, create: Callable[[], ShardInfo] | None = None) -> ShardInfo:
         """Return a shard, and create it if it does not exist. If two callers create it at once, both get the shard of the first.
