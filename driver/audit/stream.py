@@ -16,6 +16,7 @@ import orjson
 from strongroom.kms import sync_folder
 from strongroom.kms.private_files import UnsafePath, check_descriptor, open_regular
 
+from .backwards import ends_of
 from .base import read_base
 from .chain import GENESIS, MARK, MARKED_BYTES
 from .encoding import members
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
+    from .backwards import Ends
     from .events import Event
     from .settings import LogSettings
 
@@ -159,15 +161,14 @@ class Stream:
     def resume(self) -> bool:
         """Continue after the last whole record. Return False if it can't be read; the stream is then left for verification."""
         for segment in reversed(segments(self.folder)):
-            content = _read_segment(segment)
-            whole = content[: content.rfind(b"\n") + 1]
-            if not whole:
+            ends = _ends_of_segment(segment)
+            if not ends.size:
                 continue
-            first, last = parse(whole.split(b"\n", 1)[0]), parse(whole.rstrip(b"\n").rpartition(b"\n")[2])
+            first, last = parse(ends.first), parse(ends.last)
             if first is None or last is None or last[0]["stream"] != str(self.stream_id):
                 return False
             self.written = (last[0]["sequence"], last[2])
-            self._path, self._offset, self._resumable = segment, len(whole), True
+            self._path, self._offset, self._resumable = segment, ends.size, True
             with suppress(KeyError, TypeError, ValueError):
                 self._day = datetime.fromisoformat(first[0]["at"]).date()
             break
@@ -217,8 +218,8 @@ def segments(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _SEGMENT.fullmatch(path.name))
 
 
-def _read_segment(path: Path) -> bytes:
-    """Read a segment that will be continued. It must be a file that others can't change."""
+def _ends_of_segment(path: Path) -> Ends:
+    """Read the ends of a segment that will be continued. It must be a file that others can't change."""
     with open_regular(path) as file:
         check_descriptor(path, file.fileno())
-        return file.read()
+        return ends_of(file)

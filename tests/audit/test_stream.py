@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -15,7 +16,7 @@ from strongroom.driver.audit.chain import GENESIS
 from strongroom.driver.audit.checkpoint import NOT_IN_DATABASE, Checkpoint, SignedCheckpoint, as_event
 from strongroom.driver.audit.events import now
 from strongroom.driver.audit.reader import read_lines, read_records
-from strongroom.driver.audit.stream import segments
+from strongroom.driver.audit.stream import Stream, segments
 from strongroom.driver.audit.taking import take
 from strongroom.kms import Secret, SigningKey
 from tests.support.audit.disk import Disk
@@ -96,6 +97,37 @@ def test_a_record_that_a_crash_cut_is_left_out(tmp_path, cut):
     found = verify_records(lines, public_key=KEY.public_key)
     assert [s.problem for s in found.streams] == [None]
     assert found.records == 10 + 4 + (1 if cut == 0 else 0)
+
+
+def test_of_a_long_segment_only_the_ends_are_read(tmp_path):
+    """A starting process needs no memory for the segment that it continues. A segment of 1 TiB with a hole in it takes no disk."""
+    last = written(tmp_path)[-1]
+    (segment,) = segments(next(path for path in tmp_path.iterdir()))
+    with segment.open("r+b") as file:
+        file.readline()
+        file.truncate()
+        file.seek(2**40)
+        file.write(b"\n" + last.rstrip(b"\n") + b"\nan unfinished reco")
+    with taken(tmp_path, LogSettings(segment_bytes=2**41)) as stream:
+        assert stream.written[0] == 11
+        stream.write([event(11)])
+    with segment.open("rb") as file:
+        file.seek(2**40 + 1)
+        assert file.readline().rstrip(b"\n") == last.rstrip(b"\n")
+        assert orjson.loads(file.readline())["sequence"] == 12
+
+
+def test_a_line_that_is_no_record_is_left_for_verification(tmp_path):
+    """A segment whose last line is longer than any record is not continued, and is not read into memory."""
+    written(tmp_path)
+    folder = next(path for path in tmp_path.iterdir())
+    (segment,) = segments(folder)
+    with segment.open("r+b") as file:
+        file.seek(2**40)
+        file.write(b"\n")
+    stream = Stream(folder, UUID(folder.name.removeprefix("stream-")), os.open(folder, os.O_RDONLY), LogSettings())
+    assert not stream.resume()
+    stream.close()
 
 
 def test_a_failed_write_is_written_later_and_once(tmp_path):
