@@ -24,6 +24,7 @@ from strongroom.storage import NO_NAMESPACE
 
 from .assignment import LINE_BYTES, Assignment, Report, encoded
 from .logs import LOG, kind_and_place, log_to_stderr
+from .loops import loop_factory, loop_name
 from .server import Server
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Worker:
         given = self._assignment
         config = parse_config(given.document, folder=Path(given.folder), source=given.source)
         settings = config.serve or ServeConfig()
+        LOG.info("worker %d runs on the event loop of %s", given.worker, loop_name())
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
@@ -207,7 +209,8 @@ def main(arguments: Sequence[str]) -> int:
     log_to_stderr()
     listening, control = (socket.socket(fileno=int(each)) for each in arguments)
     try:
-        return asyncio.run(_work(listening, control))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_work(listening, control))
     except Exception as error:  # noqa: BLE001 - a traceback may hold a tenant's values
         LOG.error("a worker ended: %s", kind_and_place(error))
         return 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from importlib.metadata import version
 
 import asyncpg
 import pytest
@@ -23,6 +24,8 @@ async def test_the_doctor_shakes_hands_with_each_worker(serve_bench, shared_serv
     found = await findings(serve_bench.folder / "shared.toml")
     assert {each.state for each in found.values()} == {"ok"}
     assert "4 shards" in found["worker 0"].text
+    assert found["event loop"].text == f"uvloop {version('uvloop')}"
+    assert f"worker 1 runs on the event loop of {found['event loop'].text}" in shared_server.text
     assert f"{shared_server.socket}.1" in found["worker 1"].text
     other = serve_bench.config("more", "workers = 3\n")
     other.write_text(other.read_text().replace("more.sock", "shared.sock"))
