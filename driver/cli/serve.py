@@ -56,7 +56,7 @@ def serve(config_path: Path, workers: int | None, socket: Path | None, health: s
     config = parse_config(document, folder=config_path.parent, source=str(config_path))
     settings = config.serve or ServeConfig()
     _check_packages(settings)
-    from strongroom.driver.serve import preflight, run  # noqa: PLC0415 - needs an extra
+    from strongroom.driver.serve import preflight, run, waiting  # noqa: PLC0415 - needs an extra
 
     async def check(strongroom: Strongroom) -> None:
         await preflight.check_callers(strongroom, settings, os.environ.get(API_KEY))
@@ -64,6 +64,10 @@ def serve(config_path: Path, workers: int | None, socket: Path | None, health: s
         if warning is not None:
             fault(warning, style="yellow", label="warning: ")
 
+    def show_wait(reason: str) -> None:
+        fault(f"waiting for PostgreSQL: {reason}", style="yellow", label="warning: ")
+
+    INTERRUPTS.run(waiting.wait_for_database(config, settings.database_wait_seconds, waiting=show_wait))
     with_cell(config_path, check, "serve.run")
 
     def ready(addresses: list[str]) -> None:

@@ -42,6 +42,11 @@ class ServeConfig:
     drain_seconds: Annotated[
         Number, Field(gt=0, le=3600), about("Timeout for calls in flight when the server stops.", unit="seconds")
     ] = 30.0
+    database_wait_seconds: Annotated[
+        Number,
+        Field(ge=0, le=86400),
+        about("Time to wait for an unreachable PostgreSQL when the server starts; 0 to end at once.", unit="seconds"),
+    ] = 300.0
     health: Annotated[Address | None, about("Address of GET /health: HOST:PORT or unix:PATH.")] = None
     metrics: Annotated[
         Address | None,

@@ -133,6 +133,7 @@ principal = "temporal-server"
 users = ["0", "root"]
 max_in_flight = 100
 drain_seconds = 10
+database_wait_seconds = 60
 health = "127.0.0.1:7250"
 metrics = "127.0.0.1:9464"
 [codec_server]
