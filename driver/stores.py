@@ -232,6 +232,8 @@ STORES = (
 COMMANDS = (
     command("namespaces.purge", SHRED, "delete", "namespace"),
     command("import.run", WRITE, "create", "namespace", "name"),
+    command("damaged.list", ACCOUNT_READ, "read", "cell"),
+    command("damaged.forget", ACCOUNT_ADMIN, "delete", "cell", "before"),
     command("keys.list", ACCOUNT_READ, "read", "cell", "name"),
     command("keys.rotate", KEYS, "update", "cell", "name"),
     command("keys.rotate_kek", KEYS, "update", "cell", "kek"),

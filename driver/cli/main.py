@@ -18,6 +18,7 @@ from .access import access
 from .audit import audit
 from .codec import codec_server
 from .commands import Group
+from .damaged import damaged
 from .data import history, import_, query
 from .index import index
 from .interrupts import INTERRUPTS
@@ -146,7 +147,7 @@ def cli(context: click.Context, config_path: Path) -> None:
 
 
 for command in (
-    *(init, doctor, demo, schema, namespace, import_, history, query, index, keys),
+    *(init, doctor, demo, schema, namespace, import_, history, query, index, keys, damaged),
     *(access, audit, restore, verify_rows, verify, certificate_key, codec_server, serve),
 ):
     cli.add_command(command)

@@ -26,6 +26,7 @@ from strongroom.storage import (
 from .access import access_control, audit_log
 from .clock import server_clock
 from .connections import SESSION_ADVICE, SESSIONS, connections
+from .damaged import damaged_rows
 from .pin import KEYS, key_registry
 from .report import Finding, wrong
 from .row_level_security import DATABASE, row_level_security
@@ -101,6 +102,7 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
     found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]
     found += [finding async for finding in _data_keys(strongroom)]
     found += [finding async for finding in _namespaces(strongroom)]
+    found.append(await damaged_rows(strongroom.database))
     found += [finding async for finding in search_index(strongroom)]
     found += [finding async for finding in server(strongroom)]
     return [*found, await access_control(strongroom)]

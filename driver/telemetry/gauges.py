@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from strongroom.storage import PostgresDataKeyStore
+from strongroom.storage.cell.damaged_rows import DamagedRows
 
 from .attributes import RECEIVE, TRANSMIT
 
@@ -120,7 +121,7 @@ class Gauges:
             emitter.observe(name, partial(self._counted, count))
 
     async def read_database(self) -> None:
-        """Report the spent share of the most used key's limit, and the backlog and lag of the search index.
+        """Report the spent share of the most used key's limit, damaged rows, and the backlog and lag of the search index.
 
         Raises:
             StorageError: The database does not answer.
@@ -131,6 +132,10 @@ class Gauges:
         if isinstance(store, PostgresDataKeyStore):
             use = await store.nonce_use()
             self._emitter.set("strongroom.nonce.use_ratio", 0.0 if use is None else use)
+        database = self.pools.get("transactions")
+        if database is not None:
+            kept = await DamagedRows(database).counts()
+            self._emitter.set("strongroom.rows.damaged", sum(kept.values()))
         if indexer is not None:
             counts = await self.cell.outbox.counts()
             waiting = counts.waiting

@@ -84,6 +84,12 @@ INSTRUMENTS: Mapping[str, Instrument] = {
             ("strongroom.record.kind", "error.type"),
         ),
         Instrument(
+            "strongroom.rows.damaged",
+            "gauge",
+            "{row}",
+            "Rows of queues that did not open, and are kept for an operator.",
+        ),
+        Instrument(
             "strongroom.kms.call.duration",
             "histogram",
             "s",

@@ -15,7 +15,7 @@ from strongroom.storage.fences import ShardFences, refused_shard
 from strongroom.storage.page_tokens import page_position
 
 from .journal import added_tasks, completed_tasks
-from .task_pages import SealedTask, next_token, open_tasks
+from .task_pages import SealedTask, next_token, page_opener
 from .task_reading import TaskRange, TaskReader
 from .tasks import (
     HistoryTask,
@@ -56,6 +56,7 @@ class HistoryTaskStore:
         self._keyring = keyring
         self._journal = journal
         self._fences = ShardFences(keyring)
+        self._open = page_opener(keyring, database)
         self._reader = TaskReader(database, distributed=distributed)
         self._add = load_functions(distributed=distributed)["add_history_tasks"]
 
@@ -138,7 +139,7 @@ class HistoryTaskStore:
         if page_token:
             start = max(min_key, TaskKey(*page_position(page_token, "get_history_tasks", scope, numbers=2)))
         page = await self._reader.read(TaskRange(shard_id, category.category_id, *start, *max_key, batch_size))
-        tasks, unreadable = await open_tasks(self._keyring, HISTORY_TASK, (shard_id, category.category_id), page)
+        tasks, unreadable = await self._open(HISTORY_TASK, (shard_id, category.category_id), page)
         return HistoryTaskPage(tasks, unreadable, next_token(page, batch_size, max_key, "get_history_tasks", scope))
 
     async def complete_history_task(self, category: TaskCategory, key: TaskKey, *, shard_id: int) -> None:
@@ -240,9 +241,7 @@ class HistoryTaskStore:
                 _SQL["get_dlq"], shard_id, source_cluster_name, start, max_task_id, batch_size
             )
         page = [SealedTask(TaskKey(0, row["task_id"]), row["namespace_id"], row["data"]) for row in rows]
-        tasks, unreadable = await open_tasks(
-            self._keyring, REPLICATION_DLQ_TASK, (shard_id, source_cluster_name), page, key_parts=1
-        )
+        tasks, unreadable = await self._open(REPLICATION_DLQ_TASK, (shard_id, source_cluster_name), page, key_parts=1)
         token = next_token(page, batch_size, TaskKey(0, max_task_id), "get_replication_tasks_from_dlq", scope)
         return HistoryTaskPage(tasks, unreadable, token)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from uuid import UUID
 
+from strongroom.storage.cell.damaged_rows import DAMAGED, DamagedRow, DamagedRows
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.page_tokens import page_token
 from strongroom.storage.sealing import open_each
@@ -14,9 +16,13 @@ from strongroom.storage.sealing import open_each
 from .tasks import HistoryTask, TaskKey, UnreadableTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from strongroom.kms import Keyring, RecordKey, RecordKind
+    from strongroom.storage.engine.database import Database
+
+    OpenedTasks: TypeAlias = tuple[list[HistoryTask], list[UnreadableTask]]
+    """The tasks of a page, and the tasks that do not open."""
 
 
 class SealedTask(NamedTuple):
@@ -27,13 +33,25 @@ class SealedTask(NamedTuple):
     data: bytes
 
 
+def page_opener(keyring: Keyring, database: Database) -> Callable[..., Awaitable[OpenedTasks]]:
+    """Return `open_tasks` with the keys and the database of a store."""
+    return partial(open_tasks, keyring, DamagedRows(database))
+
+
 async def open_tasks(
-    keyring: Keyring, kind: RecordKind, scope: RecordKey, page: Sequence[SealedTask], *, key_parts: int = 2
-) -> tuple[list[HistoryTask], list[UnreadableTask]]:
-    """Open tasks of several namespaces at the same time, each with the keys of its own namespace.
+    keyring: Keyring,
+    damaged_rows: DamagedRows,
+    kind: RecordKind,
+    scope: RecordKey,
+    page: Sequence[SealedTask],
+    *,
+    key_parts: int = 2,
+) -> OpenedTasks:
+    """Open tasks of several namespaces at the same time, each with the keys of its own namespace. Damaged rows are kept.
 
     Args:
         keyring: The unwrapped keys.
+        damaged_rows: Keeps the rows that were altered.
         kind: The record kind of the tasks.
         scope: The parts of the sealed values' keys that all tasks have in common.
         page: The rows.
@@ -41,6 +59,9 @@ async def open_tasks(
 
     Returns:
         The tasks, and the tasks that do not open, both in the order of their keys.
+
+    Raises:
+        DatabaseUnavailable: Damaged rows can't be kept.
     """
     if not page:
         return [], []
@@ -49,20 +70,26 @@ async def open_tasks(
         by_namespace.setdefault(owner.bytes, []).append((key, data))
     tasks: list[HistoryTask] = []
     unreadable: list[UnreadableTask] = []
+    damaged: list[DamagedRow] = []
 
     async def open_of(id_bytes: bytes) -> None:
         namespace_id, rows = UUID(bytes=id_bytes), by_namespace[id_bytes]
         sealed: list[tuple[RecordKey, bytes]] = [(key[-key_parts:], data) for key, data in rows]
-        for (key, _), packed in zip(rows, await open_each(keyring, namespace_id, kind, scope, sealed), strict=True):
+        opened = await open_each(keyring, namespace_id, kind, scope, sealed)
+        for (key, data), packed in zip(rows, opened, strict=True):
             if isinstance(packed, bytes):
                 tasks.append(HistoryTask(key, DataBlob.unpack(packed), namespace_id))
-            else:
-                unreadable.append(UnreadableTask(key, namespace_id, packed))
+                continue
+            unreadable.append(UnreadableTask(key, namespace_id, packed))
+            if isinstance(packed, DAMAGED):
+                damaged.append(DamagedRow(namespace_id, (*scope, *key[-key_parts:]), data, packed))
 
     if len(by_namespace) == 1:
         await open_of(*by_namespace)
     else:
         await asyncio.gather(*map(open_of, by_namespace))  # KMS that do not answer delay the page only once
+    if damaged:
+        await damaged_rows.keep(kind, damaged)
     by_key = attrgetter("key")
     return sorted(tasks, key=by_key), sorted(unreadable, key=by_key)
 

@@ -1,4 +1,4 @@
-"""Open a page of tasks. A task that does not open hides no other one."""
+"""Open a page of tasks. A task that does not open hides no other one, and its row is kept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import TASK
+from strongroom.storage.cell.damaged_rows import DamagedRow
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.sealing import UNAVAILABLE, open_each, open_rows
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys, RecordKey, StrongroomError
+    from strongroom.storage.cell.damaged_rows import DamagedRows
 
     from .task_batches import SealedTasks
 
@@ -23,12 +25,19 @@ _new_task = tuple.__new__
 
 
 async def open_tasks(
-    keyring: Keyring, keys: NamespaceKeys, scope: RecordKey, page: SealedTasks, *, subqueue: int
+    keyring: Keyring,
+    damaged_rows: DamagedRows,
+    keys: NamespaceKeys,
+    scope: RecordKey,
+    page: SealedTasks,
+    *,
+    subqueue: int,
 ) -> tuple[Sequence[Task], Sequence[UnreadableQueueTask]]:
     """Open the tasks of a page.
 
     Args:
         keyring: The unwrapped keys.
+        damaged_rows: Keeps the rows that were altered.
         keys: The keys of the queue's namespace.
         scope: The parts of the sealed values' keys that all tasks have in common.
         page: The sealed tasks.
@@ -39,6 +48,7 @@ async def open_tasks(
 
     Raises:
         KmsError: The namespace's keys are not available.
+        DatabaseUnavailable: Damaged rows can't be kept.
     """
     passes, task_ids, sealed = page
     positions = list(zip(passes, task_ids, strict=True))
@@ -51,7 +61,16 @@ async def open_tasks(
         opened = await open_rows(keyring, keys.namespace_id, sum(map(len, sealed)), open_all, keys=keys)
     except (IntegrityError, UnsupportedFormat):
         each = await open_each(keyring, keys.namespace_id, TASK, scope, rows)
-        return _split(positions, each, subqueue)
+        tasks, unreadable = _split(positions, each, subqueue)
+        data = dict(rows)
+        damaged = [
+            DamagedRow(keys.namespace_id, (*scope, *key), data[key], task.reason)
+            for task in unreadable
+            for key in [(task.task_pass, task.task_id)]
+        ]
+        if damaged:
+            await damaged_rows.keep(TASK, damaged)
+        return tasks, unreadable
     blobs = DataBlob.unpack_many(opened)
     return [_new_task(Task, values) for values in zip(task_ids, blobs, passes, repeat(subqueue))], ()
 

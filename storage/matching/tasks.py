@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from strongroom.storage.cell.damaged_rows import DamagedRows
 from strongroom.storage.checks import check_number, open_keys, wanted_page_size
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.engine.queries import load_queries
@@ -59,6 +60,7 @@ class TaskStore:
         self._keyring = keyring
         self._fair = fair
         self._row_ids = QueueRowIds()
+        self._damaged = DamagedRows(database)
         statements = TaskStatements(database, fair=fair, distributed=distributed)
         self._writes: GroupCommit[TaskWrite, None] = GroupCommit(
             database,
@@ -244,7 +246,7 @@ class TaskStore:
         )
         passes, task_ids, _ = page
         scope = (range_hash, queue_id, queue.task_type, int(self._fair))
-        tasks, unreadable = await open_tasks(self._keyring, keys, scope, page, subqueue=subqueue)
+        tasks, unreadable = await open_tasks(self._keyring, self._damaged, keys, scope, page, subqueue=subqueue)
         token = None
         if len(task_ids) == page_size and (next_start := (passes[-1], task_ids[-1] + 1)) < end:
             token = make_token(_GET, self._token_scope(queue, queue_id), *next_start)

@@ -23,11 +23,13 @@ class QueueMessage:
 
     Attributes:
         message_id: The sequence number of the message. Numbers start at 0, have no gaps and are never reused.
-        data: The message.
+        data: The message; None if it can't be opened.
+        unreadable: The error of opening the message, for example `IntegrityError`; None if it was opened.
     """
 
     message_id: int
-    data: DataBlob
+    data: DataBlob | None
+    unreadable: StrongroomError | None = None
 
 
 @dataclass(frozen=True, slots=True)

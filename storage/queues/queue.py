@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.kms.sealing.record_kinds import QUEUE, QUEUE_MESSAGE
+from strongroom.storage.cell.damaged_rows import DamagedRows
 from strongroom.storage.checks import check_blob, check_number, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
@@ -12,8 +13,8 @@ from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, DataLoss
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as page_token_of
-from strongroom.storage.sealing import open_rows
 
+from .message_rows import open_messages
 from .messages import BEFORE_FIRST, NAMESPACE_REPLICATION, AckLevels, QueueMessage, QueuePage
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Queue:
         check_number("queue_type", queue_type, least=1, limit=_TYPES)
         self._database = database
         self._keyring = keyring
+        self._damaged = DamagedRows(database)
         self._type = queue_type
         self._dead_letters = -queue_type
 
@@ -86,13 +88,14 @@ class Queue:
     async def read_messages(self, *, last_message_id: int = BEFORE_FIRST, max_count: int) -> tuple[QueueMessage, ...]:
         """Return the first messages after a message that was read.
 
+        A message that was altered or moved has the error of opening it, hides no other one, and is kept (`DamagedRows`).
+
         Args:
             last_message_id: The id of the last message that was read; -1 to begin with the first message.
             max_count: The maximum number of messages to return; 0, a negative number or more than 10,000 for 10,000.
 
         Raises:
             InvalidPersistenceRequest: A number is invalid.
-            IntegrityError: A message does not open.
         """
         check_number("last_message_id", last_message_id, least=BEFORE_FIRST)
         max_count = wanted_page_size(max_count)
@@ -155,6 +158,8 @@ class Queue:
     ) -> QueuePage:
         """Return a page of the dead letters after one id, and up to and including another.
 
+        A message that was altered or moved is returned as by `read_messages`.
+
         Args:
             first_message_id: The lower bound, exclusive; -1 to begin with the first message.
             last_message_id: The upper bound, inclusive.
@@ -163,7 +168,6 @@ class Queue:
 
         Raises:
             InvalidPersistenceRequest: A number is invalid, or the token is from another queue.
-            IntegrityError: A message does not open.
         """
         _check_range(first_message_id, last_message_id)
         page_size = wanted_page_size(page_size)
@@ -276,16 +280,7 @@ class Queue:
     async def _read(self, queue_type: int, after: int, last: int | None, count: int) -> tuple[QueueMessage, ...]:
         async with self._database.connection(self._keyring.cell_id) as connection:
             rows: Sequence[Row] = await connection.fetch(_SQL["read"], queue_type, after, last, count)
-        sealed = [((row["message_id"],), row["data"]) for row in rows]
-        packed = await open_rows(
-            self._keyring,
-            self._keyring.cell_id,
-            sum(len(row["data"]) for row in rows),
-            lambda keys: keys.open_many(QUEUE_MESSAGE, sealed, scope=(queue_type,)),
-        )
-        return tuple(
-            QueueMessage(row["message_id"], DataBlob.unpack(blob)) for row, blob in zip(rows, packed, strict=True)
-        )
+        return await open_messages(self._keyring, self._damaged, queue_type, rows)
 
     async def _execute(self, query: str, *arguments: object) -> None:
         async with self._database.connection(self._keyring.cell_id) as connection:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import QUEUE_V2, QUEUE_V2_MESSAGE
+from strongroom.storage.cell.damaged_rows import DAMAGED, DamagedRow, DamagedRows
 from strongroom.storage.checks import check_blob, check_id, check_number, open_keys, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
@@ -41,6 +42,7 @@ class QueueV2:
     def __init__(self, database: Database, keyring: Keyring) -> None:
         self._database = database
         self._keyring = keyring
+        self._damaged = DamagedRows(database)
 
     async def create_queue(self, queue_type: int, queue_name: str) -> None:
         """Create an empty queue.
@@ -103,7 +105,7 @@ class QueueV2:
         """Return a page of a queue's messages in order.
 
         A message whose keys are destroyed or unavailable, or that was altered or moved, is returned with the error of opening it.
-        It does not hide the others.
+        It does not hide the others. A message that was altered is kept (`DamagedRows`), because the caller deletes what it has read.
 
         Args:
             queue_type: The type of the queue; 1 to 2^31 - 1.
@@ -190,6 +192,7 @@ class QueueV2:
         for row in rows:
             by_namespace.setdefault(UUID(bytes=row["namespace_id"].bytes), []).append(row)
         messages: dict[int, QueueV2Message] = {}
+        damaged: list[DamagedRow] = []
         for namespace_id, namespace_rows in by_namespace.items():
             sealed: list[tuple[RecordKey, bytes]] = [((row["message_id"],), row["data"]) for row in namespace_rows]
             if namespace_id == self._keyring.cell_id:
@@ -203,6 +206,10 @@ class QueueV2:
                     if isinstance(packed, bytes)
                     else QueueV2Message(message_id, owner, None, unreadable=packed)
                 )
+                if isinstance(packed, DAMAGED):
+                    damaged.append(DamagedRow(namespace_id, (queue_type, queue_id, message_id), row["data"], packed))
+        if damaged:
+            await self._damaged.keep(QUEUE_V2_MESSAGE, damaged)
         return tuple(messages[row["message_id"]] for row in rows)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _RUN = "shard_id integer, namespace_id uuid, workflow_id bytea, run_id uuid"
 _BRANCH = "shard_id integer, namespace_id uuid, tree_id uuid, branch_id uuid"
 _RECORD = "shard_id integer, namespace_id uuid, id bytea"
+_DAMAGED = "partition integer, namespace_id uuid, table_name text, key text"
 _QUEUE = "range_hash integer, namespace_id uuid, task_queue_id bytea, task_type smallint, fair boolean"
 
 TABLES = (
@@ -208,6 +209,7 @@ TABLES = (
         "Messages of named queues.",
         kinds.QUEUE_V2_MESSAGE,
     ),
+    partitioned("damaged_rows", _DAMAGED, "Rows of queues that did not open, as they were found."),
 )
 """All tables."""
 

@@ -6,7 +6,6 @@ import (
 	"sort"
 	"time"
 
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/server/common/log/tag"
 	"go.temporal.io/server/common/persistence"
 	"go.temporal.io/server/service/history/tasks"
@@ -88,24 +87,27 @@ func (s *executionStore) GetReplicationTasksFromDLQ(
 	if err != nil {
 		return nil, err
 	}
-	if err := s.leaveOutShredded(request.ShardID, page.unreadable); err != nil {
+	if err := s.leaveOutUnreadable(request.ShardID, page.unreadable); err != nil {
 		return nil, err
 	}
 	return &persistence.InternalGetHistoryTasksResponse{Tasks: page.tasks, NextPageToken: page.token}, nil
 }
 
-// leaveOutShredded returns an error if a dead letter can't be read, unless its keys are destroyed. A placeholder would lose it: Temporal
-// asks the sending cluster for the events of the placeholder's run, which that cluster does not know, and deletes the range afterwards.
-func (s *executionStore) leaveOutShredded(shardID int32, unreadable []unreadableTask) error {
+// leaveOutUnreadable leaves out dead letters that can never be read. An altered one is kept by the store. It returns an error if a dead letter
+// can be read later. A placeholder would lose it: Temporal asks the sending cluster for the events of the placeholder's run, which that
+// cluster does not know, and deletes the range afterwards.
+func (s *executionStore) leaveOutUnreadable(shardID int32, unreadable []unreadableTask) error {
 	for _, row := range unreadable {
 		letter := fmt.Sprintf("replication task %d of shard %d", row.key.TaskID, shardID)
 		switch {
 		case row.damaged:
-			return serviceerror.NewDataLossf("%s was altered: %s", letter, row.message)
-		case !row.permanent:
+			s.logger.Error("A dead replication task was altered, and is left out. Run strongroom damaged list.",
+				tag.ShardID(shardID), tag.TaskID(row.key.TaskID), tag.String("reason", row.message))
+		case row.permanent:
+			s.logger.Warn("A dead replication task can never be read again.", tag.ShardID(shardID), tag.TaskID(row.key.TaskID))
+		default:
 			return notNow(letter, reason{message: row.message})
 		}
-		s.logger.Warn("A dead replication task can never be read again.", tag.ShardID(shardID), tag.TaskID(row.key.TaskID))
 	}
 	return nil
 }

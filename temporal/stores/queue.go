@@ -3,6 +3,7 @@ package stores
 import (
 	"context"
 
+	"go.temporal.io/server/common/log/tag"
 	"go.temporal.io/server/common/persistence"
 
 	"strongroom/temporal/internal/wire"
@@ -41,13 +42,19 @@ func (q *queue) enqueue(ctx context.Context, method string, message *blob) (int6
 	return id, err
 }
 
+// ReadMessages reads on if all messages of a page were altered, because Temporal takes an empty page for the end of the queue.
 func (q *queue) ReadMessages(ctx context.Context, lastMessageID int64, maxCount int) ([]*persistence.QueueMessage, error) {
-	r := newRead(replicationQueue + "read_messages")
-	r.field("last_message_id").Int(lastMessageID)
-	r.field("max_count").Int(int64(maxCount))
-	var messages []*persistence.QueueMessage
-	err := ask(ctx, q, r, func(reader *wire.Reader) { messages = q.messages(reader, q.queueType) })
-	return messages, err
+	for {
+		r := newRead(replicationQueue + "read_messages")
+		r.field("last_message_id").Int(lastMessageID)
+		r.field("max_count").Int(int64(maxCount))
+		var messages []*persistence.QueueMessage
+		before := lastMessageID
+		err := ask(ctx, q, r, func(reader *wire.Reader) { messages, lastMessageID = q.messages(reader, q.queueType, before) })
+		if err != nil || len(messages) > 0 || lastMessageID == before {
+			return messages, err
+		}
+	}
 }
 
 func (q *queue) ReadMessagesFromDLQ(
@@ -63,7 +70,7 @@ func (q *queue) ReadMessagesFromDLQ(
 		reader.Fields(func(name string) {
 			switch name {
 			case "messages":
-				messages = q.messages(reader, -q.queueType)
+				messages, _ = q.messages(reader, -q.queueType, 0)
 			case "next_page_token":
 				token = reader.Raw()
 			}
@@ -133,10 +140,16 @@ func (q *queue) ackLevels(ctx context.Context, method string) (*persistence.Inte
 }
 
 // messages reads several QueueMessages.
-func (q *queue) messages(reader *wire.Reader, queueType persistence.QueueType) []*persistence.QueueMessage {
+// messages reads the messages of a page, and returns the id of the last one; last if there is none. It leaves out messages that were
+// altered. The store keeps their rows.
+func (q *queue) messages(
+	reader *wire.Reader, queueType persistence.QueueType, last int64,
+) ([]*persistence.QueueMessage, int64) {
 	var messages []*persistence.QueueMessage
 	reader.Elements(func() {
 		message := &persistence.QueueMessage{QueueType: queueType}
+		var why reason
+		unreadable := false
 		reader.Fields(func(name string) {
 			switch name {
 			case "message_id":
@@ -144,9 +157,17 @@ func (q *queue) messages(reader *wire.Reader, queueType persistence.QueueType) [
 			case "data":
 				data := reader.Blob()
 				message.Data, message.Encoding = data.GetData(), data.GetEncodingType().String()
+			case "unreadable":
+				why, unreadable = readUnreadable(reader)
 			}
 		})
+		last = message.ID
+		if unreadable {
+			q.logger.Error("A message was altered, and is left out. Run strongroom damaged list.",
+				tag.Int64("message-id", message.ID), tag.String("reason", why.message))
+			return
+		}
 		messages = append(messages, message)
 	})
-	return messages
+	return messages, last
 }

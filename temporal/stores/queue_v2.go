@@ -169,8 +169,9 @@ func readDeadLetter(reader *wire.Reader) deadLetter {
 	return letter
 }
 
-// readable returns the messages that can be read. A message whose key is destroyed is left out. A message that can be read later, or
-// that was altered or has no known encoding, is an error: Temporal deletes all messages up to the last one that it read, so nothing may be skipped.
+// readable returns the messages that can be read. A message whose key is destroyed is left out, and so is one that was altered: the store
+// keeps its row, because Temporal deletes all messages up to the last one that it read. A message that can be read later, or that has no
+// known encoding, is an error.
 func (q *queueV2) readable(letters []deadLetter) ([]persistence.QueueV2Message, error) {
 	var messages []persistence.QueueV2Message
 	for _, letter := range letters {
@@ -181,7 +182,8 @@ func (q *queueV2) readable(letters []deadLetter) ([]persistence.QueueV2Message, 
 		case !letter.unreadable:
 			messages = append(messages, letter.message)
 		case letter.reason.damaged:
-			return nil, serviceerror.NewDataLossf("message %d was altered: %s", id, letter.reason.message)
+			q.logger.Error("A message was altered, and is left out. Run strongroom damaged list.",
+				tag.Int64("message-id", id), tag.String("reason", letter.reason.message))
 		case letter.reason.permanent:
 			q.logger.Warn("A message can never be read again.", tag.Int64("message-id", id), tag.String("reason", letter.reason.message))
 		default:

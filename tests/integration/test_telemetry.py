@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -15,7 +16,8 @@ from strongroom.driver.stores import STORES
 from strongroom.driver.strongroom import Strongroom
 from strongroom.driver.telemetry.attributes import OTHER, attribute_values
 from strongroom.kms import CachePolicy, IntegrityError, KekRef, StrongroomError, Suite
-from strongroom.storage import NO_NAMESPACE, NamespaceNotFound, TaskQueueKey
+from strongroom.storage import NO_NAMESPACE, DataBlob, NamespaceNotFound, TaskQueueKey
+from strongroom.storage.cell.damaged_rows import DamagedRows
 from strongroom.visibility import attribute_types
 from strongroom.visibility.backends.elasticsearch.documents import document_name
 from tests.support.every_table import every_table
@@ -247,6 +249,26 @@ async def test_alert_rows_do_not_open(watched, probe, sample):
     assert probe.holds("StrongroomRowsDoNotOpen")
     kind = {"strongroom__record__kind": "visibility_record", "error__type": "IntegrityError"}
     assert probe.value("strongroom.rows.open_failures", **kind) == 1
+
+
+async def test_alert_damaged_rows(watched, probe):
+    """A message of a queue is altered: the queue goes on without it, and the alert fires until an operator forgets the row."""
+    for _ in range(2):
+        await watched.namespace_replication_queue.enqueue_message(DataBlob(b"message"))
+    await probe.telemetry.look_once()
+    assert not probe.holds("StrongroomDamagedRows")
+    await execute(
+        watched, "UPDATE queue_messages SET data = set_byte(data, 40, get_byte(data, 40) # 1) WHERE message_id = 0"
+    )
+    first, second = await watched.namespace_replication_queue.read_messages(max_count=10)
+    assert isinstance(first.unreadable, IntegrityError)
+    assert second.data == DataBlob(b"message")
+    await probe.telemetry.look_once()
+    assert probe.holds("StrongroomDamagedRows")
+    assert probe.value("strongroom.rows.damaged") == 1
+    await DamagedRows(watched.database).forget(datetime.max.replace(tzinfo=UTC))
+    await probe.telemetry.look_once()
+    assert not probe.holds("StrongroomDamagedRows")
 
 
 async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):

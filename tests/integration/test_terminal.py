@@ -50,6 +50,8 @@ COMMANDS = {
     "index run": [],
     "index reconcile": [],
     "index rotate": [NAME, "--wait", "0"],
+    "damaged list": [],
+    "damaged forget": ["--before", "2026-01-01"],
     "keys list": [NAME],
     "keys rotate": [NAME],
     "keys rotate-kek": [f"local:{HOSTILE}"],

@@ -35,6 +35,7 @@ EMPTY = {
     "queue_messages",
     "visibility_outbox",
     "visibility_deletes",
+    "damaged_rows",
 }
 """Tables without rows of a living namespace, in a cell without Elasticsearch."""
 RIGHTS = {table.name: set(table.rights.split(", ")) for table in DESCRIPTORS} | {view: {"SELECT"} for view in VIEWS}

@@ -444,6 +444,18 @@ CREATE TABLE audit_compaction (
     signature        bytea       NOT NULL CHECK (octet_length(signature) = 64)
 );
 
+-- Rows of queues that did not open, as they were found. Their queue goes on without them, and deletes them there.
+CREATE TABLE damaged_rows (
+    partition    integer     NOT NULL, -- the first column of the key in its table
+    namespace_id uuid        NOT NULL,
+    table_name   text        NOT NULL,
+    key          text        NOT NULL, -- the other columns, as name=value
+    reason       text        NOT NULL,
+    found_at     timestamptz NOT NULL DEFAULT now(),
+    data         bytea       NOT NULL,
+    PRIMARY KEY (partition, namespace_id, table_name, key)
+);
+
 -- Sealed values do not compress, so PostgreSQL does not try. A value that fits a page stays in its row.
 ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE history_tree ALTER COLUMN data SET STORAGE MAIN;

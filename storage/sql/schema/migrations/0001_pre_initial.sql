@@ -399,6 +399,17 @@ CREATE TABLE journal_sums (
     data     bytea   NOT NULL
 ) WITH (fillfactor = 70);
 
+CREATE TABLE damaged_rows (
+    partition    integer     NOT NULL,
+    namespace_id uuid        NOT NULL,
+    table_name   text        NOT NULL,
+    key          text        NOT NULL,
+    reason       text        NOT NULL,
+    found_at     timestamptz NOT NULL DEFAULT now(),
+    data         bytea       NOT NULL,
+    PRIMARY KEY (partition, namespace_id, table_name, key)
+);
+
 ALTER TABLE history_node ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE history_tree ALTER COLUMN data SET STORAGE MAIN;
 ALTER TABLE visibility_records ALTER COLUMN s SET STORAGE MAIN;
