@@ -3,11 +3,12 @@
 A *profile* names the tokens that the index holds of a value. `tokens.py` makes them, and `compiler.py` searches for them. A
 namespace has one of two presets. With `compatible` the index can answer every legal filter. `strict` reveals less, so more
 documents are opened. Each attribute of each namespace has its own token key, so tokens of different attributes or namespaces
-can't be compared. Within one attribute of one namespace they reveal what the column "leakage" says.
+can't be compared. Within one attribute of one namespace they reveal what the column "leakage" says. `benchmarks/leakage` measures it.
 
-A token shows that a document has an optional attribute, unless the profile is `sealed`. If a run is its own root,
-one token for each root id states this and replaces the other tokens. If the first task of a run was due at its start, the same
-holds for ExecutionTime. The record itself is always sealed, with its memo and the names of its attributes.
+With `compatible`, a token shows that a document has an optional attribute. If a run is its own root, one token for each root id
+states this and replaces the other tokens. If the first task of a run was due at its start, the same holds for ExecutionTime. With
+`strict`, a run that is its own root has no token of its root, and meaningless tokens fill each token set up to a multiple of
+`layout.TOKEN_CLASS`. The record itself is always sealed, with its memo and the names of its attributes.
 
 Leakage of a snapshot of the index, without keys:
 
@@ -16,9 +17,16 @@ Leakage of a snapshot of the index, without keys:
     magnitude For each pair of values, the level of the range tree down to which they share a node. Neither values nor order.
     words     Which documents share a word, and how often words occur together. Never the word.
     salted    Each token has about as many documents as any other, as long as the shares of the values match the salts.
+    dispersed Documents of one value rarely share a token: it has 256 of them. A value of several hundred documents shows as classes.
     nothing   Only the number of documents.
     plain     The value, for anyone who knows how common each value is: there are too few values for tokens to hide them.
     seconds   The time, rounded down to a second.
+    bucket    The time, rounded down to the layout's bucket: an hour unless another one is chosen.
+    open      The bucket of the start, of open runs. Of a closed run only that it is not later than the bucket of its close.
+
+Columns of a row that belong to no attribute reveal more: the length of the record (`compatible`: its order of magnitude after
+compression; `strict`: one of few classes, uncompressed), the number of tokens, the shard, and the version, whose order is the order
+of the writes. Other tables have rows of the same runs (docs/reference/schema.md); a thief who has them counts a run's rows there.
 """
 
 from __future__ import annotations
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
 
 ID_PREFIXES = (4, 8, 16, 32)
 """Lengths, in bytes of UTF-8, at which the prefix of an id has its own token."""
+ID_SALTS = 256
+"""Number of equality tokens of an id in the preset `strict`. A search for the id asks for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +61,11 @@ class Profile:
         ranges: The range tree of the tokens: magnitudes for numbers, seconds for times; None for no range tokens.
         words: Whether each distinct word has a token.
         bucket: The column in clear that holds the time, rounded down to a second; None for no such column.
+        upper_bound: Whether the bucket of a closed run is only an upper bound: the later one of both buckets.
         salted: Whether the equality token is one of several; `layout.py` has the number of each status.
-        same_as: An attribute that every run has. If both values are equal, one token says so and there are no other tokens.
+        salts: Number of equality tokens of each value; 0 if `salted` does not hold or the layout has the numbers.
+        same_as: An attribute that every run has. If both values are equal, there are no other tokens.
+        hides_same: Whether no token says that both values are equal.
     """
 
     name: str
@@ -64,8 +77,11 @@ class Profile:
     ranges: Literal["magnitude", "seconds"] | None = None
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
+    upper_bound: bool = False
     salted: bool = False
+    salts: int = 0
     same_as: str | None = None
+    hides_same: bool = False
 
 
 EQUALITY = Profile("equality", "classes", equality=True)
@@ -73,11 +89,14 @@ IDENTIFIER = Profile("identifier", "prefixes", equality=True, prefixes=ID_PREFIX
 FEW_VALUES = Profile("few values", "plain", equality=True)
 FLAG = replace(FEW_VALUES, present=False)
 SALTED = Profile("salted", "salted", equality=True, salted=True)
+DISPERSED = Profile("dispersed", "dispersed", present=False, equality=True, salted=True, salts=ID_SALTS)
 NUMBER = Profile("number", "magnitude", present=False, equality=True, ranges="magnitude")
 TIME = Profile("time", "magnitude", present=False, ranges="seconds")
 WORDS = Profile("words", "words", words=True)
 CLOSE_BUCKET = Profile("seconds", "seconds", present=False, bucket="b1")
 START_BUCKET = Profile("seconds", "seconds", always=True, bucket="b2")
+CLOSE_COARSE = Profile("bucket", "bucket", present=False, bucket="b1")
+START_COARSE = Profile("bucket of open runs", "open", always=True, bucket="b2", upper_bound=True)
 SEALED = Profile("sealed", "nothing", present=False)
 
 
@@ -85,8 +104,8 @@ def _always(profile: Profile) -> Profile:
     return replace(profile, always=True)
 
 
-def _same_as(attribute: str, profile: Profile) -> Profile:
-    return replace(profile, same_as=attribute)
+def _same_as(attribute: str, profile: Profile, *, hidden: bool = False) -> Profile:
+    return replace(profile, same_as=attribute, hides_same=hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +125,24 @@ class Field:
 
 SYSTEM_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
-        "WorkflowId": Field(AttributeType.KEYWORD, _always(IDENTIFIER), strict=_always(EQUALITY)),
+        "WorkflowId": Field(AttributeType.KEYWORD, _always(IDENTIFIER), strict=_always(DISPERSED)),
         "RunId": Field(AttributeType.KEYWORD, _always(EQUALITY)),
-        "WorkflowType": Field(AttributeType.KEYWORD, _always(EQUALITY)),
+        "WorkflowType": Field(AttributeType.KEYWORD, _always(EQUALITY), strict=_always(SEALED)),
         "ExecutionStatus": Field(AttributeType.KEYWORD, _always(FEW_VALUES), strict=_always(SALTED)),
-        "TaskQueue": Field(AttributeType.KEYWORD, _always(EQUALITY)),
-        "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=EQUALITY),
-        "ParentRunId": Field(AttributeType.KEYWORD, EQUALITY),
+        "TaskQueue": Field(AttributeType.KEYWORD, _always(EQUALITY), strict=_always(SEALED)),
+        "ParentWorkflowId": Field(AttributeType.KEYWORD, IDENTIFIER, strict=DISPERSED),
+        "ParentRunId": Field(AttributeType.KEYWORD, EQUALITY, strict=DISPERSED),
         "RootWorkflowId": Field(
-            AttributeType.KEYWORD, _same_as("WorkflowId", IDENTIFIER), strict=_same_as("WorkflowId", EQUALITY)
+            AttributeType.KEYWORD,
+            _same_as("WorkflowId", IDENTIFIER),
+            strict=_same_as("WorkflowId", DISPERSED, hidden=True),
         ),
-        "RootRunId": Field(AttributeType.KEYWORD, _same_as("RunId", EQUALITY)),
-        "StartTime": Field(AttributeType.DATETIME, START_BUCKET),
-        "ExecutionTime": Field(AttributeType.DATETIME, _same_as("StartTime", _always(TIME))),
-        "CloseTime": Field(AttributeType.DATETIME, CLOSE_BUCKET),
+        "RootRunId": Field(
+            AttributeType.KEYWORD, _same_as("RunId", EQUALITY), strict=_same_as("RunId", DISPERSED, hidden=True)
+        ),
+        "StartTime": Field(AttributeType.DATETIME, START_BUCKET, strict=START_COARSE),
+        "ExecutionTime": Field(AttributeType.DATETIME, _same_as("StartTime", _always(TIME)), strict=_always(SEALED)),
+        "CloseTime": Field(AttributeType.DATETIME, CLOSE_BUCKET, strict=CLOSE_COARSE),
         "HistoryLength": Field(AttributeType.INT, NUMBER, strict=SEALED),
         "HistorySizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),
         "ExecutionDuration": Field(AttributeType.INT, NUMBER, strict=SEALED),
@@ -152,20 +175,20 @@ reveals no value, and nothing about other attributes. In Elasticsearch, and in t
 
 PREDEFINED_FIELDS: Mapping[str, Field] = MappingProxyType(
     {
-        "TemporalChangeVersion": Field(AttributeType.KEYWORD_LIST, EQUALITY),
-        "BinaryChecksums": Field(AttributeType.KEYWORD_LIST, EQUALITY),
-        "BuildIds": Field(AttributeType.KEYWORD_LIST, EQUALITY),
-        "TemporalPauseInfo": Field(AttributeType.KEYWORD_LIST, EQUALITY),
-        "TemporalReportedProblems": Field(AttributeType.KEYWORD_LIST, EQUALITY),
-        "TemporalUsedWorkerDeploymentVersions": Field(AttributeType.KEYWORD_LIST, EQUALITY),
-        "BatcherNamespace": Field(AttributeType.KEYWORD, EQUALITY),
-        "BatcherUser": Field(AttributeType.KEYWORD, EQUALITY),
-        "TemporalScheduledById": Field(AttributeType.KEYWORD, EQUALITY),
+        "TemporalChangeVersion": Field(AttributeType.KEYWORD_LIST, EQUALITY, strict=SEALED),
+        "BinaryChecksums": Field(AttributeType.KEYWORD_LIST, EQUALITY, strict=SEALED),
+        "BuildIds": Field(AttributeType.KEYWORD_LIST, EQUALITY, strict=SEALED),
+        "TemporalPauseInfo": Field(AttributeType.KEYWORD_LIST, EQUALITY, strict=SEALED),
+        "TemporalReportedProblems": Field(AttributeType.KEYWORD_LIST, EQUALITY, strict=SEALED),
+        "TemporalUsedWorkerDeploymentVersions": Field(AttributeType.KEYWORD_LIST, EQUALITY, strict=SEALED),
+        "BatcherNamespace": Field(AttributeType.KEYWORD, EQUALITY, strict=SEALED),
+        "BatcherUser": Field(AttributeType.KEYWORD, EQUALITY, strict=SEALED),
+        "TemporalScheduledById": Field(AttributeType.KEYWORD, EQUALITY, strict=DISPERSED),
         "TemporalNamespaceDivision": Field(AttributeType.KEYWORD, FEW_VALUES),
-        "TemporalWorkerDeployment": Field(AttributeType.KEYWORD, EQUALITY),
-        "TemporalWorkerDeploymentVersion": Field(AttributeType.KEYWORD, EQUALITY),
-        "TemporalWorkflowVersioningBehavior": Field(AttributeType.KEYWORD, EQUALITY),
-        "TemporalScheduledStartTime": Field(AttributeType.DATETIME, TIME),
+        "TemporalWorkerDeployment": Field(AttributeType.KEYWORD, EQUALITY, strict=SEALED),
+        "TemporalWorkerDeploymentVersion": Field(AttributeType.KEYWORD, EQUALITY, strict=SEALED),
+        "TemporalWorkflowVersioningBehavior": Field(AttributeType.KEYWORD, EQUALITY, strict=SEALED),
+        "TemporalScheduledStartTime": Field(AttributeType.DATETIME, TIME, strict=SEALED),
         "TemporalSchedulePaused": Field(AttributeType.BOOL, FLAG, strict=SEALED),
         "TemporalExternalPayloadCount": Field(AttributeType.INT, NUMBER, strict=SEALED),
         "TemporalExternalPayloadSizeBytes": Field(AttributeType.INT, NUMBER, strict=SEALED),
@@ -177,8 +200,8 @@ CUSTOM_FIELDS: Mapping[AttributeType, Field] = MappingProxyType(
     {
         field.type: field
         for field in (
-            Field(AttributeType.KEYWORD, EQUALITY),
-            Field(AttributeType.KEYWORD_LIST, EQUALITY),
+            Field(AttributeType.KEYWORD, EQUALITY, strict=SEALED),
+            Field(AttributeType.KEYWORD_LIST, EQUALITY, strict=SEALED),
             Field(AttributeType.TEXT, WORDS, strict=SEALED),
             Field(AttributeType.INT, NUMBER, strict=SEALED),
             Field(AttributeType.DOUBLE, NUMBER, strict=SEALED),

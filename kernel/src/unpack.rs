@@ -100,10 +100,18 @@ impl Unpacker {
             output.copy_from_slice(job.input);
             return true;
         }
-        // A frame that names no dictionary was made without tables. zstd refuses a frame that names another dictionary.
-        let names = job.input[DESCRIPTOR] & NAMES_DICTIONARY != 0;
-        let dictionary = if names { &self.tabled } else { &self.alone };
-        context.decompress_using_ddict(output, job.input, dictionary) == Ok(job.length)
+        let (mut frames, mut rest) = (job.input, output);
+        while let Some((frame, length, following)) = first_frame(frames) {
+            // A frame that names no dictionary was made without tables. zstd refuses a frame that names another dictionary.
+            let names = frame[DESCRIPTOR] & NAMES_DICTIONARY != 0;
+            let dictionary = if names { &self.tabled } else { &self.alone };
+            let (text, left) = rest.split_at_mut(length);
+            if context.decompress_using_ddict(text, frame, dictionary) != Ok(length) {
+                return false;
+            }
+            (frames, rest) = (following, left);
+        }
+        rest.is_empty()
     }
 }
 
@@ -117,7 +125,7 @@ struct Job<'a> {
 // Nobody else has a reference to the `bytes` of the outputs, and the caller holds the inputs.
 unsafe impl Sync for Job<'_> {}
 
-/// Return the text or the zstd frame in a body, and the length of the plaintext. Return None for a body that no writer produces.
+/// Return the text or the zstd frames in a body, and the length of the plaintext. Return None for a body that no writer produces.
 fn parsed(flags: u8, body: &[u8]) -> Option<(&[u8], usize)> {
     let mut rest = body;
     if flags & PADDED != 0 {
@@ -131,13 +139,25 @@ fn parsed(flags: u8, body: &[u8]) -> Option<(&[u8], usize)> {
     if flags & COMPRESSION_MASK != ZSTD {
         return Some((rest, rest.len()));
     }
-    let (length, frame) = declared(rest)?;
-    // The frame must declare the same length, and nothing may follow it.
-    let is_right = (1..=MAX_PLAINTEXT_BYTES).contains(&length)
-        && frame.len() > DESCRIPTOR
-        && matches!(zstd_safe::get_frame_content_size(frame), Ok(Some(size)) if size == length as u64)
-        && zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
-    is_right.then_some((frame, length))
+    let (length, frames) = declared(rest)?;
+    // The frames must declare the same length together, and nothing may follow them.
+    let (mut missing, mut following) = (length, frames);
+    while missing > 0 {
+        let (_, declared, after) = first_frame(following)?;
+        missing = missing.checked_sub(declared)?;
+        following = after;
+    }
+    let is_right = (1..=MAX_PLAINTEXT_BYTES).contains(&length) && following.is_empty();
+    is_right.then_some((frames, length))
+}
+
+/// Return the first frame, the length of its text, which is not 0, and the bytes after it. Return None if there is no complete frame.
+fn first_frame(frames: &[u8]) -> Option<(&[u8], usize, &[u8])> {
+    let size = zstd_safe::find_frame_compressed_size(frames).ok()?;
+    let (frame, following) = frames.split_at_checked(size)?;
+    let declared = zstd_safe::get_frame_content_size(frame).ok()??;
+    let length = usize::try_from(declared).ok()?;
+    (length > 0 && frame.len() > DESCRIPTOR).then_some((frame, length, following))
 }
 
 fn declared(body: &[u8]) -> Option<(usize, &[u8])> {

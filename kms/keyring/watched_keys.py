@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms.keys.namespace_keys import Group
-    from strongroom.kms.sealing.record_kind import RecordKey, RecordKind
+    from strongroom.kms.sealing.record_kind import Plaintext, RecordKey, RecordKind
     from strongroom.kms.watch import KeyWatch
 
 
@@ -30,7 +30,7 @@ class WatchedKeys(NamespaceKeys):
         self._watch = watch
 
     def seal_many(
-        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
+        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, Plaintext]], *, scope: RecordKey = ()
     ) -> list[bytes]:
         """See `NamespaceKeys`."""
         sealed = super().seal_many(kind, rows, scope=scope)

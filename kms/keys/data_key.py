@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 from strongroom.kms.errors import IntegrityError, InvalidRequest, SealingLimitExceeded
 from strongroom.kms.sealing.ciphers import implementation
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms.sealing.header import Header
-    from strongroom.kms.sealing.record_kind import RecordKey, RecordKind
+    from strongroom.kms.sealing.record_kind import Plaintext, RecordKey, RecordKind
     from strongroom.kms.secret import Secret
 
-    SealingGroup: TypeAlias = tuple[RecordKind, bytes, RecordKey, Sequence[tuple[RecordKey, bytes]]]
+    SealingGroup: TypeAlias = tuple[RecordKind, bytes, RecordKey, Sequence[tuple[RecordKey, Plaintext]]]
     """A record kind, its associated data in the namespace, the scope and the rows."""
 
 MAX_BATCH = 2**16
@@ -67,7 +67,7 @@ class DataKey:
         try:
             for kind, context, scope, rows in groups:
                 group: list[bytes] = []
-                for flags, run in _runs(kind, rows) if kind.is_packed else ((0, rows),):
+                for flags, run in _runs(kind, rows):
                     header = encode_header(self.suite, flags, self.version) if flags else self._header
                     group += batch.seal(header, context, kind.types, scope, run)
                 sealed.append(group)
@@ -124,9 +124,11 @@ class DataKey:
 
 
 def _runs(
-    kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]]
+    kind: RecordKind, rows: Sequence[tuple[RecordKey, Plaintext]]
 ) -> list[tuple[int, Sequence[tuple[RecordKey, bytes]]]]:
     """Pack the plaintexts, and return runs of neighbouring rows with equal header flags."""
+    if not kind.is_packed or kind.body_flags is not None:
+        return [(kind.body_flags or 0, cast("Sequence[tuple[RecordKey, bytes]]", rows))]
     packed = [(key, pack(kind, plaintext)) for key, plaintext in rows]
     return [
         (flags, [(key, body) for key, (_, body) in run])

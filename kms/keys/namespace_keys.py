@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 from strongroom.kms.errors import IntegrityError, InvalidRequest, KeyDestroyed, KeyNotFound, StrongroomError
 from strongroom.kms.sealing.ciphers import implementation
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms.sealing.ciphers import Unpacker
-    from strongroom.kms.sealing.record_kind import RecordKey, RecordKind
+    from strongroom.kms.sealing.record_kind import Plaintext, RecordKey, RecordKind
     from strongroom.kms.secret import Secret
 
     from .registry import DataKeyRecord
 
-    Group: TypeAlias = tuple[RecordKind, RecordKey, Sequence[tuple[RecordKey, bytes]]]
+    Group: TypeAlias = tuple[RecordKind, RecordKey, Sequence[tuple[RecordKey, Plaintext]]]
 
 
 class NamespaceKeys:
@@ -103,13 +103,14 @@ class NamespaceKeys:
         self._token_keys: dict[tuple[KeyClass, int, str], TokenKey] = {}
 
     def seal_many(
-        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, bytes]], *, scope: RecordKey = ()
+        self, kind: RecordKind, rows: Sequence[tuple[RecordKey, Plaintext]], *, scope: RecordKey = ()
     ) -> list[bytes]:
         """Seal a batch under the active data key.
 
         Args:
             kind: The record kind of the rows.
-            rows: For each row the remaining parts of its key, and the plaintext.
+            rows: For each row the remaining parts of its key, and the plaintext. For a packed kind, a plaintext may be given in
+                parts; see `Plaintext`.
             scope: The leading key parts, which all rows share. They are encoded once.
 
         Returns:
@@ -123,6 +124,7 @@ class NamespaceKeys:
         if kind.is_packed:
             return self.seal_groups([(kind, scope, rows)])[0]
         key = self._sealing_key or self.active_data_key()
+        rows = cast("Sequence[tuple[RecordKey, bytes]]", rows)
         return key.seal_rows(kind, self._contexts.get(kind) or self._context(kind), scope, rows)
 
     def seal_groups(self, groups: Sequence[Group]) -> list[list[bytes]]:
@@ -175,7 +177,7 @@ class NamespaceKeys:
             raise InvalidRequest(KEY_MISMATCH) from None
         except self._implementation.NotOpened:
             raise IntegrityError from None
-        if not flags:
+        if not flags or kind.body_flags is not None:
             return bodies
         implementation: Any = self._implementation
         try:

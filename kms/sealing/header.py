@@ -11,6 +11,8 @@ from strongroom.kms.errors import UnsupportedFormat
 MAGIC = 0x07
 FORMAT_VERSION = 1
 HEADER_BYTES = 8
+FLAGS_AT = 3
+"""Place of the flags in the header."""
 HEAD_BYTES = 20
 """Length of the header and the nonce prefix of suite 2. All values of one batch have the same head."""
 

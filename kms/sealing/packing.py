@@ -1,7 +1,8 @@
 """Compress and pad a plaintext before it is sealed, and undo both (FORMAT.md section 4).
 
-Each record is compressed alone, and a dictionary contains no tenant's data. Compression makes the length of a value depend
-on its content. Padding hides the length except for its order of magnitude (DESIGN.md, "Lengths").
+Each record is compressed alone, and so is each part of a record that is given in parts. A dictionary contains no tenant's data.
+Compression makes the length of a value depend on its content. Padding hides the length except for its order of magnitude
+(DESIGN.md, "Lengths").
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .header import COMPRESSION_MASK, PADDED, ZSTD
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .record_kind import RecordKind
+    from .record_kind import Plaintext, RecordKind
 
 MAX_PLAINTEXT_BYTES = 64 * 2**20
 COMPRESS_OVER_BYTES = 512
@@ -31,26 +32,32 @@ _DESCRIPTOR, _NAMES_DICTIONARY = 4, 0b11
 _per_thread = local()  # two threads must not use one zstd context at once
 
 
-def pack(kind: RecordKind, plaintext: bytes) -> tuple[int, bytes]:
+def pack(kind: RecordKind, plaintext: Plaintext) -> tuple[int, bytes]:
     """Return the header flags and the bytes to encrypt for one plaintext.
 
     Raises:
         SealingLimitExceeded: The plaintext is longer than 64 MiB.
     """
-    check_length(len(plaintext))
-    flags, body = 0, plaintext
+    parts = plaintext if isinstance(plaintext, tuple) else (plaintext,)
+    length = sum(map(len, parts))
+    check_length(length)
+    flags, body = 0, b"".join(parts) if len(parts) > 1 else parts[0]
     # With a dictionary even a short text compresses. Without one, it has too little earlier text to refer back to.
-    if kind.compress and (kind.dictionary or len(plaintext) > COMPRESS_OVER_BYTES):
-        # zstd compresses a longer text better with tables of its own.
-        tables = kind.tables if len(plaintext) <= COMPRESS_OVER_BYTES else b""
-        compressed = _compressor(kind.dictionary, tables).compress(plaintext)
-        if (len(compressed) + _LENGTH.size) * 10 <= len(plaintext) * 9:
-            flags, body = ZSTD, _LENGTH.pack(len(plaintext)) + compressed
+    if kind.compress and (kind.dictionary or length > COMPRESS_OVER_BYTES):
+        compressed = b"".join([_frame(kind, part) for part in parts if part])
+        if (len(compressed) + _LENGTH.size) * 10 <= length * 9:
+            flags, body = ZSTD, _LENGTH.pack(length) + compressed
     if kind.padded:
         flags |= PADDED
         body = _LENGTH.pack(len(body)) + body
         body += bytes(padme(len(body)) - len(body))
     return flags, body
+
+
+def _frame(kind: RecordKind, part: bytes) -> bytes:
+    """Return a part as a zstd frame. zstd compresses a longer text better with tables of its own."""
+    tables = kind.tables if len(part) <= COMPRESS_OVER_BYTES else b""
+    return _compressor(kind.dictionary, tables).compress(part)
 
 
 class Unpacker:
@@ -95,14 +102,24 @@ def _unpacked(alone: zstandard.ZstdDecompressor, tabled: zstandard.ZstdDecompres
     if flags & COMPRESSION_MASK != ZSTD:
         return body[start:end]
     length = _declared_length(body, start, end)
-    frame = body[start + _LENGTH.size : end]
-    # The frame must declare the same length. zstandard allocates what the frame declares, so this stops a decompression bomb.
-    # A length of 0 is refused too, because `pack` never compresses an empty plaintext.
-    if not 0 < length <= MAX_PLAINTEXT_BYTES or zstandard.frame_content_size(frame) != length:
+    frames = body[start + _LENGTH.size : end]
+    # zstandard allocates what a frame declares, so this stops a decompression bomb.
+    if not 0 < length <= MAX_PLAINTEXT_BYTES:
         raise IntegrityError
-    # A frame that names no dictionary was made without tables. zstd refuses a frame that names another dictionary.
-    zstd = tabled if frame[_DESCRIPTOR] & _NAMES_DICTIONARY else alone
-    return zstd.decompress(frame, allow_extra_data=False)
+    plaintext = b""
+    while len(plaintext) < length:
+        # A frame of 0 bytes is refused too, because `pack` never compresses an empty part.
+        if not 0 < zstandard.frame_content_size(frames) <= length - len(plaintext):
+            raise IntegrityError
+        # A frame that names no dictionary was made without tables. zstd refuses a frame that names another dictionary.
+        one = (tabled if frames[_DESCRIPTOR] & _NAMES_DICTIONARY else alone).decompressobj()
+        plaintext += one.decompress(frames)
+        if not one.eof:
+            raise IntegrityError
+        frames = one.unused_data
+    if frames or len(plaintext) != length:
+        raise IntegrityError
+    return plaintext
 
 
 def check_length(length: int) -> None:

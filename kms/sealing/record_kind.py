@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cache
 from hashlib import sha256
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 KeyPart: TypeAlias = int | bytes | str
 RecordKey: TypeAlias = tuple[KeyPart, ...]
+Plaintext: TypeAlias = bytes | tuple[bytes, ...]
+"""A plaintext, or its parts. Each part is compressed alone, so the length of a sealed value does not show whether one part occurs in
+another one. Opening returns the joined parts."""
 
 ENCODING_VERSION = b"\x01"
 ID_BYTES = 16
@@ -54,6 +57,7 @@ class RecordKind:
         tables: Entropy tables for the dictionary, in zstd's own format (FORMAT.md section 4), or empty.
         padded: Whether plaintexts are padded to Padmé lengths, so that a length reveals only its order of magnitude.
         part_names: Names of the key's parts in FORMAT.md's register. They are not in the associated data.
+        body_flags: Header flags of values whose packed bodies are given and returned instead of plaintexts; see `of_bodies`.
         types: Types of the key's parts, one byte each.
         is_packed: Whether a plaintext is compressed or padded.
     """
@@ -66,6 +70,7 @@ class RecordKind:
     tables: bytes = field(default=b"", repr=False)
     padded: bool = False
     part_names: tuple[str, ...] = field(default=(), repr=False)
+    body_flags: int | None = field(default=None, repr=False)
 
     types: bytes = field(init=False, repr=False)
     is_packed: bool = field(init=False, repr=False)
@@ -90,6 +95,17 @@ class RecordKind:
                 bytes((len(self.types),)) + self.types,
             )
         )
+
+
+@cache
+def of_bodies(kind: RecordKind, flags: int) -> RecordKind:
+    """Return the same kind for values whose bodies are packed: they are sealed as they are given, and opened without unpacking.
+
+    Args:
+        kind: The kind.
+        flags: The header flags of the bodies. With 0, a body is a plaintext that is neither compressed nor padded.
+    """
+    return replace(kind, body_flags=flags)
 
 
 @cache

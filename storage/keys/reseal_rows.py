@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms import IntegrityError, KmsError, UnsupportedFormat
+from strongroom.kms.sealing.header import FLAGS_AT
+from strongroom.kms.sealing.record_kind import of_bodies
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import DatabaseTimeout
 from strongroom.storage.sealing import OFF_LOOP_BYTES
@@ -85,9 +87,9 @@ async def reseal_rows(
         StorageError: The database does not answer. Each row is written completely or not at all.
     """
     if sum(row["size"] for row in rows) < OFF_LOOP_BYTES:
-        renewed, unreadable = _renew(keys, column, rows)
+        renewed, unreadable = renew(keys, column, rows)
     else:
-        renewed, unreadable = await asyncio.to_thread(_renew, keys, column, rows)
+        renewed, unreadable = await asyncio.to_thread(renew, keys, column, rows)
     write = _Write(
         database, keys.namespace_id, column, outbox=outbox and column.table.name == _VISIBILITY, distributed=distributed
     )
@@ -104,10 +106,25 @@ async def reseal_rows(
 _Renewed = list[tuple["Row", bytes]]
 
 
-def _renew(keys: NamespaceKeys, column: SealedColumn, rows: Sequence[Row]) -> tuple[_Renewed, Sequence[UnreadableRow]]:
-    opened = _open_each(keys, column.kind, list(zip(rows, column.keys_of(rows), strict=True)))
-    sealed = keys.seal_many(column.kind, [(key, plaintext) for _, key, plaintext in opened])
-    renewed = [(row, new) for (row, _, _), new in zip(opened, sealed, strict=True)]
+def renew(keys: NamespaceKeys, column: SealedColumn, rows: Sequence[Row]) -> tuple[_Renewed, Sequence[UnreadableRow]]:
+    """Return each row that opens with its new sealed value, and the rows that do not open.
+
+    Args:
+        keys: The keys of the namespace or cell. The active data key seals the rows.
+        column: The column.
+        rows: Rows as `SealedPages` yields them.
+
+    Raises:
+        KmsError: There is no active key.
+    """
+    keyed = list(zip(rows, column.keys_of(rows), strict=True))
+    renewed: _Renewed = []
+    # The packed bodies are sealed again as they are. Packing them again could show more of a record than its writer wanted.
+    for flags in {row["sealed"][FLAGS_AT : FLAGS_AT + 1] for row in rows}:
+        kind = of_bodies(column.kind, flags[0] if flags else 0)
+        opened = _open_each(keys, kind, [each for each in keyed if each[0]["sealed"][FLAGS_AT : FLAGS_AT + 1] == flags])
+        sealed = keys.seal_many(kind, [(key, body) for _, key, body in opened])
+        renewed += [(row, new) for (row, _, _), new in zip(opened, sealed, strict=True)]
     if len(renewed) == len(rows):
         return renewed, ()
     readable = {id(row) for row, _ in renewed}

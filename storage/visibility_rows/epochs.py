@@ -108,6 +108,8 @@ class VisibilityEpochs:
                 [row.version for row in new],
                 [row["k"] for row in old],
                 [row.epoch for row in new],
+                [row.close_bucket for row in new],
+                [row.start_bucket for row in new],
                 [row.token_array for row in new],
                 [row.sealed for row in new],
                 *hashed_columns(new),

@@ -29,8 +29,8 @@ class VisibilityRow(NamedTuple):
         id: The keyed token of workflow and run, 16 bytes.
         version: The version of the record. Only a newer version replaces it.
         epoch: The epoch of the index key that the tokens were made with (column `k`).
-        close_bucket: The second of the close time, or a maximum while the run is open (column `b1`).
-        start_bucket: The second of the start time (column `b2`).
+        close_bucket: The bucket of the close time, or a maximum while the run is open (column `b1`).
+        start_bucket: The bucket of the start time, or an upper bound of it (column `b2`).
         tokens: The index tokens, sorted, so that their order shows nothing (column `t`).
         sealed: The sealed record (column `s`).
         hashes: The index tokens with their own columns, in the order of `HASHED_COLUMNS`.

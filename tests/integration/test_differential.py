@@ -29,13 +29,14 @@ ATTRIBUTES = Attributes(CUSTOM)
 GROUPS = ("ExecutionStatus", "TemporalNamespaceDivision")
 
 
+@pytest.mark.parametrize("preset", ["compatible", "strict"])
 @pytest.mark.parametrize("kind", ["PostgreSQL", "Elasticsearch"])
-async def test_sealed_answers_are_those_of_the_plaintext_copy(config_path, elasticsearch, kind):
+async def test_sealed_answers_are_those_of_the_plaintext_copy(config_path, elasticsearch, kind, preset):
     """Same runs, same order, same page borders, same counts and groups; also after every second run was written again."""
     rng = random.Random(20_261_124)  # noqa: S311 - repeatable
     plaintext_copy = await new_plaintext_copy(elasticsearch)
     documents = random_documents(rng, DOCUMENTS)
-    async with sealed(config_path, elasticsearch, kind) as ours:
+    async with sealed(config_path, elasticsearch, kind, index_layout=str(new_layout(preset))) as ours:
         for version in (1, 2):
             if version > 1:
                 documents = rewritten(documents, rng)[::2]

@@ -120,7 +120,7 @@ async def test_no_answer_is_wrong_while_the_key_rotates_and_others_write(config_
             done.set()
             await asyncio.gather(*writing)
             result = await rotating
-            assert asked > 20, "the rotation went on long enough to be watched"
+            assert asked >= 6, "the rotation went on long enough to be watched"
             assert (result.epoch, result.layout.preset, result.destroyed) == (epoch, preset, (epoch - 1,))
             assert result.rewritten > 0
             assert await epochs(ours) == {epoch}

@@ -93,7 +93,8 @@ def messages(layout, attributes, name):
     value, kind = attributes[name], TYPES[name]
     profile = layout.profile(name, kind)
     if profile.same_as is not None and value == attributes[profile.same_as]:
-        yield b"@", False
+        if not profile.hides_same:
+            yield b"@", False
         return
     if profile.present and not profile.always:
         yield b"?", False
@@ -118,12 +119,15 @@ def expected(keys, layout, attributes):
                 hashes[HASHED_COLUMNS.index(column)] = token
             else:
                 token_set.add(token)
-        if layout.profile(name, TYPES[name]).salted:
-            salt = int.from_bytes(key.token(b"%" + attributes["RunId"].encode())[:8], "big") % layout.salts.get(
-                value, 1
-            )
+        profile = layout.profile(name, TYPES[name])
+        if profile.salted and not (profile.same_as and value == attributes[profile.same_as]):
+            salts = profile.salts or layout.salts.get(value, 1)
+            salt = int.from_bytes(key.token(b"%" + attributes["RunId"].encode())[:8], "big") % salts
             message = b"~" + salt.to_bytes(2, "big") + encoded(TYPES[name], value)
             token_set.add(int.from_bytes(key.token(message)[:8], "big", signed=True))
+    for number in range(-len(token_set) % 8 if layout.preset == "strict" else 0):
+        filler = keys.index("", epoch=1).token(b"-" + number.to_bytes(2, "big") + attributes["RunId"].encode())
+        token_set.add(int.from_bytes(filler[:8], "big", signed=True))
     return tuple(sorted(token_set)), tuple(hashes)
 
 

@@ -25,7 +25,7 @@ from tests.support.visibility.token_queries import holds, holds_in_one_set
 ATTRIBUTES = Attributes(CUSTOM)
 TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}
 SALTS = {"Completed": 3, "Running": 2}
-LAYOUTS = [Layout(), Layout("strict", SALTS), Layout("strict")]
+LAYOUTS = [Layout(), Layout("strict", SALTS, 60, 1024), Layout("strict", {}, 3600, 4096)]
 
 
 def keys_of(*layouts):

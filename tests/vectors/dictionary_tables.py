@@ -113,7 +113,7 @@ def sample(rng: random.Random) -> bytes:
             history_size_bytes=int(rng.lognormvariate(8.5, 1)),
             state_transition_count=rng.randrange(3, 80),
         )
-    return pack_record(record)
+    return b"".join(pack_record(record))
 
 
 def tables() -> bytes:

@@ -140,6 +140,10 @@ def what_opens() -> Iterator[Case]:
     earlier = sealed_row(with_dictionary, plaintext=TEXT[:65])
     what = "compressed with the dictionary alone, of a kind that has entropy tables too"
     yield valid("tables_not_named", what, kind=with_tables, sealed=earlier, plaintext=TEXT[:65])
+    parts = (SHORT, b"", TEXT)
+    in_parts = sealed_row(with_tables, packed=packing.pack(with_tables, parts))
+    what = "three parts, one of them empty: each of the others is a frame of its own, with and without tables"
+    yield valid("parts", what, kind=with_tables, sealed=in_parts, plaintext=b"".join(parts))
 
     for name, what, key_types, key in (
         ("key_bytes", "a key part of bytes", (PartType.BYTES,), (b"\x00\xff bytes",)),
@@ -381,6 +385,15 @@ def wrong_compression() -> Iterator[Case]:
     ):
         yield refused_body(name, what, compressed, ZSTD, spoilt, right, text)
 
+    compressed = kind(compress=True)
+    two = struct.pack(">I", 9) + zstd_frame(4, [4]) + zstd_frame(5, [5])
+    for name, what, body in (
+        ("parts_too_long", "the second part is longer than the declared length", put(two, 3, 8)),
+        ("parts_too_short", "the parts are shorter than the declared length", put(two, 3, 10)),
+        ("part_empty", "a part without content", struct.pack(">I", 4) + zstd_frame(0, [0]) + zstd_frame(4, [4])),
+        ("part_truncated", "the second part ends early", two[:-1]),
+    ):
+        yield refused_body(name, what, compressed, ZSTD, body, two, b"z" * 9)
     alone = kind(compress=True, dictionary=DICTIONARY)
     with_tables = kind(compress=True, dictionary=DICTIONARY, tables=TABLES)
     zstd = {"zstd": ".".join(map(str, zstandard.ZSTD_VERSION))}

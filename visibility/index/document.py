@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
+from strongroom.kms.sealing.record_kind import of_bodies
 from strongroom.kms.sealing.record_kinds import VISIBILITY_RECORD
 from strongroom.storage import VisibilityRow
 from strongroom.storage.checks import utf_8
@@ -15,11 +16,11 @@ from strongroom.visibility.errors import InvalidRecord
 from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE, OF_CLOSED_RUNS, PREDEFINED_FIELDS
 from strongroom.visibility.filter.tree import OPEN_STATUSES, STATUS_NAMES
 
-from .buckets import close_bucket, start_bucket
+from .buckets import buckets_of
 from .document_tokens import tokens_of
 from .ranges import INT64_MAX, INT64_MIN
 from .record import check_field_types
-from .record_packing import pack_record, unpack_records
+from .record_packing import pack_filled, pack_record, unpack_records
 from .tokens import Tokenizer
 from .words import split_words
 
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import NamespaceKeys, RecordKey
+    from strongroom.kms.sealing.record_kind import Plaintext
     from strongroom.storage import Row
     from strongroom.visibility.filter.tree import SearchAttributes
 
     from .document_tokens import DocumentTokens
     from .record import AttributeValue, VisibilityRecord
 
+_FILLED_RECORD = of_bodies(VISIBILITY_RECORD, 0)
+"""The kind of records that are filled up to a length, and neither compressed nor padded."""
 MAX_NAME_BYTES = 255
 """Maximum length of the name of a custom search attribute, in bytes of UTF-8."""
 MAX_TOKENS = 32_768
@@ -110,19 +114,22 @@ def _sealed_documents(
     keys: NamespaceKeys, records: Sequence[tuple[int, int, VisibilityRecord]], types: SearchAttributes
 ) -> list[VisibilityRow]:
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
+    layout, hides_start = tokenizer.layout, tokenizer.layout.hides_start
     attributes = [record.attributes() for _, _, record in records]
-    rows, sealing = [], []
+    rows: list[tuple[int, bytes, int, int, int, int]] = []
+    sealing: list[tuple[RecordKey, Plaintext]] = []
     for (shard_id, version, record), values in zip(records, attributes, strict=True):
         _check(record, values, types)
-        buckets = close_bucket(record.close_time), start_bucket(record.start_time)
+        b1, b2 = buckets_of(record.close_time, record.start_time, layout.bucket, upper_bound=hides_start)
         identifier = document_id(keys, record.workflow_id, record.run_id)
-        rows.append((shard_id, identifier, version, tokenizer.epoch, *buckets))
-        sealing.append(((identifier, shard_id, version, tokenizer.epoch, *buckets), pack_record(record)))
+        rows.append((shard_id, identifier, version, tokenizer.epoch, b1, b2))
+        packed = pack_filled(record, layout.length) if layout.length else pack_record(record)
+        sealing.append(((identifier, shard_id, version, tokenizer.epoch, b1, b2), packed))
     tokens = tokens_of(tokenizer, attributes, _attribute_types(types))
     for (token_set, _), (_, _, record) in zip(tokens, records, strict=True):
         if len(token_set) > MAX_TOKENS:
             raise _too_many_tokens(record)
-    sealed = keys.seal_many(VISIBILITY_RECORD, sealing)
+    sealed = keys.seal_many(_FILLED_RECORD if layout.length else VISIBILITY_RECORD, sealing)
     return [
         VisibilityRow(*row, token_set, blob, hashes)
         for row, blob, (token_set, hashes) in zip(rows, sealed, tokens, strict=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility.attributes import AttributeType
 
-from .tokens import PRESENT, SAME, TREES, encoder, equal_to, number_on_tree, prefix, range_node, salted, word
+from .tokens import PRESENT, SAME, TREES, encoder, equal_to, filler, number_on_tree, prefix, range_node, salted, word
 from .words import split_words
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def tokens_of(
             documents_with[name].append(document)
     for name, owners in documents_with.items():
         _add_attribute(tokenizer, name, types[name], owners)
+    if tokenizer.layout.token_class > 1:
+        for document in documents:
+            _fill(tokenizer, document)
     return [(tuple(sorted(document.token_set)), tuple(document.hashes)) for document in documents]
 
 
@@ -63,7 +66,7 @@ def _add_attribute(tokenizer: Tokenizer, name: str, attribute_type: AttributeTyp
     key, layout = tokenizer.key(name), tokenizer.layout
     profile, column = layout.profile(name, attribute_type), layout.column(name)
     if profile.same_as is not None:
-        documents = _add_same(key, name, profile.same_as, documents)
+        documents = _add_same(key, name, profile.same_as, documents, hidden=profile.hides_same)
     if not documents:
         return
     token_sets = [document.token_set for document in documents]
@@ -73,7 +76,7 @@ def _add_attribute(tokenizer: Tokenizer, name: str, attribute_type: AttributeTyp
     if attribute_type is AttributeType.KEYWORD_LIST:
         token_sets, values = _flatten(token_sets, values)
     if profile.salted:
-        counts = [layout.salts.get(value, 1) for value in values]
+        counts = [profile.salts or layout.salts.get(value, 1) for value in values]
         salts = [_salt(key, document) % count for document, count in zip(documents, counts, strict=True)]
         _add(key, token_sets, [salted(attribute_type, value, salt) for value, salt in zip(values, salts, strict=True)])
     elif column is not None:
@@ -108,10 +111,11 @@ def _add_parts(
             _add(key, token_sets, nodes, partial(range_node, level))
 
 
-def _add_same(key: TokenKey, name: str, other: str, documents: Sequence[_Draft]) -> list[_Draft]:
-    """Add the token for "same as the other attribute" where it applies; return the other documents."""
+def _add_same(key: TokenKey, name: str, other: str, documents: Sequence[_Draft], *, hidden: bool) -> list[_Draft]:
+    """Add the token for "same as the other attribute" where it applies, unless it is hidden; return the other documents."""
     is_same = [document.attributes[name] == document.attributes[other] for document in documents]
-    _add(key, [document.token_set for document in compress(documents, is_same)], [SAME] * sum(is_same))
+    if not hidden:
+        _add(key, [document.token_set for document in compress(documents, is_same)], [SAME] * sum(is_same))
     return [document for document, same in zip(documents, is_same, strict=True) if not same]
 
 
@@ -138,6 +142,16 @@ def _flatten(token_sets: Sequence[set[int]], values: Sequence[Iterable[str]]) ->
     return [token_set for token_set, value in pairs for _ in value], [item for _, value in pairs for item in value]
 
 
+def _fill(tokenizer: Tokenizer, document: _Draft) -> None:
+    """Fill a token set with meaningless tokens, so that it does not show how many attributes the run has."""
+    missing = -len(document.token_set) % tokenizer.layout.token_class
+    run_id = str(document.attributes["RunId"])
+    document.token_set.update(tokenizer.key("").numbers([filler(number, run_id) for number in range(missing)]))
+
+
 def _salt(key: TokenKey, document: _Draft) -> int:
-    """Return the number that selects the salt of a run. It depends on the run alone, so rewriting a run reveals nothing."""
+    """Return the number that selects the salt of a run.
+
+    It depends on the attribute's key and the run alone: not on other attributes, and rewriting a run reveals nothing.
+    """
     return int.from_bytes(key.token(b"%" + str(document.attributes["RunId"]).encode())[:8], "big")

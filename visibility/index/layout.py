@@ -1,7 +1,9 @@
 """The layout of an epoch: which tokens its documents have. The registry stores it next to the epoch's key, as text.
 
-    compatible 2                        the preset `compatible`
-    strict 2 Completed=180 Failed=4     the preset `strict`, with the number of salts of each status that has more than one
+    compatible 2                                          the preset `compatible`
+    strict 2 bucket=3600 length=1024 Completed=180 Failed=4   the preset `strict`: the size of its time buckets in seconds, the
+                                                          shortest length of a record in bytes, and the number of salts of each
+                                                          status that has more than one
 
 The 2 is the version of layouts. A version that is not known is refused. A layout never changes: another layout comes with
 another epoch (DESIGN.md, "Rotation and presets").
@@ -31,7 +33,18 @@ SALTS = 200
 """Number of salts that all statuses share. Each salt stands for half a percent of the runs; a status has at least one."""
 USUAL_SALTS: Mapping[str, int] = MappingProxyType({"Completed": 180, "Running": 10, "Failed": 4, "ContinuedAsNew": 2})
 """Salts of a namespace that has no runs yet. A status that is not listed has one salt."""
+BUCKETS: Mapping[str, int] = MappingProxyType({"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 21_600, "1d": 86_400})
+"""Sizes of a time bucket in the preset `strict`, in seconds. Each is a multiple of the smaller ones, so that documents of two layouts
+have one order."""
+USUAL_BUCKET = "1h"
+LENGTHS: Mapping[str, int] = MappingProxyType({"1KiB": 2**10, "4KiB": 2**12, "16KiB": 2**14, "64KiB": 2**16})
+"""Shortest lengths of a record in the preset `strict`, in bytes. Longer records have four times the length, and so on."""
+USUAL_LENGTH = "1KiB"
+TOKEN_CLASS = 8
+"""In the preset `strict`, the number of tokens of a document is a multiple of this."""
 _VERSION = "2"
+_PARAMETERS = 2
+"""Number of parameters before the salts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +54,24 @@ class Layout:
     Attributes:
         preset: Name of the preset, see `fields.py`.
         salts: Number of equality tokens of a status; 1 for a status that is not listed.
+        bucket: Size of a time bucket in seconds.
+        length: Shortest length of a packed record in bytes; 0 for records that are compressed and padded to Padmé lengths.
     """
 
     preset: Preset = "compatible"
     salts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    bucket: int = 1
+    length: int = 0
+
+    @property
+    def token_class(self) -> int:
+        """The number of tokens of a document is a multiple of this."""
+        return TOKEN_CLASS if self.preset == "strict" else 1
+
+    @property
+    def hides_start(self) -> bool:
+        """Whether the start bucket of a closed run is only an upper bound."""
+        return self.profile("StartTime", BUILT_IN["StartTime"].type).upper_bound
 
     def profile(self, name: str, attribute_type: AttributeType) -> Profile:
         """Return which tokens a document of this layout has for an attribute."""
@@ -57,36 +84,51 @@ class Layout:
 
     def __str__(self) -> str:
         """Return the text that `parse_layout` reads."""
+        parameters = [f"bucket={self.bucket}", f"length={self.length}"] if self.preset == "strict" else []
         salts = (f"{status}={count}" for status, count in sorted(self.salts.items()))
-        return " ".join([self.preset, _VERSION, *salts])
+        return " ".join([self.preset, _VERSION, *parameters, *salts])
 
 
-def new_layout(preset: str, statuses: Mapping[str, int] | None = None) -> Layout:
+def new_layout(
+    preset: str,
+    statuses: Mapping[str, int] | None = None,
+    *,
+    bucket: str | None = None,
+    length: str | None = None,
+) -> Layout:
     """Return a layout for a new epoch.
 
     Args:
         preset: Name of the preset.
         statuses: Number of runs of each status, which decides the number of salts; None for the usual shares.
+        bucket: Size of a time bucket, one of `BUCKETS`; None for an hour. Only for `strict`.
+        length: Shortest length of a record, one of `LENGTHS`; None for 1 KiB. Only for `strict`.
 
     Raises:
-        InvalidPersistenceRequest: There is no such preset.
+        InvalidPersistenceRequest: There is no such preset, bucket or length, or the preset `compatible` does not have it.
     """
+    if preset not in PRESETS:
+        raise InvalidPersistenceRequest(f"unknown index preset; use one of {', '.join(PRESETS)}")
     if preset == "compatible":
+        if bucket is not None or length is not None:
+            raise InvalidPersistenceRequest(
+                "only the preset strict has a bucket and a record length; leave them out, or use strict"
+            )
         return Layout()
-    if preset != "strict":
-        msg = f"unknown index preset; use one of {', '.join(PRESETS)}"
-        raise InvalidPersistenceRequest(msg)
+    size, shortest = BUCKETS.get(bucket or USUAL_BUCKET), LENGTHS.get(length or USUAL_LENGTH)
+    if size is None:
+        raise InvalidPersistenceRequest(f"unknown time bucket; use one of {', '.join(BUCKETS)}")
+    if shortest is None:
+        raise InvalidPersistenceRequest(f"unknown record length; use one of {', '.join(LENGTHS)}")
+    return Layout("strict", _salts(statuses), size, shortest)
+
+
+def _salts(statuses: Mapping[str, int] | None) -> Mapping[str, int]:
     runs = sum(statuses.values()) if statuses else 0
     if not statuses or runs < SALTS:
-        return Layout("strict", USUAL_SALTS)
+        return USUAL_SALTS
     shares = {status: round(SALTS * count / runs) for status, count in statuses.items() if status in STATUS_NAMES}
-    return Layout("strict", MappingProxyType({status: count for status, count in shares.items() if count > 1}))
-
-
-def coarsest_bucket(keys: NamespaceKeys) -> int:
-    """Return the width of the coarsest buckets that documents of a namespace can have, in seconds. 1: exact seconds."""
-    del keys
-    return 1
+    return MappingProxyType({status: count for status, count in shares.items() if count > 1})
 
 
 @lru_cache(maxsize=1024)
@@ -96,12 +138,32 @@ def parse_layout(text: str) -> Layout:
     Raises:
         DataLoss: This version does not know the layout.
     """
-    preset, version, *salts = text.split(" ") if " " in text else (text, "")
-    pairs = [salt.partition("=") for salt in salts]
-    are_salts = all(status in STATUS_NAMES and count.isdecimal() for status, _, count in pairs)
-    if version == _VERSION and preset == "compatible" and not pairs:
+    if text == str(Layout()):
         return Layout()
-    if version == _VERSION and preset == "strict" and are_salts:
-        return Layout("strict", MappingProxyType({status: int(count) for status, _, count in pairs}))
+    preset, _, rest = text.partition(f" {_VERSION} ")
+    pairs = [
+        (name, int(count)) for name, _, count in (each.partition("=") for each in rest.split(" ")) if count.isdecimal()
+    ]
+    sizes, salts = dict(pairs[:_PARAMETERS]), MappingProxyType(dict(pairs[_PARAMETERS:]))
+    bucket, length = sizes.get("bucket", 0), sizes.get("length", 0)
+    if preset == "strict" and bucket in BUCKETS.values() and length in LENGTHS.values():
+        layout = Layout("strict", salts, bucket, length)
+        if str(layout) == text and salts.keys() <= set(STATUS_NAMES):
+            return layout
     msg = "unknown layout of a visibility index; a newer version of strongroom may have written it"
     raise DataLoss(msg)
+
+
+def coarsest_bucket(keys: NamespaceKeys) -> int:
+    """Return the size of the largest time bucket of any epoch, in seconds. Documents are in the order of these buckets."""
+    return max(parse_layout(keys.layout(epoch)).bucket for epoch in keys.epochs())
+
+
+def has_one_order(keys: NamespaceKeys) -> bool:
+    """Return whether a document keeps its place in the index when it is rewritten.
+
+    While a rotation changes the buckets, it moves, and may move past a search that reads in several requests. Such a search needs a
+    snapshot.
+    """
+    layouts = [parse_layout(keys.layout(epoch)) for epoch in keys.epochs()]
+    return len({(layout.bucket, layout.hides_start) for layout in layouts}) == 1

@@ -1,6 +1,10 @@
 """Pack a visibility record into the bytes that are sealed, and unpack it (kms/FORMAT.md section 9).
 
 A packed record leaves out values that follow from other values, and stores UUIDs as 16 bytes. UUIDs do not compress as text.
+
+A record has three parts of different trust: ids and other values of the service, search attributes, and the memo. Each part is
+compressed alone, so the length of the record does not show whether a value that an attacker chose occurs in another part. In the
+preset `strict` nothing is compressed, and the record is filled up to one of few lengths.
 """
 
 from __future__ import annotations
@@ -20,6 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _VERSION = 2
+_FILLED = 3
+"""First byte of a filled record: the length of the record follows, then the record and zeros."""
+_LENGTH_BYTES = 4
+_GROWTH = 4
+"""Ratio between two lengths of filled records."""
 _RUN_ID, _PARENT_RUN_ID = 1, 2
 """Flags: the id follows as 16 bytes."""
 _ID_BYTES = 16
@@ -27,8 +36,8 @@ _DERIVED = True
 """Replaces a value that follows from other values. No system attribute is a Bool."""
 
 
-def pack_record(record: VisibilityRecord) -> bytes:
-    """Return the bytes to seal."""
+def pack_record(record: VisibilityRecord) -> tuple[bytes, bytes, bytes]:
+    """Return the parts of the bytes to seal: ids and other values of the service, search attributes, memo."""
     values: list[Any] = list(system_values(record))
     flags, ids = 0, b""
     for slot, flag, text in ((1, _RUN_ID, record.run_id), (13, _PARENT_RUN_ID, record.parent_run_id)):
@@ -46,8 +55,37 @@ def pack_record(record: VisibilityRecord) -> bytes:
         values[14] = _DERIVED
     if record.root_run_id == record.run_id:
         values[15] = _DERIVED
-    values.append(dict(record.search_attributes))
-    return bytes((_VERSION, flags)) + ids + orjson.dumps(values) + b"\x00" + record.memo
+    head = bytes((_VERSION, flags)) + ids + orjson.dumps(values)[:-1] + b","
+    return head, orjson.dumps(dict(record.search_attributes)) + b"]\x00", record.memo
+
+
+def pack_filled(record: VisibilityRecord, shortest: int) -> bytes:
+    """Return the bytes to seal, filled with zeros up to `shortest`, or four times as many, and so on."""
+    packed = b"".join(pack_record(record))
+    length = filled_length(len(packed), shortest)
+    head = bytes((_FILLED,)) + len(packed).to_bytes(_LENGTH_BYTES, "big")
+    return (head + packed).ljust(length, b"\x00")
+
+
+def filled_length(packed: int, shortest: int) -> int:
+    """Return the length of a filled record.
+
+    Args:
+        packed: The length of the record in bytes.
+        shortest: The shortest length of a filled record.
+    """
+    length = shortest
+    while length < 1 + _LENGTH_BYTES + packed:
+        length *= _GROWTH
+    return length
+
+
+def _unfilled(packed: bytes) -> bytes:
+    """Return the record in a filled record. Any other text is returned as it is."""
+    if packed[:1] != bytes((_FILLED,)):
+        return packed
+    start = 1 + _LENGTH_BYTES
+    return packed[start : start + int.from_bytes(packed[1:start], "big")]
 
 
 def unpack_records(packed: Sequence[bytes]) -> list[VisibilityRecord]:
@@ -58,6 +96,7 @@ def unpack_records(packed: Sequence[bytes]) -> list[VisibilityRecord]:
     Raises:
         DataLoss: A record is not in the format of this version.
     """
+    packed = list(map(_unfilled, packed))
     unpack_in_kernel: Any = ciphers.chosen_function("unpack_records", None)
     if unpack_in_kernel is None:
         return [unpack_record(each) for each in packed]

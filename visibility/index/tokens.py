@@ -7,6 +7,7 @@ its kind:
     "@"                         the value equals that of another attribute, whose tokens are searched instead
     "=" value                   the value: text in UTF-8, a number as 8 bytes, a Bool as 1 byte
     "~" salt(2) value           the value with one of its salts
+    "-" number(2) run id        nothing: it fills a token set, under the key of the empty attribute name
     "^" length(2) prefix        the first bytes of the value
     "w" word                    a word of a text
     "#" level(1) node(8)        a node of a range tree
@@ -91,6 +92,11 @@ def salted(attribute_type: AttributeType, value: Scalar, salt: int) -> bytes:
     return b"~" + salt.to_bytes(2, "big") + encoder(attribute_type)(value)
 
 
+def filler(number: int, run_id: str) -> bytes:
+    """Return the message of a token that means nothing."""
+    return b"-" + number.to_bytes(2, "big") + _text_bytes(run_id)
+
+
 def prefix(head: bytes) -> bytes:
     """Return the message of a prefix token."""
     return b"^" + len(head).to_bytes(2, "big") + head
@@ -136,10 +142,11 @@ class Tokenizer:
 
     def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
         """Yield all messages of equality tokens that a document with this value can have."""
-        if not self.layout.profile(name, attribute_type).salted:
+        profile = self.layout.profile(name, attribute_type)
+        if not profile.salted:
             yield equality(attribute_type, value)
         else:
-            for salt in range(self.layout.salts.get(str(value), 1)):
+            for salt in range(profile.salts or self.layout.salts.get(str(value), 1)):
                 yield salted(attribute_type, value, salt)
 
     def query(self, name: str, messages: Iterable[bytes]) -> frozenset[int]:

@@ -104,10 +104,13 @@ def _with_same_as(
 ) -> Approximation:
     """Compile a condition for documents with their own tokens, and for those whose value is the same as another attribute's."""
     own = compile_condition(attribute)
-    same_as = profile_of(attribute, tokenizer).same_as
+    profile = profile_of(attribute, tokenizer)
+    same_as = profile.same_as
     if same_as is None:
         return own
     other = compile_condition(Attribute(same_as, attribute.type))
+    if profile.hides_same:  # a run whose value is the same has no token of its own, and none says that it is the same
+        return Approximation(own.sure, any_of(own.possible, other.possible))
     is_same = holding(attribute, (tokens.SAME,), tokenizer)
     return Approximation(
         any_of(own.sure, all_of(is_same, other.sure)), any_of(own.possible, all_of(is_same, other.possible))

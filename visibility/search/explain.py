@@ -137,7 +137,8 @@ def _explained(leaf: Leaf, tokenizer: Tokenizer) -> ExplainedCondition:
     if not sent and profile.bucket is None:
         reveals = "nothing"
     elif profile.bucket is not None:
-        reveals = "the bounds, in seconds"
+        size = tokenizer.layout.bucket
+        reveals = "the bounds, in seconds" if size == 1 else f"the bounds, in buckets of {size} s"
     elif isinstance(leaf, IsNull) or (not compiled.exact and not _tokens(compiled.sure) and len(sent) == 1):
         reveals = "which documents have the attribute"
     elif len(sent) == 1:

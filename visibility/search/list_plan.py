@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.visibility.backends.search_index import LIST_ORDER, IndexOrder, IndexPosition
-from strongroom.visibility.backends.token_query import EVERYTHING, Bucket, all_of
+from strongroom.visibility.backends.token_query import EVERYTHING, all_of
 from strongroom.visibility.index.buckets import OPEN_RUN
 from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN, NANOSECONDS
 
-from .token_conditions import CLOSED
+from .token_conditions import CLOSED, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Group: TypeAlias = tuple[int, ...]
 
-OPEN = Bucket("b1", OPEN_RUN, OPEN_RUN)
 _FIRST_SECOND, _LAST_SECOND = INT64_MIN // NANOSECONDS, INT64_MAX // NANOSECONDS
 
 

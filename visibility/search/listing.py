@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strongroom.visibility.backends.search_index import CHUNK
-from strongroom.visibility.index.layout import coarsest_bucket
+from strongroom.visibility.index.layout import coarsest_bucket, has_one_order
 
 from .evaluate import predicate
 from .list_plan import list_plan
@@ -134,7 +134,7 @@ async def _ordered_page(
     keys, parsed, compiled, overlap = prepared
     order, select = parsed.order_by, _selector(prepared, plan.group_of)
     collected = OrderedPage(page_size + 1, plan, after, () if after is None else rank(after, order))
-    async with scanner.reading(keys.namespace_id, snapshot=False) as reader:
+    async with scanner.reading(keys.namespace_id, snapshot=not has_one_order(keys)) as reader:
         rows = plan.pages(reader, compiled.possible, after=after, chunk=min(page_size + overlap.documents, CHUNK))
         scan = scanner.scan(prepared, rows, portion=page_size + 1, group_of=plan.group_of)
         while not collected.is_full and (portion := await scan.next_portion(unsorted=collected.unsorted)) is not None:

@@ -11,6 +11,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.index.buckets import close_bucket, start_bucket
 from strongroom.visibility.index.doubles import sort_value
 from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN
 from strongroom.visibility.index.record import value_reader
@@ -54,8 +55,9 @@ def position_of(record: VisibilityRecord, order: Sequence[Order], row: Row, *, i
     """
     values = tuple(_sorted_by(value_reader(key.attribute.name)(record), key) for key in order)
     document = row["id"].hex() if is_in_index_order else None
-    buckets = row["b1"], row["b2"]
     close_time = record.close_time
+    # The exact seconds, not the buckets of the row, because the next page may come after a rotation to smaller ones.
+    buckets = close_bucket(close_time), start_bucket(record.start_time)
     return Position(close_time is None, close_time or 0, record.start_time, record.run_id, values, buckets, document)
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from itertools import starmap
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from strongroom.visibility.attributes import AttributeType
-from strongroom.visibility.backends.token_query import NOTHING, Bucket
+from strongroom.visibility.backends.token_query import NOTHING, Bucket, all_of, any_of
 from strongroom.visibility.filter.tree import Between
 from strongroom.visibility.index import tokens
+from strongroom.visibility.index.buckets import OPEN_RUN
 from strongroom.visibility.index.doubles import on_scale
 from strongroom.visibility.index.ranges import INT64_MAX, INT64_MIN, NANOSECONDS
 
 from .approximation import Approximation, exact
-from .token_conditions import holding, profile_of, undecided
+from .token_conditions import CLOSED, OPEN, holding, profile_of, undecided
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from strongroom.visibility.backends.token_query import TokenQuery
+    from strongroom.visibility.fields import Profile
     from strongroom.visibility.filter.tree import Attribute, Compare, Value
     from strongroom.visibility.index.tokens import Tokenizer
 
@@ -49,14 +51,25 @@ def within(attribute: Attribute, low: int | None, high: int | None, tokenizer: T
         return exact(NOTHING)
     profile = profile_of(attribute, tokenizer)
     if profile.bucket is not None:
-        inside = Bucket(profile.bucket, -(-low // NANOSECONDS), (high + 1) // NANOSECONDS - 1)
-        sure = inside if inside.low <= inside.high else NOTHING
-        return Approximation(sure, Bucket(profile.bucket, low // NANOSECONDS, high // NANOSECONDS))
+        return _in_buckets(profile, low, high, tokenizer.layout.bucket)
     if profile.ranges is None:
         return undecided(attribute, tokenizer)
     return Approximation(
         *(_nodes(attribute, leaves, tokenizer) for leaves in tokens.TREES[profile.ranges].leaves(low, high))
     )
+
+
+def _in_buckets(profile: Profile, low: int, high: int, size: int) -> Approximation:
+    """Compile low <= value <= high for a time that has a bucket column, with buckets of `size` seconds."""
+    column, width = cast("Literal['b1', 'b2']", profile.bucket), size * NANOSECONDS
+    inside = Bucket(column, -(-low // width) * size, ((high + 1) // width - 1) * size)
+    sure: TokenQuery = inside if inside.low <= inside.high else NOTHING
+    overlapping = Bucket(column, low // width * size, high // width * size)
+    if not profile.upper_bound:
+        return Approximation(sure, overlapping)
+    # The column is not below the bucket of a closed run's start, so only the lower end of the range excludes closed runs.
+    later = Bucket(column, overlapping.low, OPEN_RUN)
+    return Approximation(all_of(OPEN, sure), all_of(later, any_of(CLOSED, overlapping)))
 
 
 def _double_within(attribute: Attribute, low: int | None, high: int | None, tokenizer: Tokenizer) -> Approximation:

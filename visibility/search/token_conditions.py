@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import starmap
 from typing import TYPE_CHECKING
 
+from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.backends.token_query import EVERYTHING, NOTHING, AnyOf, Bucket
 from strongroom.visibility.fields import OF_CLOSED_RUNS
 from strongroom.visibility.index import tokens
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.index.tokens import Tokenizer
 
 CLOSED = Bucket("b1", -OPEN_RUN, OPEN_RUN - 1)
+OPEN = Bucket("b1", OPEN_RUN, OPEN_RUN)
 
 
 def profile_of(attribute: Attribute, tokenizer: Tokenizer) -> Profile:
@@ -69,7 +71,7 @@ def present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:
     messages: Iterable[bytes]
     if profile.ranges is not None:
         messages = starmap(tokens.range_node, tokens.TREES[profile.ranges].roots())
-    elif profile.equality:  # a Bool
+    elif attribute.type is AttributeType.BOOL and profile.equality:
         messages = (tokens.equality(attribute.type, value) for value in (False, True))
     else:
         return Approximation(NOTHING, _implied(attribute) or EVERYTHING)

@@ -70,7 +70,7 @@ def test_a_value_is_read_or_refused_with_its_line(tmp_path, form, path):
             assert "line 2: " in refusal[0]
             assert len(refusal[0]) < MESSAGE
             continue
-        assert unpack_record(pack_record(execution.record)) == execution.record
+        assert unpack_record(b"".join(pack_record(execution.record))) == execution.record
         for event in execution.events:
             assert read_event(event.data) == event
             assert moment(event.time)

@@ -5,10 +5,10 @@
 | `_id` | keyed token of workflow id and run id | that two documents are of the same run |
 | n | namespace id | which documents share a namespace; the id is random |
 | k | epoch of the index key | when the key was rotated |
-| b1, b2 | second of the close time (a maximum for open runs) and of the start time | these times, and which runs are open |
+| b1, b2 | bucket of the close time (a maximum for open runs) and of the start time | see `visibility/fields.py`; which runs are open |
 | d | first eight bytes of the id, which order documents of the same seconds | nothing that `_id` does not show |
 | t | tokens, sorted | the leakage of each attribute in `visibility/fields.py` |
-| s | shard id, version, and the sealed record | shard id and version; the length of the record, rounded up |
+| s | shard id, version, and the sealed record | shard id and version; the class of the record's length |
 
 Documents are sorted on disk in the order of a list. Tokens are one text. The record is a stored field, without `_source`. This was
 the best of several measured mappings (DESIGN.md, "Elasticsearch").

@@ -16,7 +16,7 @@ from strongroom.kms.keys.data_key import DataKey
 from strongroom.visibility import matches, parse_filter
 from strongroom.visibility.errors import InvalidQuery
 from strongroom.visibility.index.document import seal_documents
-from strongroom.visibility.index.layout import Layout
+from strongroom.visibility.index.layout import new_layout
 from strongroom.visibility.search.compiler import compile_query
 from tests.support.tree import ROOT
 from tests.support.visibility.conformance import RUNS, TYPES
@@ -62,7 +62,7 @@ def test_the_index_finds_what_the_filter_finds(preset):
         index={1: Secret(bytes([1] * 32))},
         identity={1: Secret(bytes([9] * 32))},
         active={KeyClass.INDEX: 1, KeyClass.DATA: 1, KeyClass.IDENTITY: 1},
-        layouts={1: str(Layout(preset))},
+        layouts={1: str(new_layout(preset))},
     )
     rows = seal_documents(keys, [(1, 1, run) for run in RUNS], TYPES)
     for row in ROWS:

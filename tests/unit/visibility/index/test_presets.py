@@ -46,14 +46,13 @@ def stolen(layout):
     statuses = rng.choices(list(MIX), weights=MIX.values(), k=RUNS)
     maker = tokenizer(layout)
 
-    def tokens(**attributes):
-        return all_of(maker, attributes, TYPES)
+    def token(status, run_id):
+        found = all_of(maker, {"ExecutionStatus": status, "RunId": run_id}, TYPES)
+        return (
+            found & maker.query("ExecutionStatus", maker.equality("ExecutionStatus", TYPES["ExecutionStatus"], status))
+        ).pop()
 
-    present = set.intersection(*(tokens(ExecutionStatus=status, RunId="0") for status in MIX))
-    return statuses, [
-        (tokens(ExecutionStatus=status, RunId=str(number)) - tokens(RunId=str(number)) - present).pop()
-        for number, status in enumerate(statuses)
-    ]
+    return statuses, [token(status, str(number)) for number, status in enumerate(statuses)]
 
 
 def recovered(layout):
@@ -108,10 +107,32 @@ def test_strict_reveals_nothing_of_a_sealed_attribute(kind):
         AttributeType.DATETIME: 10**18,
         AttributeType.KEYWORD_LIST: ("a", "b"),
     }
-    document = {"Own": values.get(kind, "text")}
-    assert all_of(tokenizer(Layout()), document, {"Own": kind})
-    sealed = CUSTOM_FIELDS[kind].strict is SEALED
-    assert bool(all_of(tokenizer(new_layout("strict")), document, {"Own": kind})) is not sealed
+    run, types = {"RunId": "r"}, {"Own": kind, "RunId": AttributeType.KEYWORD}
+    document = run | {"Own": values.get(kind, "text")}
+    assert all_of(tokenizer(Layout()), document, types) > all_of(tokenizer(Layout()), run, types)
+    assert CUSTOM_FIELDS[kind].strict is SEALED
+    strict = tokenizer(new_layout("strict"))
+    assert all_of(strict, document, types) == all_of(strict, run, types)
+
+
+def test_strict_documents_have_the_same_number_of_tokens():
+    """A run with a parent and a run without one, with or without attributes, have eight tokens; without fillers they differ."""
+    types = {name: field.type for name, field in BUILT_IN.items()} | {"Own": AttributeType.KEYWORD}
+    root = {"WorkflowId": "w", "RunId": "r", "ExecutionStatus": "Completed", "RootWorkflowId": "w", "RootRunId": "r"}
+    child = root | {"ParentWorkflowId": "p", "ParentRunId": "q", "RootWorkflowId": "p", "RootRunId": "q", "Own": "x"}
+    strict, compatible = tokenizer(new_layout("strict")), tokenizer(Layout())
+    assert [len(all_of(strict, each, types)) for each in (root, child)] == [8, 8]
+    assert len(all_of(compatible, root, types)) != len(all_of(compatible, child, types))
+
+
+def test_an_id_has_many_tokens_in_strict():
+    """Runs of one workflow id rarely share a token, and a search asks for all tokens of the id."""
+    strict = tokenizer(new_layout("strict"))
+    asked = strict.query("WorkflowId", strict.equality("WorkflowId", AttributeType.KEYWORD, "w"))
+    types = {"WorkflowId": AttributeType.KEYWORD, "RunId": AttributeType.KEYWORD}
+    found = [all_of(strict, {"WorkflowId": "w", "RunId": str(number)}, types) & asked for number in range(40)]
+    assert (len(asked), {len(each) for each in found}) == (256, {1})
+    assert len(set().union(*found)) > 30
 
 
 def test_strict_never_reveals_more():
@@ -144,7 +165,8 @@ def test_a_layout_is_parsed_from_its_text(preset, statuses):
 def test_the_text_of_a_layout_never_changes():
     """The registry stores this text, and the commitment of the key covers it."""
     assert str(Layout()) == "compatible 2"
-    assert str(Layout("strict", {"Failed": 4, "Completed": 180})) == "strict 2 Completed=180 Failed=4"
+    layout = Layout("strict", {"Failed": 4, "Completed": 180}, 3600, 1024)
+    assert str(layout) == "strict 2 bucket=3600 length=1024 Completed=180 Failed=4"
 
 
 def test_values_that_others_imply_have_no_tokens_of_their_own():
@@ -172,6 +194,13 @@ def test_values_that_others_imply_have_no_tokens_of_their_own():
         "compatible 2 Failed=3",
         "strict 3",
         "strict 2 2",
+        "strict 2 Completed=180",
+        "strict 2 length=1024 bucket=3600",
+        "strict 2 bucket=7 length=1024",
+        "strict 2 bucket=3600 length=1",
+        "strict 2 bucket=3600 length=1024 bucket=3600",
+        "strict 2 bucket=3600 length=1024 Failed=4 Failed=4",
+        "strict 2 bucket=3600 length=1024 Failed=04",
         "2",
     ],
 )
@@ -179,5 +208,13 @@ def test_an_unknown_layout_is_refused(text):
     """A layout of another version is an error and is never guessed."""
     with pytest.raises(DataLoss):
         parse_layout(text)
-    with pytest.raises(InvalidPersistenceRequest):
-        new_layout("open")
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [("open", {}), ("compatible", {"bucket": "1h"}), ("strict", {"bucket": "2h"}), ("strict", {"length": "2KiB"})],
+)
+def test_an_unknown_parameter_is_refused(preset, parameters):
+    """The error names the values that exist."""
+    with pytest.raises(InvalidPersistenceRequest, match=r"use one of|leave them out"):
+        new_layout(preset, **parameters)

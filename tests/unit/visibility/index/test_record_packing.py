@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strongroom.kms.sealing import ciphers
 from strongroom.storage import DataLoss
 from strongroom.visibility import VisibilityRecord
-from strongroom.visibility.index.record_packing import pack_record, unpack_record, unpack_records
+from strongroom.visibility.index.record_packing import pack_filled, pack_record, unpack_record, unpack_records
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 IDS = st.one_of(
@@ -65,24 +65,48 @@ def opened(packed):
     return record
 
 
-@given(records())
-def test_a_record_is_unpacked_unchanged(record):
+def packed_as(record, shortest):
+    """Return the packed bytes of a record: filled ones of `shortest` bytes or more, or with 0 unfilled ones."""
+    return pack_filled(record, shortest) if shortest else b"".join(pack_record(record))
+
+
+@pytest.mark.parametrize("shortest", [0, 256])
+@given(record=records())
+def test_a_record_is_unpacked_unchanged(shortest, record):
     """No value is lost or changed, and no type changes."""
-    unpacked = opened(pack_record(record))
+    unpacked = opened(packed_as(record, shortest))
     assert repr(unpacked) == repr(record)
     assert type(unpacked) is VisibilityRecord
 
 
 @given(st.lists(records(), max_size=4))
 def test_records_keep_their_order(originals):
-    """Many records are unpacked in the order in which they were packed."""
-    assert unpack_records([pack_record(each) for each in originals]) == originals
+    """Many records are unpacked in the order in which they were packed, filled and unfilled ones side by side."""
+    packed = [packed_as(each, 256 * (place % 2)) for place, each in enumerate(originals)]
+    assert unpack_records(packed) == originals
+
+
+@given(record=records())
+def test_a_filled_record_has_one_of_few_lengths(record):
+    """The length of a filled record is 256, 1,024 or 4,096 bytes, and so on: the shortest that the record fits into."""
+    length, packed = len(pack_filled(record, 256)), b"".join(pack_record(record))
+    assert length in (256, 1024, 4096)
+    assert len(packed) + 5 <= length
+    assert length == 256 or length // 4 < len(packed) + 5
+
+
+def test_the_parts_of_a_record_are_the_service_s_values_the_attributes_and_the_memo():
+    """Values of different trust are in different parts, which are compressed apart."""
+    record = VisibilityRecord("w,{", "r", "t", "Running", "q", 1, 1, search_attributes={"A": "x"}, memo=b"m")
+    head, attributes, memo = pack_record(record)
+    assert b"w,{" in head
+    assert (attributes, memo) == (b'{"A":"x"}]\x00', b"m")
 
 
 @given(record=records(), data=st.data())
 def test_kernel_and_python_agree_on_a_damaged_record(record, data):
     """Whatever a byte is changed to, `unpack_records` returns what `unpack_record` returns, or raises DataLoss as it does."""
-    packed = bytearray(pack_record(record))
+    packed = bytearray(b"".join(pack_record(record)))
     packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
     try:
         expected = repr(unpack_record(bytes(packed)))
