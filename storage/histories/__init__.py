@@ -2,8 +2,8 @@
 
 Read the modules in this order: `store.py` and `manager.py` (the operations of Temporal's two levels), `nodes.py` (a read of one
 range), `reading.py` and `pages.py` (a read through the ancestors), `chain.py` (the rule by which a write is part of the history),
-`deletion.py`, `tree.py` (the branches of a run), `rows.py` (an append and its columns), and `branch.py` (the value that identifies a
-branch).
+`ends.py` (the end that a run's row names), `deletion.py`, `tree.py` and `members.py` (the branches of a run), `rows.py` (an append and
+its columns), and `branch.py` (the value that identifies a branch).
 """
 
 from .branch import BranchInfo, BranchRange, HistoryBranch

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -14,6 +17,7 @@ from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest
 FIRST_NODE = 1
 LAST_NODE = 2**63 - 1
 _U32 = struct.Struct(">I")
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +84,15 @@ class BranchInfo:
     fork_time_ns: int
     tree_info: DataBlob | None = None
 
-    def pack(self) -> bytes:
-        """Return the bytes to seal. They leave out shard, tree and branch id, which are in the row's key."""
+    def pack(self, more: Mapping[str, object] = _NOTHING) -> bytes:
+        """Return the bytes to seal. They leave out shard, tree and branch id, which are in the row's key.
+
+        Args:
+            more: Further members of the row's JSON object (`members.py`).
+        """
         ancestors = [[str(part.branch_id), part.begin_node, part.end_node] for part in self.branch.ancestors]
-        content = orjson.dumps({"ancestors": ancestors, "info": self.info, "fork_time_ns": self.fork_time_ns})
+        own = {"ancestors": ancestors, "info": self.info, "fork_time_ns": self.fork_time_ns}
+        content = orjson.dumps({**own, **more})
         return _U32.pack(len(content)) + content + (b"" if self.tree_info is None else self.tree_info.pack())
 
     @classmethod
@@ -94,12 +103,21 @@ class BranchInfo:
             DataLoss: `pack` did not make these bytes.
         """
         try:
-            end = _U32.size + _U32.unpack_from(packed)[0]
-            content = orjson.loads(packed[_U32.size : end])
+            content, rest = unpack_content(packed)
             ancestors = tuple(BranchRange(UUID(part), begin, end) for part, begin, end in content["ancestors"])
             branch = HistoryBranch(shard_id, tree_id, branch_id, ancestors)
-            tree_info = DataBlob.unpack(packed[end:]) if packed[end:] else None
+            tree_info = DataBlob.unpack(rest) if rest else None
             return cls(branch, content["info"], content["fork_time_ns"], tree_info)
         except (struct.error, ValueError, KeyError, TypeError):
             msg = f"the row of history branch {branch_id} has a form that this version does not know"
             raise DataLoss(msg) from None
+
+
+def unpack_content(packed: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the JSON object of a branch's row, and the bytes after it.
+
+    Raises:
+        struct.error, ValueError: The bytes have another form.
+    """
+    end = _U32.size + _U32.unpack_from(packed)[0]
+    return orjson.loads(packed[_U32.size : end]), packed[end:]

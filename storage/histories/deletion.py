@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from typing import TYPE_CHECKING
 
 from strongroom.storage.checks import check_number, check_uuid, open_keys
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
-from strongroom.storage.errors import DatabaseUnavailable, InvalidPersistenceRequest
+from strongroom.storage.errors import InvalidPersistenceRequest
 
 from .branch import FIRST_NODE, LAST_NODE, HistoryBranch
+from .members import holder_without
 from .nodes import NodeRange, open_nodes
 from .rows import check_branch
+from .tree import ATTEMPTS, sealed_row, tree_kept_changing, wait_before
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("histories/histories")
 _SCAN_ROWS = 100
 """Number of writes that a trim reads at once, with their sealed events."""
-# If several callers delete from one tree at once, one succeeds at each attempt. Random waits spread the others.
-_ATTEMPTS = 20
-_LONGEST_WAIT = 0.5  # seconds
 
 
 class HistoryDeleter:
@@ -64,11 +61,12 @@ class HistoryDeleter:
     async def delete_branch(self, namespace_id: UUID, branch: HistoryBranch) -> None:
         """Delete a branch; see `HistoryManager.delete_history_branch`."""
         check_branch(branch)
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(min(0.002 * 2**attempt, _LONGEST_WAIT) * random.random())  # noqa: S311 - nothing secret
-            tree = await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)
-            ranges = unshared_ranges(branch, tree)
+        for attempt in range(ATTEMPTS):
+            await wait_before(attempt)
+            tree = await self._trees.rows(namespace_id, branch.shard_id, branch.tree_id)
+            ranges = unshared_ranges(branch, [row.info for row in tree])
+            holder = holder_without(tree, branch.branch_id)
+            keys = None if holder is None else await open_keys(self._keyring, namespace_id)
             async with self._database.connection(SET_BY_FUNCTION) as connection:
                 rows = await self._delete.call(
                     connection,
@@ -76,14 +74,15 @@ class HistoryDeleter:
                     namespace_id,
                     branch.tree_id,
                     branch.branch_id,
-                    [info.branch.branch_id for info in tree],
+                    [row.branch_id for row in tree],
                     [branch_id for branch_id, _ in ranges],
                     [node_id for _, node_id in ranges],
+                    None if holder is None else holder.branch_id,
+                    None if holder is None or keys is None else sealed_row(keys, holder),
                 )
             if rows[0]["result"]:
                 return
-        msg = "other callers kept changing the branches of this tree; nothing was deleted, so try again"
-        raise DatabaseUnavailable(msg)
+        raise tree_kept_changing("deleted")
 
     async def trim(self, namespace_id: UUID, branch: HistoryBranch, *, node_id: int, txn_id: int) -> int:
         """Delete the writes that are not on the chain; see `HistoryManager.trim_history_branch`."""

@@ -97,7 +97,7 @@ class HistoryManager(HistoryStore):
         branch_id: UUID | None = None,
         tree_info: DataBlob | None = None,
     ) -> HistoryBranch:
-        """Make a branch that shares all nodes before `fork_node_id`. Only a row in the tree is written.
+        """Make a branch that shares all nodes before `fork_node_id`. Only rows of the tree are written.
 
         Repeating the same fork with the same `branch_id` changes nothing.
 
@@ -117,6 +117,8 @@ class HistoryManager(HistoryStore):
             InvalidPersistenceRequest: `fork_node_id` is less than 2, or an id or the note is invalid.
             NotFound: The branch has no row in the tree. If it had one, it was deleted and its nodes may be gone.
             ConditionFailed: Another branch of the tree has this `branch_id`.
+            DataLoss: The tree lacks a branch, or has one that was deleted.
+            DatabaseUnavailable: Other callers kept changing the tree. Nothing was written.
             NamespaceNotFound: The namespace does not exist.
             TransactionSizeLimit: `tree_info` has more than 4 MiB.
         """
@@ -160,6 +162,7 @@ class HistoryManager(HistoryStore):
         Raises:
             NamespaceNotFound: The namespace does not exist.
             IntegrityError: A row of the tree does not open, so it is unknown what its branch shares. Nothing was deleted.
+            DataLoss: The tree lacks a branch, or has one that was deleted. Nothing was deleted.
             DatabaseUnavailable: Other callers kept changing the tree. Nothing was deleted.
         """
         await self._deleter.delete_branch(namespace_id, branch)
@@ -172,7 +175,8 @@ class HistoryManager(HistoryStore):
             branch: A branch of the tree; it need not have a row in it.
 
         Raises:
-            InvalidPersistenceRequest, NamespaceNotFound, IntegrityError: As for `get_history_tree`, or the branch is not valid.
+            InvalidPersistenceRequest, NamespaceNotFound, IntegrityError, DataLoss: As for `get_history_tree`, or the branch is not
+                valid.
         """
         check_branch(branch)
         return await self._trees.get(namespace_id, branch.shard_id, branch.tree_id)

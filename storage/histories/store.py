@@ -188,6 +188,7 @@ class HistoryStore:
         Raises:
             NamespaceNotFound: The namespace does not exist.
             IntegrityError: A row of the tree does not open.
+            DataLoss: The tree lacks a branch, or has one that was deleted; see `members.py`.
         """
         return await self._trees.get(namespace_id, shard_id, tree_id)
 

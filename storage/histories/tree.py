@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import struct
 import time
 from dataclasses import dataclass
@@ -14,11 +16,18 @@ from strongroom.storage.checks import check_blob, check_number, check_shard_id, 
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY_FUNCTION
-from strongroom.storage.errors import ConditionFailed, DataLoss, InvalidPersistenceRequest, NotFound
+from strongroom.storage.errors import (
+    ConditionFailed,
+    DatabaseUnavailable,
+    DataLoss,
+    InvalidPersistenceRequest,
+    NotFound,
+)
 from strongroom.storage.page_tokens import token_bytes, token_of_bytes
 from strongroom.storage.sealing import open_each, open_rows
 
 from .branch import BranchInfo
+from .members import TreeRow, check_members, forked_rows
 from .rows import check_note
 
 if TYPE_CHECKING:
@@ -34,7 +43,9 @@ if TYPE_CHECKING:
 _SQL = load_queries("histories/histories")
 _LISTING = "list of history branches"
 _POSITION = struct.Struct(">i16s16s16s")
-_NO_BASE, _EXISTS = 0, 2  # results of `fork_history_branch`
+ATTEMPTS = 20
+"""Number of attempts to change a tree that other callers change too."""
+_LONGEST_WAIT = 0.5  # seconds
 _START = (0, UUID(int=0), UUID(int=0), UUID(int=0))
 
 
@@ -94,23 +105,39 @@ class HistoryTrees:
         if tree_info is not None:
             check_blob("tree_info", tree_info)
         keys = await open_keys(self._keyring, namespace_id)
-        key = (forked.shard_id, forked.tree_id.bytes, forked.branch_id.bytes)
-        sealed = keys.seal(HISTORY_TREE, key, BranchInfo(forked, info, time.time_ns(), tree_info).pack())
-        shard_id, tree_id = branch.shard_id, branch.tree_id
+        added = BranchInfo(forked, info, time.time_ns(), tree_info)
+        for attempt in range(ATTEMPTS):
+            await wait_before(attempt)
+            rows = await self.rows(namespace_id, branch.shard_id, branch.tree_id)
+            stored = {row.branch_id: row.info.branch for row in rows}
+            if branch.branch_id not in stored:
+                msg = "the branch has no row in its tree, so it can't be forked: it was deleted, or never appended as a new branch"
+                raise NotFound(msg)
+            if forked.branch_id in stored:
+                if stored[forked.branch_id] != forked:
+                    msg = "another branch has this branch_id; fork with a new one"
+                    raise ConditionFailed(msg)
+                return forked
+            if await self._write_fork(keys, rows, *forked_rows(rows, branch.branch_id, added)):
+                return forked
+        raise tree_kept_changing("forked")
+
+    async def _write_fork(self, keys: NamespaceKeys, rows: Sequence[TreeRow], added: TreeRow, holder: TreeRow) -> bool:
+        """Write the row of a new branch and the list of all branches. Return False if the tree has changed since it was read."""
+        branch = added.info.branch
         async with self._database.connection(SET_BY_FUNCTION) as connection:
-            rows = await self._fork.call(
-                connection, shard_id, namespace_id, tree_id, branch.branch_id, forked.branch_id, sealed
+            answer = await self._fork.call(
+                connection,
+                branch.shard_id,
+                keys.namespace_id,
+                branch.tree_id,
+                [row.branch_id for row in rows],
+                branch.branch_id,
+                sealed_row(keys, added),
+                holder.branch_id,
+                sealed_row(keys, holder),
             )
-        result = rows[0]["result"]
-        if result == _NO_BASE:
-            msg = "the branch has no row in its tree, so it can't be forked: it was deleted, or never appended as a new branch"
-            raise NotFound(msg)
-        if result == _EXISTS:
-            tree = await self.get(namespace_id, shard_id, tree_id)
-            if forked not in [one.branch for one in tree]:
-                msg = "another branch has this branch_id; fork with a new one"
-                raise ConditionFailed(msg)
-        return forked
+        return bool(answer[0]["result"])
 
     async def namespace_of(self, shard_id: int, tree_id: UUID) -> UUID:
         """Return the namespace of a tree; see `HistoryManager.namespace_of_tree`."""
@@ -128,12 +155,22 @@ class HistoryTrees:
 
     async def get(self, namespace_id: UUID, shard_id: int, tree_id: UUID) -> list[BranchInfo]:
         """Return all branches of a tree; see `HistoryManager.get_history_tree`."""
+        return [row.info for row in await self.rows(namespace_id, shard_id, tree_id)]
+
+    async def rows(self, namespace_id: UUID, shard_id: int, tree_id: UUID) -> list[TreeRow]:
+        """Return all rows of a tree, in the order of their ids.
+
+        Raises:
+            DataLoss: A row is missing, or came back.
+        """
         check_shard_id(shard_id)
         check_uuid("tree_id", tree_id)
         await open_keys(self._keyring, namespace_id)
         async with self._database.connection(namespace_id) as connection:
             rows = await connection.fetch(_SQL["get_tree"], shard_id, namespace_id, tree_id)
-        return await self._open(namespace_id, [(shard_id, tree_id, _uuid(row["branch_id"])) for row in rows], rows)
+        opened = await self._open(namespace_id, [(shard_id, tree_id, _uuid(row["branch_id"])) for row in rows], rows)
+        check_members(opened)
+        return opened
 
     async def note(self, namespace_id: UUID, branch: HistoryBranch) -> str | None:
         """Return the note in the row of a branch; None if it has no row.
@@ -144,8 +181,8 @@ class HistoryTrees:
         shard_id, tree_id, branch_id = branch.shard_id, branch.tree_id, branch.branch_id
         async with self._database.connection(namespace_id) as connection:
             rows = await connection.fetch(_SQL["get_branch"], shard_id, namespace_id, tree_id, branch_id)
-        infos = await self._open(namespace_id, [(shard_id, tree_id, branch_id)] * len(rows), rows)
-        return infos[0].info if infos else None
+        opened = await self._open(namespace_id, [(shard_id, tree_id, branch_id)] * len(rows), rows)
+        return opened[0].info.info if opened else None
 
     async def list_all(self, *, page_size: int, page_token: bytes | None) -> BranchPage:
         """List a page of all branches; see `HistoryManager.get_all_history_tree_branches`."""
@@ -179,7 +216,7 @@ class HistoryTrees:
 
     async def _open(
         self, namespace_id: UUID, ids: Sequence[tuple[int, UUID, UUID]], rows: Sequence[Row]
-    ) -> list[BranchInfo]:
+    ) -> list[TreeRow]:
         """Open rows, each given with its shard, tree and branch id."""
         sealed = [
             ((shard_id, tree_id.bytes, branch_id.bytes), row["data"])
@@ -191,9 +228,28 @@ class HistoryTrees:
 
         opened = await open_rows(self._keyring, namespace_id, sum(len(value) for _, value in sealed), open_all)
         return [
-            BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
+            TreeRow.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
             for (shard_id, tree_id, branch_id), packed in zip(ids, opened, strict=True)
         ]
+
+
+def sealed_row(keys: NamespaceKeys, row: TreeRow) -> bytes:
+    """Seal a row of a tree."""
+    branch = row.info.branch
+    return keys.seal(HISTORY_TREE, (branch.shard_id, branch.tree_id.bytes, branch.branch_id.bytes), row.pack())
+
+
+async def wait_before(attempt: int) -> None:
+    """Wait before an attempt to change a tree. Of several callers one succeeds at each attempt, and random waits spread the others."""
+    if attempt:
+        await asyncio.sleep(min(0.002 * 2**attempt, _LONGEST_WAIT) * random.random())  # noqa: S311 - nothing secret
+
+
+def tree_kept_changing(what: str) -> DatabaseUnavailable:
+    """Return the error of a change of a tree that failed at every attempt."""
+    return DatabaseUnavailable(
+        f"other callers kept changing the branches of this tree; nothing was {what}, so try again"
+    )
 
 
 def _listed(namespace_id: UUID, ids: tuple[int, UUID, UUID], packed: bytes | StrongroomError) -> ListedBranch:

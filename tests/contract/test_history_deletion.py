@@ -290,17 +290,25 @@ async def test_a_fork_of_an_ancestors_nodes_outlives_the_ancestor(histories):
     assert [row[1] for row in await histories.rows(base)] == [1, 2]
 
 
-async def test_a_fork_in_flight_is_waited_for_and_seen(histories):
+async def test_a_fork_in_flight_is_waited_for_and_seen(histories, dba):
     """A deletion waits for an uncommitted fork, reads the tree again, and keeps what the fork shares."""
     base = histories.branch()
     await histories.append(base, *chain(1, 5, txn=1))
-    forked = await histories.fork(base, 3)  # its row is taken out, and put back by the transaction in flight
+    before = await dba.copy("history_tree")
+    forked = await histories.fork(base, 3)  # its rows are taken out, and put back by the transaction in flight
     async with histories.cell.database.connection(EVERY_NAMESPACE) as connection:
-        row = await connection.fetchrow("DELETE FROM history_tree WHERE branch_id = $1 RETURNING *", forked.branch_id)
+        query = "DELETE FROM history_tree WHERE namespace_id = $1 RETURNING *"
+        rows = await connection.fetch(query, histories.namespace_id)
+    await dba.put_back(before)
     async with histories.cell.database.transaction(EVERY_NAMESPACE) as flight:
         lock = "SELECT 1 FROM history_tree WHERE branch_id = $1 FOR KEY SHARE"
         await flight.fetch(lock, base.branch_id)
-        await flight.execute("INSERT INTO history_tree SELECT ($1::history_tree).*", tuple(row.values()))
+        for row in rows:
+            await flight.execute(
+                "INSERT INTO history_tree SELECT ($1::history_tree).* "
+                "ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO UPDATE SET data = excluded.data",
+                tuple(row.values()),
+            )
         deleting = asyncio.create_task(histories.delete(base))
         await asyncio.sleep(0.3)
         assert not deleting.done()

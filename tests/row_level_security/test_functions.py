@@ -67,7 +67,9 @@ async def test_a_function_leaves_the_callers_namespaces_as_they_were(service_cel
         await functions["get_history_nodes"].call(connection, table.shard_id, *nodes)
         page = ([table.shard_id], [1], [0], [0], [0], [9], [5])
         await functions["get_history_tasks"].call(connection, table.shard_id, *page)
-        await functions["delete_history_branch"].call(connection, table.shard_id, *ids, [ids[0]], [], [])
+        await functions["delete_history_branch"].call(connection, table.shard_id, *ids, [ids[0]], [], [], None, None)
+        fork = functions["fork_history_branch"]
+        await fork.call(connection, table.shard_id, *ids[:2], [ids[2]], ids[0], b"", ids[2], b"")
     assert set(calls_in_transactions) == set(load_functions(distributed=False))
     assert {after for found in calls_in_transactions.values() for after, _ in found} == {CALLERS}
     answers = {name: {answer for _, answer in found} for name, found in calls_in_transactions.items()}

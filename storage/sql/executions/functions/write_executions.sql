@@ -343,7 +343,7 @@ BEGIN
         FROM unnest(h_request, h_tree, h_branch, h_data) AS h (request, tree_id, branch_id, data)
         WHERE h.request <> ALL (refused)
           /* confined: AND r_shard[h.request] = p_shard */
-        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO UPDATE SET data = excluded.data;
+        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO NOTHING; -- a row that exists may have the tree's list of branches
     END IF;
     IF cardinality(n_request) > 0 THEN
         INSERT INTO strongroom.history_node (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)

@@ -25,7 +25,7 @@ BEGIN
         SELECT t.shard_id, t.namespace_id, t.tree_id, t.branch_id, t.data
         FROM unnest(t_shard, t_namespace, t_tree, t_branch, t_data) AS t (shard_id, namespace_id, tree_id, branch_id, data)
         /* confined: WHERE t.shard_id = p_shard */
-        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO UPDATE SET data = excluded.data;
+        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO NOTHING; -- a row that exists may have the tree's list of branches
     END IF;
     INSERT INTO strongroom.history_node (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
     SELECT n.shard_id, n.namespace_id, n.tree_id, n.branch_id, n.node_id, n.txn_id, n.prev_txn_id, n.data

@@ -7,7 +7,9 @@ CREATE FUNCTION delete_history_branch(
     p_branch uuid,
     p_known uuid[],           -- the branches of the tree, in order
     d_branch uuid[],          -- the branches whose nodes are deleted, from d_node on
-    d_node bigint[]
+    d_node bigint[],
+    p_holder uuid,            -- the branch whose row gets the new list of branches; NULL for none
+    p_holder_data bytea
 )
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,6 +29,8 @@ BEGIN
     IF unchanged THEN
         DELETE FROM strongroom.history_tree AS t
         WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_branch;
+        UPDATE strongroom.history_tree AS t SET data = p_holder_data
+        WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_holder;
         DELETE FROM strongroom.history_node AS n USING unnest(d_branch, d_node) AS d (branch_id, node_id)
         WHERE n.shard_id = p_shard AND n.namespace_id = p_namespace AND n.tree_id = p_tree
           AND n.branch_id = d.branch_id AND n.node_id >= d.node_id;

@@ -1,30 +1,41 @@
--- Write the row of a new branch while the row of its base is locked, and return 1. If the base has no row, because it was deleted, write
--- nothing and return 0; if the new branch has a row already, 2. A concurrent deletion in the tree waits for the lock, and then sees the
--- new row.
+-- Write the row of a new branch, and the new list of branches into the holder's row, if the tree still has the branches that the caller read.
+-- If not, write nothing and return false. All rows of the tree are locked before they are compared, as in `delete_history_branch`.
 CREATE FUNCTION fork_history_branch(
     p_shard integer,
     p_namespace uuid,
     p_tree uuid,
-    p_base uuid,
+    p_known uuid[],           -- the branches of the tree, in order
     p_branch uuid,
-    p_data bytea
+    p_data bytea,
+    p_holder uuid,
+    p_holder_data bytea
 )
-RETURNS smallint LANGUAGE plpgsql AS $$
+RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
-    outcome smallint := 0;
+    unchanged boolean;
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(p_namespace::text, ''), true);
     PERFORM 1 FROM strongroom.history_tree AS t
-    WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_base
-    FOR KEY SHARE;
-    IF FOUND THEN
+    WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
+    ORDER BY t.branch_id FOR UPDATE;
+    -- A separate statement, so that it sees what was committed while this one waited for the locks.
+    unchanged := p_known IS NOT DISTINCT FROM ARRAY(
+        SELECT t.branch_id FROM strongroom.history_tree AS t
+        WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree
+        ORDER BY t.branch_id
+    );
+    IF unchanged THEN
         INSERT INTO strongroom.history_tree (shard_id, namespace_id, tree_id, branch_id, data)
         VALUES (p_shard, p_namespace, p_tree, p_branch, p_data)
         ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO NOTHING;
-        outcome := CASE WHEN FOUND THEN 1 ELSE 2 END;
+        unchanged := FOUND;
+        IF unchanged THEN
+            UPDATE strongroom.history_tree AS t SET data = p_holder_data
+            WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_holder;
+        END IF;
     END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);
-    RETURN outcome;
+    RETURN unchanged;
 END
 $$;
