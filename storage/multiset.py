@@ -42,6 +42,11 @@ def subtract(total: int, elements: Iterable[int]) -> int:
     return (total - sum(elements)) & _BITS
 
 
+def reduced(total: int) -> int:
+    """Return a sum of elements, some of them negative, as a sum of rows."""
+    return total & _BITS
+
+
 def pack(total: int) -> bytes:
     """Return the bytes of a sum: `SUM_BYTES`, big-endian."""
     return total.to_bytes(SUM_BYTES)

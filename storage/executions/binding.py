@@ -83,6 +83,10 @@ class CurrentColumns:
     data: Column = field(default_factory=list)
 
 
+RUN_MACS_BYTES = 80
+"""The bytes of a run in `RunColumns.macs`. The last 16 are the tag of the row that is replaced."""
+
+
 @dataclass(slots=True)
 class RunColumns:
     """Runs to insert, update or replace. `macs` has the tag of the row that is replaced, too."""

@@ -6,9 +6,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from strongroom.storage.journal.entry import Changes
-from strongroom.storage.journal.images import CURRENT_EXECUTIONS, EXECUTIONS, HISTORY_TASKS, tag
+from strongroom.storage.journal.images import CURRENT_EXECUTIONS, EXECUTIONS, HISTORY_TASKS, TAG_BYTES, tag
 
-from .binding import CurrentRule
+from .binding import RUN_MACS_BYTES, CurrentRule, RunRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,16 +33,25 @@ def changes_of(writes: Sequence[ExecutionWrite], columns: WriteExecutionsColumns
     changes = [Changes(write.plan.shard_id) for write in writes]
     namespaces = [write.keys.namespace_id.bytes for write in writes]
     runs = columns.runs
-    for number, run_id, data in zip(runs.request, runs.run, runs.data, strict=True):
+    for place, (number, rule, run_id, data) in enumerate(
+        zip(runs.request, runs.rule, runs.run, runs.data, strict=True), 1
+    ):
+        assert data is not None  # noqa: S101 - every place was sealed
+        change = changes[number - 1]
         row = run_row(namespaces[number - 1], writes[number - 1].workflow, run_id.bytes)
-        _replace(changes[number - 1], row, data)
+        change.images.append(row + tag(data))
+        if rule != RunRule.INSERT:  # the statement compares the stored row's tag with the one that it is given
+            end = place * RUN_MACS_BYTES
+            change.replaced.append(row + runs.macs[end - TAG_BYTES : end])
     currents = columns.currents
     for number, rule, archetype_id, data in zip(
         currents.request, currents.rule, currents.archetype, currents.data, strict=True
     ):
         if rule != CurrentRule.NOT_EXPECTED:
+            assert data is not None  # noqa: S101 - every place was sealed
             row = current_row(namespaces[number - 1], writes[number - 1].workflow, archetype_id)
-            _replace(changes[number - 1], row, data)
+            changes[number - 1].rows.append(row)
+            changes[number - 1].images.append(row + tag(data))
     tasks = columns.tasks
     for number, category_id, fire_time, task_id, data in zip(
         tasks.request, tasks.category, tasks.fire_time, tasks.task, tasks.data, strict=True
@@ -75,9 +84,3 @@ def run_row(namespace: bytes, workflow: bytes, run_id: bytes) -> bytes:
 def current_row(namespace: bytes, workflow: bytes, archetype_id: int) -> bytes:
     """Return the image, without its tag, of a row of `current_executions`."""
     return _CURRENT_NUMBER + namespace + workflow + _ARCHETYPE.pack(archetype_id)
-
-
-def _replace(changes: Changes, row: bytes, data: bytes | None) -> None:
-    assert data is not None  # noqa: S101 - every place was sealed
-    changes.rows.append(row)
-    changes.images.append(row + tag(data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms import IntegrityError
 from strongroom.storage.multiset import SUM_BYTES, pack, unpack
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _HEAD = struct.Struct(">QHHBH")
-_NUMBER = struct.Struct(">Q")
+_NUMBER_BYTES = 8
 _SUM = struct.Struct(f">B{SUM_BYTES}s")
 _PART = struct.Struct(">BH")
 _ROW, _RANGE, _NAMESPACE = 1, 2, 3
@@ -26,6 +26,7 @@ class Changes:
     Attributes:
         shard_id: The shard.
         images: The images of the rows that it adds, or that take the place of others.
+        replaced: The images of the rows that it replaces, where the statement compares the stored row with them.
         rows: Images without tags: the rows that it may replace or delete.
         ranges: Ranges of a table that it may delete: the number of the table, then the first key, inclusive, and the last, exclusive,
             as the columns of the key after the namespace.
@@ -34,20 +35,20 @@ class Changes:
 
     shard_id: int
     images: list[bytes] = field(default_factory=list)
+    replaced: list[bytes] = field(default_factory=list)
     rows: list[bytes] = field(default_factory=list)
     ranges: list[tuple[int, bytes, bytes]] = field(default_factory=list)
     namespaces: list[tuple[int, bytes]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry.
 
     Attributes:
         settled: All entries of the writer below this number were settled when the entry was made: committed, refused, or unknown.
         refused: The numbers of those that were not committed.
         unknown: The numbers of those whose writer does not know.
-        sums: The sum of the added images by table.
+        sums: The sum of the added images by table, without those of the rows that the writer knows to be replaced.
         rows: See `Changes`.
         ranges: See `Changes`.
         namespaces: See `Changes`.
@@ -63,16 +64,18 @@ class Entry:
 
     def pack(self) -> bytes:
         """Return the entry as bytes (kms/FORMAT.md section 9)."""
-        allowed = len(self.rows) + len(self.ranges) + len(self.namespaces)
-        parts = [_HEAD.pack(self.settled, len(self.refused), len(self.unknown), len(self.sums), allowed)]
-        parts += [_NUMBER.pack(number) for number in self.refused]
-        parts += [_NUMBER.pack(number) for number in self.unknown]
-        parts += [_SUM.pack(table, pack(total)) for table, total in self.sums.items()]
-        for row in self.rows:
+        settled, refused, unknown, sums, rows, ranges, namespaces = self
+        allowed = len(rows) + len(ranges) + len(namespaces)
+        parts = [_HEAD.pack(settled, len(refused), len(unknown), len(sums), allowed)]
+        if refused or unknown:
+            parts.append(struct.pack(f">{len(refused) + len(unknown)}Q", *refused, *unknown))
+        for table, total in sums.items():
+            parts.append(_SUM.pack(table, pack(total)))
+        for row in rows:
             parts += (_PART.pack(_ROW, len(row)), row)
-        for table, first, end in self.ranges:
+        for table, first, end in ranges:
             parts += (_PART.pack(_RANGE, 1 + len(first) + len(end)), bytes([table]), first, end)
-        for table, namespace in self.namespaces:
+        for table, namespace in namespaces:
             parts += (_PART.pack(_NAMESPACE, 1 + len(namespace)), bytes([table]), namespace)
         return b"".join(parts)
 
@@ -82,7 +85,7 @@ class Entry:
         settled, refused, unknown, sums, allowed = _HEAD.unpack_from(packed)
         at = _HEAD.size
         numbers = struct.unpack_from(f">{refused + unknown}Q", packed, at)
-        at += (refused + unknown) * _NUMBER.size
+        at += (refused + unknown) * _NUMBER_BYTES
         totals = {}
         for _ in range(sums):
             table, total = _SUM.unpack_from(packed, at)

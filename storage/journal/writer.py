@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.errors import StorageError
-from strongroom.storage.multiset import EMPTY, add, element
+from strongroom.storage.multiset import EMPTY, add, element, reduced
 
 from .entry import Entry
 
@@ -87,16 +87,20 @@ class ElementHash:
         shard_id: The shard.
     """
 
-    __slots__ = ("_key", "_shard")
+    __slots__ = ("_key", "_shard", "keys")
 
     def __init__(self, keys: NamespaceKeys, shard_id: int) -> None:
+        self.keys = keys
         self._key = keys.identity("journal")
         self._shard = _SHARD.pack(shard_id)
 
+    def of(self, image: bytes) -> int:
+        """Return the element of one image."""
+        return element(self._key, self._shard + image)
+
     def sum(self, images: Sequence[bytes]) -> int:
         """Return the sum of images modulo 2^256."""
-        key, shard = self._key, self._shard
-        return add(EMPTY, [element(key, shard + image) for image in images])
+        return add(EMPTY, map(self.of, images))
 
 
 class Journal:
@@ -114,6 +118,7 @@ class Journal:
         self.writer: UUID = uuid4()
         self.dirty: set[int] = set()
         self._keyring = keyring
+        self._elements: dict[int, ElementHash] = {}
         self._streams: defaultdict[int, _Stream] = defaultdict(_Stream)
 
     async def record(self, changes: Sequence[Changes]) -> list[Ticket]:
@@ -181,19 +186,27 @@ class Journal:
         )
 
     def _entry(self, keys: NamespaceKeys, stream: _Stream, changes: Changes) -> Entry:
-        by_table: defaultdict[int, list[bytes]] = defaultdict(list)
+        sums: dict[int, int] = {}
+        elements = self._elements_of(keys, changes.shard_id)
         for image in changes.images:
-            by_table[image[0]].append(image)
-        elements = ElementHash(keys, changes.shard_id)
+            sums[image[0]] = sums.get(image[0], EMPTY) + elements.of(image)
+        for image in changes.replaced:
+            sums[image[0]] = sums.get(image[0], EMPTY) - elements.of(image)
         return Entry(
             min(stream.in_flight),
             sorted(stream.refused),
             sorted(stream.unknown),
-            {table: elements.sum(images) for table, images in by_table.items()},
+            {table: reduced(total) for table, total in sums.items()},
             changes.rows,
             changes.ranges,
             changes.namespaces,
         )
+
+    def _elements_of(self, keys: NamespaceKeys, shard_id: int) -> ElementHash:
+        elements = self._elements.get(shard_id)
+        if elements is None or elements.keys is not keys:
+            elements = self._elements[shard_id] = ElementHash(keys, shard_id)
+        return elements
 
     def _settle(self, shard_id: int, number: int, settled: Settled) -> None:
         stream = self._streams[shard_id]

@@ -89,10 +89,8 @@ DECLARE
     failing integer[];
     forged integer[];         -- requests whose row has a clear column that does not fit its MAC
     stale integer[];          -- requests whose run is at the expected version, but is not the known one
-    old_request integer[];    -- images of the rows that are replaced (kms/FORMAT.md section 7.7), each after its length
+    old_request integer[];    -- images of the current runs that are replaced (kms/FORMAT.md section 7.7), each after its length
     old_image bytea[];
-    old_runs integer[];
-    old_run_image bytea[];
     one integer;
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(r_namespace, ','), ''), true);
@@ -176,13 +174,10 @@ BEGIN
 
     -- Bits 1 and 2 as above. Bit 3: the sealed row is not the known one.
     SELECT array_agg(DISTINCT k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict & 3 IN (1, 2)),
-           array_agg(k.request) FILTER (WHERE k.verdict = 7),
-           array_agg(k.request) FILTER (WHERE k.image IS NOT NULL), array_agg(k.image) FILTER (WHERE k.image IS NOT NULL)
-    INTO failing, forged, stale, old_runs, old_run_image
+           array_agg(k.request) FILTER (WHERE k.verdict = 7)
+    INTO failing, forged, stale
     FROM (
-        SELECT x.request,
-               '\x004101'::bytea || uuid_send(r_namespace[x.request]) || r_workflow[x.request] || uuid_send(x.run_id) || e.tag AS image,
-               coalesce(CASE
+        SELECT x.request, coalesce(CASE
             WHEN x.rule = 1 THEN 3 * (e.db_record_version IS NULL)::integer
             WHEN x.record_version = 0 THEN (e.next_event_id = x.condition)::integer
                 + 2 * (substr(e.macs, 17, 16) = substr(x_macs, x.number::integer * 80 - 79, 16))::integer
@@ -238,8 +233,6 @@ BEGIN
         WHERE c.rule = 4 AND c.request <> ALL (refused);
     END IF;
 
-    old_request := old_request || old_runs;
-    old_image := old_image || old_run_image;
     INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
     SELECT r_shard[j.request], p_writer, j.number, j.entry,
            coalesce((SELECT string_agg(o.image, '') FROM unnest(old_request, old_image) AS o (request, image) WHERE o.request = j.request), '')
