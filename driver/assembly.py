@@ -35,19 +35,23 @@ from strongroom.storage import (
 )
 from strongroom.storage.journal.keeping import JournalKeeper
 from strongroom.storage.journal.writer import Journal
+from strongroom.storage.keys.registry_position import RegistryPosition
+from strongroom.storage.keys.store import heads_of
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import Indexer, VisibilityManager, new_layout
 
 from .access import CALLER, AccessControl
+from .access.position import PolicyPosition
+from .anchor.configured import configured_anchors
 from .audit import AuditLog, KeyRecords, LogSettings, Witness
 from .audit.log import opened
 from .background import background_work
 from .cell_keys import new_keyring
-from .config import ConfigError
 from .deletions import new_deletions
 from .namespace_keks import kek_rule
 from .providers import make_providers
 from .proxy import bare, chained, proxied
+from .search_index import new_search_index
 from .stores import STORES
 
 if TYPE_CHECKING:
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from strongroom.kms import KeyEventSink, Keyring, SigningKey
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
+    from .anchor import Anchors
     from .config import StrongroomConfig
     from .deletions import Deletions
     from .telemetry.telemetry import Telemetry
@@ -100,6 +105,7 @@ class Cell:
         access: The access policy.
         audit: The audit log; None if the configuration names none.
         audit_checkpoints: The checkpoints of all audit logs of the cell.
+        anchors: The newest positions that are known outside of the database.
         deletions: The job that shreds the namespaces that their service deleted.
         telemetry: Metrics and traces; None for none.
         background: The work in the background of this process. Each outlives every exception, and counts them.
@@ -132,6 +138,7 @@ class Cell:
     access: AccessControl
     audit: AuditLog | None
     audit_checkpoints: AuditCheckpointStore
+    anchors: Anchors
     deletions: Deletions
     telemetry: Telemetry | None = None
     background: tuple[Background, ...] = ()
@@ -193,7 +200,7 @@ async def assembled(
             await stack.enter_async_context(opened(log))
 
         key_notifications = Background("key notifications")
-        search_index, notifier = _search_index(config), None
+        search_index, notifier = new_search_index(config), None
         if search_index is not None:
             stack.push_async_callback(search_index.aclose)
             notifier = OutboxNotifier(database)
@@ -222,15 +229,26 @@ async def assembled(
         for store in stores.values():
             if hasattr(store, "aclose"):
                 stack.push_async_callback(store.aclose)
+        access = AccessControl(policies := AccessPolicyStore(database, keyring), log=log)
+        sources = (RegistryPosition(database, heads_of(keyring)), PolicyPosition(policies, access))
+        anchors = configured_anchors(config, sources, log)
+        stack.push_async_callback(anchors.aclose)
         outbox = VisibilityOutbox(database)
         marks = IndexMarks(database)
         indexer = None if search_index is None else Indexer(outbox, search_index, marks=marks)
-        background = background_work(key_notifications, deletions, keeper, notifier, indexer, log)
+        background = background_work(key_notifications, deletions, keeper, notifier, indexer, log, anchors)
         if telemetry is not None:
             chain = chained((telemetry.calls,))
             stores = {entry.name: proxied(entry, stores[entry.name], chain) for entry in STORES}
             telemetry.cell_opened(
-                keyring=keyring, outbox=outbox, indexer=indexer, audit=log, journal=keeper, background=background
+                keyring=keyring,
+                outbox=outbox,
+                indexer=indexer,
+                audit=log,
+                journal=keeper,
+                background=background,
+                access=access,
+                anchors=anchors,
             )
         yield cell_type(
             config=config,
@@ -243,9 +261,10 @@ async def assembled(
             outbox=outbox,
             search_index=search_index,
             indexer=indexer,
-            access=AccessControl(AccessPolicyStore(database, keyring), log=log),
+            access=access,
             audit=log,
             audit_checkpoints=checkpoints,
+            anchors=anchors,
             deletions=deletions,
             telemetry=telemetry,
             background=background,
@@ -274,22 +293,3 @@ def _audit_log(
         return (await keyring().open(keyring().cell_id)).audit_key()
 
     return AuditLog(folder, sign=sign, witness=Witness(checkpoints), settings=settings)
-
-
-def _search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
-    cluster = config.elasticsearch
-    if cluster is None:
-        return None
-    try:
-        from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError:
-        msg = "[elasticsearch] needs its client: pip install 'strongroom[elasticsearch]'"
-        raise ConfigError(msg) from None
-    return ElasticsearchIndex(
-        cluster.url,
-        name=cluster.index,
-        timeout=cluster.timeout,
-        api_key=cluster.api_key,
-        tls=cluster.tls,
-        insecure=cluster.insecure,
-    )

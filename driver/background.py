@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from strongroom.storage.journal.keeping import JournalKeeper
     from strongroom.visibility import Indexer
 
+    from .anchor import Anchors
     from .audit import AuditLog
     from .deletions import Deletions
 
@@ -21,11 +22,13 @@ def background_work(
     notifier: OutboxNotifier | None,
     indexer: Indexer | None,
     log: AuditLog | None,
+    anchors: Anchors,
 ) -> tuple[Background, ...]:
     """Return the states of the loops that a cell may run, for health checks and metrics."""
     indexing = () if indexer is None else (indexer.draining, indexer.listening, indexer.forgetting)
     notifying = () if notifier is None else (notifier.background,)
     signing = () if log is None else (log.signing_work,)
+    anchoring = () if anchors.bucket is None else (anchors.bucket.work,)
     return (
         key_notifications,
         deletions.background,
@@ -34,4 +37,6 @@ def background_work(
         *notifying,
         *indexing,
         *signing,
+        anchors.reading,
+        *anchoring,
     )

@@ -1,53 +1,130 @@
-"""Compare a cell's database with what earlier processes have seen, when a process opens the cell."""
+"""Compare a cell's database with what anchors outside of it state, when a process opens the cell."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from strongroom.kms import StrongroomError
+from strongroom.storage.cell.positions import POLICY, REGISTRY, UNKNOWN
+from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.journal.images import journal_shards
+from strongroom.storage.keys.store import heads_of
 
+from .anchor.writing import Writing
 from .audit import Witness
+from .audit.positions import AUDIT
 
 if TYPE_CHECKING:
-    from .access import AccessControl
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from strongroom.kms import SigningKey
+
+    from .anchor import Older
     from .assembly import Cell
+    from .audit.witness import Known
 
 
-async def read_checkpoints(cell: Cell) -> None:
+async def read_checkpoints(cell: Cell) -> Known:
     """Read the checkpoints of the audit logs, before the first record is written.
 
     Args:
         cell: The cell.
 
     Raises:
-        AuditUnavailable: The audit log can't be read.
         StorageError: The database can't be read.
     """
-    if cell.audit is None:
-        version = (await Witness(cell.audit_checkpoints).known()).policy_version
-    else:
-        await cell.audit.prepare()
-        version = cell.audit.policy_version
-    cell.access.newest_known = max(cell.access.newest_known, version)
+    known = None if cell.audit is None else await cell.audit.prepare()
+    return known or await Witness(cell.audit_checkpoints).known()
 
 
-async def check_policy_version(access: AccessControl, *, refuse_older: bool) -> None:
-    """Refuse an access policy that is older than one in the audit log or in the checkpoints.
+async def read_anchors(cell: Cell, checkpoints: Known) -> None:
+    """Read the newest anchored positions, and the highest version of the access policy that is known.
+
+    If the KMS can't be reached, unsigned records count too. Nothing of the cell is opened then.
 
     Args:
-        access: The cell's access policy.
-        refuse_older: Whether an older policy is refused.
+        cell: The cell.
+        checkpoints: The answer of `read_checkpoints`.
 
     Raises:
-        PolicyRolledBack: The policy is older, or was deleted.
+        AuditUnavailable: The audit log can't be read.
+    """
+    public_key = await _public_key(cell)
+    await cell.anchors.read(public_key, checkpoints=checkpoints)
+    policy = cell.anchors.newest(POLICY)
+    if policy is not None:
+        cell.access.newest_known = max(cell.access.newest_known, policy.number)
+        cell.access.anchored = policy
+    if cell.audit is not None and public_key is not None:
+        cell.audit.policy_version = max(cell.audit.policy_version, cell.access.newest_known)
+        known = (each for each in cell.anchors.known if each.digest != UNKNOWN and not each.name.startswith(AUDIT))
+        cell.audit.stated.known = {each.name: each for each in known}
+
+
+async def refuse_older(cell: Cell, *, accept: bool) -> None:
+    """Refuse a database whose key registry or access policy is older than an anchored one.
+
+    Args:
+        cell: The cell, whose anchors were read.
+        accept: Whether an older database is used nevertheless, by commands that examine or accept it.
+
+    Raises:
+        OlderThanAnchor: The database is older. The error names the states in it and the anchored ones.
+        PolicyRolledBack: Only the access policy is older, or it was deleted.
         StorageError: The database can't be read.
     """
-    access.accepts_older = not refuse_older
-    if refuse_older and access.newest_known:
-        await access.refuse_older()
+    cell.access.accepts_older = accept
+    if accept:
+        return
+    older = await cell.anchors.older()
+    if older and all(each.found.name == POLICY for each in older):
+        await cell.access.refuse_older()
+    if older:
+        raise OlderThanAnchor([each.text for each in older], advice=advice_for(older))
+    registry = cell.anchors.newest(REGISTRY)
+    if registry is not None:
+        heads_of(cell.keyring).anchored(registry)
 
 
 async def keep_verifying(cell: Cell) -> None:
     """Verify the rows of all shards without end, each once within the configured time."""
     shards = journal_shards(cell.config.cell.shard_count)
     await cell.journal.keep_verifying(shards, pause=cell.config.verify_within.total_seconds() / len(shards))
+
+
+def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing | None:
+    """Return the writing of anchors into the cell's object store; None without one, or if an older database is examined.
+
+    Args:
+        cell: The cell.
+        key: Returns the cell's audit key.
+    """
+    if cell.anchors.bucket is None or cell.access.accepts_older:
+        return None
+
+    def refused() -> None:
+        registry = cell.anchors.newest(REGISTRY)
+        if registry is not None:
+            heads_of(cell.keyring).anchored(registry)
+        policy = cell.anchors.newest(POLICY)
+        if policy is not None:
+            cell.access.newest_known, cell.access.anchored = max(cell.access.newest_known, policy.number), policy
+
+    return Writing(cell.anchors, key, refused)
+
+
+def advice_for(older: Sequence[Older]) -> str:
+    """Return what to do after a restore on purpose."""
+    policy = next((each for each in older if each.found.name == POLICY), None)
+    accept = "run 'strongroom restore accept --reason TEXT' on each host"
+    if policy is None:
+        return accept
+    return f"first run 'strongroom access accept-older --version {policy.found.number} --reason TEXT', and then {accept[4:]}"
+
+
+async def _public_key(cell: Cell) -> bytes | None:
+    """Return the public key of the cell's audit log; None if the cell's keys can't be opened now."""
+    try:
+        return (await cell.keyring.open(cell.keyring.cell_id)).audit_key().public_key
+    except StrongroomError:
+        return None

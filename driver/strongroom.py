@@ -28,11 +28,12 @@ from strongroom.visibility.backends.postgres import PostgresIndex
 
 from .access import NotAuthenticated, Session, by_api_key, by_certificate
 from .access.authorization import decide
+from .anchor.writing import writing
 from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .cell_keys import check_cell_keys
 from .config import ADD_AUDIT, ConfigError
-from .freshness import check_policy_version, keep_verifying, read_checkpoints
+from .freshness import keep_verifying, new_writing, read_anchors, read_checkpoints, refuse_older
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
@@ -67,7 +68,7 @@ class Strongroom(Cell):
         log_settings: LogSettings | None = None,
         lock_timeout: float = LOCK_TIMEOUT,
         check_keyrings: bool = True,
-        check_policy: bool = True,
+        accept_older: bool = False,
     ) -> AsyncIterator[Strongroom]:
         """Open a cell whose database `Strongroom.init` has prepared.
 
@@ -78,14 +79,15 @@ class Strongroom(Cell):
             log_settings: Deadlines and limits of the audit log; None for the defaults.
             lock_timeout: See `LOCK_TIMEOUT`, in seconds.
             check_keyrings: Whether a local keyring is refused if it is not the copy that made the cell's newest KEKs.
-            check_policy: Whether an access policy is refused if it is older than one that was in force.
+            accept_older: Whether a database that is older than an anchored state is opened, to examine or accept it.
 
         Raises:
             SchemaMismatch, CellMismatch: The database is of another version of the schema, of another cell, or of another region.
             Unavailable, PoolingNotSupported: The database can't be reached, or not with one session for each connection.
             KeyringFileError, KeyringDiverged: A local keyring can't be used, or is not the copy that made the newest KEKs.
             PinMismatch: The cell's own keys are not the ones that the configuration names.
-            PolicyRolledBack, AuditUnavailable: The access policy is older than one in the audit log; the log can't be read.
+            OlderThanAnchor, PolicyRolledBack: The database is older than a state that is anchored outside of it.
+            AuditUnavailable: The audit log can't be read.
         """
         async with assembled(
             cls, config, key_events=audit, telemetry=telemetry, log_settings=log_settings, lock_timeout=lock_timeout
@@ -95,22 +97,19 @@ class Strongroom(Cell):
             await strongroom.database.check_sessions()
             await check_schema(strongroom.database)
             await check_cell(strongroom.database, config.cell)
-            await read_checkpoints(strongroom)
+            checkpoints = await read_checkpoints(strongroom)
             await check_cell_keys(strongroom.keyring, config)
             if check_keyrings:
                 await check_keyring_files(strongroom.keyring.providers)
-            await check_policy_version(strongroom.access, refuse_older=check_policy)
-            background: list[asyncio.Task[None]] = [
-                asyncio.create_task(
-                    follow_key_changes(strongroom.database, strongroom.keyring, strongroom.key_notifications)
-                ),
-                asyncio.create_task(strongroom.journal.keep_folding()),
-                asyncio.create_task(keep_verifying(strongroom)),
-            ]
-            if telemetry is not None:
-                background.append(asyncio.create_task(telemetry.watch()))
+            await read_anchors(strongroom, checkpoints)
+            await refuse_older(strongroom, accept=accept_older)
+            following = follow_key_changes(strongroom.database, strongroom.keyring, strongroom.key_notifications)
+            work = [following, strongroom.journal.keep_folding(), keep_verifying(strongroom)]
+            work += [] if telemetry is None else [telemetry.watch()]
+            background = [asyncio.create_task(each) for each in work]
             try:
-                yield strongroom
+                async with writing(new_writing(strongroom, strongroom.audit_key)):
+                    yield strongroom
             finally:
                 for task in background:
                     task.cancel()

@@ -21,6 +21,7 @@
         ├── DataLoss                                stored rows contradict each other
         ├── SchemaMismatch                          the schema is of another version
         ├── CellMismatch                            the database belongs to another cell
+        ├── OlderThanAnchor                         the database is older than a state that is anchored outside of it
         ├── PoolingNotSupported                     a pooler gives statements to different sessions
         ├── DatabaseUnavailable                     also an Unavailable; may be retried
         │   └── DatabaseTimeout                     also a Timeout
@@ -34,7 +35,12 @@ contains a parameter of a statement or anything else that a tenant wrote.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from strongroom.kms import NotAuthenticated, StrongroomError, Timeout, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class StorageError(StrongroomError):
@@ -131,6 +137,22 @@ class SchemaMismatch(StorageError):  # noqa: N818
 
 class CellMismatch(StorageError):  # noqa: N818
     """The database does not belong to the cell in the configuration."""
+
+
+class OlderThanAnchor(StorageError):  # noqa: N818
+    """The database, or a part of it, is older than a state that is anchored outside of the database.
+
+    Attributes:
+        differences: A sentence for each part. It names the state in the database, and the anchored one.
+    """
+
+    def __init__(self, differences: Sequence[str], *, advice: str = "") -> None:
+        accept = advice or "run 'strongroom restore accept --reason TEXT' on each host"
+        super().__init__(
+            f"the database is older than it was: {'; '.join(differences)}. An older state was put back, so nothing is read or "
+            f"written. If the database was restored from a backup on purpose, {accept}; see docs/backup-and-restore.md"
+        )
+        self.differences = tuple(differences)
 
 
 class PoolingNotSupported(StorageError):  # noqa: N818

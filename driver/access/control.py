@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.driver.audit.events import of_policy
 from strongroom.kms import IntegrityError, commits_several_times
+from strongroom.storage.cell.positions import POLICY, Position, is_older
 
 from . import changes
 from .api_keys import find_by_api_key
@@ -38,7 +39,10 @@ class AccessControl:
 
     Attributes:
         newest_known: The highest version of the policy that is known to have been in force. An older policy is refused.
+        anchored: The newest anchored position of the policy; None if there is none. Another policy of its version is refused.
         accepts_older: Whether an older policy is used nevertheless, by commands that examine or accept it.
+        digest_read: SHA-256 of the policy that was read last.
+        alterations: The number of times that the policy was found to be altered or older, for monitoring.
 
     Args:
         store: Stores the policy.
@@ -50,8 +54,10 @@ class AccessControl:
         self, store: AccessPolicyStore, *, log: AuditLog | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._store, self._log, self._clock = store, log, clock
-        self.newest_known = 0
+        self.newest_known = self.alterations = 0
+        self.anchored: Position | None = None
         self.accepts_older = False
+        self.digest_read = b""
         self._policy = Policy()
         self._read_at = float("-inf")
         self._server_time, self._server_time_at = _NEVER, 0.0
@@ -115,9 +121,13 @@ class AccessControl:
         async with self._reading:
             await self._read()
             wanted = changes.without_expired(edit(self._policy), now=self.now())
-            if wanted != self._policy:
+            is_changed = wanted != self._policy
+            if is_changed:
                 await self._put(wanted.encode(), self._policy.version, self._policy.version + 1, {})
-        return self._policy
+            changed = self._policy
+        if is_changed:
+            await self._anchor()
+        return changed
 
     @commits_several_times
     async def accept_older(self, version: int, *, reason: str) -> int:
@@ -140,12 +150,15 @@ class AccessControl:
             if stored != version:
                 msg = f"the access policy in the database has version {stored}, not {version}; check it and run this again"
                 raise InvalidPolicyChange(msg)
-            if stored >= self.newest_known:
+            found = Position(POLICY, stored, sha256(data).digest())
+            is_other = self.anchored is not None and is_older(found, self.anchored)
+            if stored >= self.newest_known and not is_other:
                 msg = f"the access policy has version {stored}, and no newer one is known; there is nothing to accept"
                 raise InvalidPolicyChange(msg)
             fields = {"accepted_version": stored, "instead_of": self.newest_known, "reason": reason}
             accepted = data if stored else Policy().encode()
             await self._put(accepted, stored, self.newest_known + 1, fields)
+        await self._anchor()
         return self._policy.version
 
     async def refuse_older(self) -> None:
@@ -171,6 +184,11 @@ class AccessControl:
         await self._record(next_version, data, "done", fields)
         await self._read()
 
+    async def _anchor(self) -> None:
+        """Sign the audit log now, because only signed records prove the new version to a process that starts."""
+        if self._log is not None:
+            await self._log.checkpoint()
+
     async def _record(self, version: int, data: bytes, outcome: str, more: Mapping[str, object]) -> None:
         if self._log is not None:
             fields = {"policy_version": version, "policy_digest": sha256(data).hexdigest(), "outcome": outcome, **more}
@@ -181,12 +199,16 @@ class AccessControl:
         try:
             version, data, server_time = await self._store.get()
         except IntegrityError:
+            self.alterations += 1
             raise PolicyAltered(_ALTERED) from None
-        if version < self.newest_known and not self.accepts_older:
+        found = Position(POLICY, version, sha256(data).digest())
+        is_other = self.anchored is not None and is_older(found, self.anchored)
+        if (is_other or version < self.newest_known) and not self.accepts_older:
+            self.alterations += 1
             raise PolicyRolledBack(_rolled_back(version, self.newest_known))
         policy = Policy.decode(version, data)
         self._server_time, self._server_time_at = max(self.now(), server_time), self._clock()
-        self._policy, self._read_at = policy, asked_at
+        self._policy, self._read_at, self.digest_read = policy, asked_at, found.digest
         self.newest_known = max(self.newest_known, version)
         if self._log is not None:
             self._log.policy_version = max(self._log.policy_version, version)
@@ -195,6 +217,8 @@ class AccessControl:
 def _rolled_back(version: int, newest: int) -> str:
     """Return the message about an older policy: what is wrong, the likely causes, and what to do."""
     found = f"is older than one that was in force: it has version {version}" if version else "was deleted"
+    if version == newest:
+        found = f"is not the one of version {version} that was in force: an older one was put back and changed"
     return (
         f"the access policy in the database {found}, and version {newest} is in the audit log or its checkpoints. Restore version "
         f"{newest}, and find out who changed the table access_policy. If the database was restored from a backup on purpose, run "

@@ -37,11 +37,26 @@ class Difference:
         identity: SHA-256 of what was found, so that an acceptance of it covers nothing else.
         text: Its description.
         number: The number of a checkpoint that the database lost; 0 for another difference.
+        is_older: Whether it is a part of the database that is older than an anchored state.
     """
 
     identity: bytes
     text: str
     number: int = 0
+    is_older: bool = False
+
+
+def of_older(text: str) -> Difference:
+    """Return the difference for a part of the database that is older than an anchored state.
+
+    Args:
+        text: A sentence that names both states.
+    """
+    return Difference(_identity_of(text), text, is_older=True)
+
+
+def _identity_of(text: str) -> bytes:
+    return sha256(b"older\n" + text.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,7 @@ class Acceptance:
         lost_through: The number of the last lost checkpoint; 0 if none was lost.
         identities: The differences.
         reason: Why they are accepted.
+        older: The parts of the database that were older than an anchored state. The identities are hashes of these sentences.
         signature: The signature of the cell's audit key.
     """
 
@@ -62,6 +78,7 @@ class Acceptance:
     lost_through: int
     identities: tuple[bytes, ...]
     reason: str
+    older: tuple[str, ...] = ()
     signature: bytes = b""
 
     @property
@@ -90,6 +107,7 @@ class Acceptance:
             "differences": [each.hex() for each in self.identities],
             "digest": self.digest.hex(),
             "reason": self.reason,
+            "older": list(self.older),
             "public_key": public_key.hex(),
             "signature": self.signature.hex(),
         }
@@ -111,7 +129,8 @@ def new_acceptances(
         part = differences[start : start + MOST]
         lost = [each.number for each in part if each.number]
         after, through = (min(lost) - 1, max(lost)) if lost else (0, 0)
-        unsigned = Acceptance(at, after, through, tuple(each.identity for each in part), reason)
+        older = tuple(each.text for each in part if each.is_older)
+        unsigned = Acceptance(at, after, through, tuple(each.identity for each in part), reason, older)
         made.append(replace(unsigned, signature=key.sign(unsigned.message())))
     return made
 
@@ -128,9 +147,12 @@ def of_record(fields: Mapping[str, Any]) -> Acceptance | None:
             fields["lost_through"],
             identities,
             fields["reason"],
+            tuple(fields["older"]),
             bytes.fromhex(fields["signature"]),
         )
         made.message()
+        if any(_identity_of(text) not in identities for text in made.older):
+            return None
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
     return made if all(len(each) == _IDENTITY_BYTES for each in identities) else None

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from typing import TYPE_CHECKING, ClassVar
 
 from strongroom.kms import StrongroomError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class AuditUnavailable(StrongroomError):  # noqa: N818 - says what happened
     """The audit log can't be written, so nothing was done. Run 'strongroom doctor' to check its folder and disk."""
 
     retryable: ClassVar[bool] = True
+
+
+def unwritable(folder: Path, error: Exception) -> str:
+    """Return a message that names the folder, the reason and what to do."""
+    cause = error.strerror if isinstance(error, OSError) else type(error).__name__
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        advice = "make room on its disk"
+    else:
+        advice = (
+            "set audit.folder in the configuration to a folder that this user can write, for example a mounted volume"
+        )
+    return f"the audit log can't be written, so nothing was done: {folder}: {cause}; {advice}"

@@ -7,7 +7,6 @@ operation that needs a record must not start before that.
 from __future__ import annotations
 
 import asyncio
-import errno
 import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -16,24 +15,25 @@ from strongroom.kms import Background, StrongroomError
 
 from .chain import GENESIS
 from .checkpoint import NOT_IN_DATABASE, as_event
-from .errors import AuditUnavailable
+from .errors import AuditUnavailable, unwritable
 from .events import BREAK, CHECK
-from .newest_policy import newest_policy_version
 from .own_stream import OwnStream
 from .pending import PendingRecords
 from .settings import LogSettings
+from .statement import StatedPositions
 from .taking import DATABASE
 from .writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from strongroom.kms import SigningKey
+    from strongroom.storage.cell.positions import Position
 
-    from .checkpoint import SignedCheckpoint
+    from .checkpoint import Checkpoint, SignedCheckpoint
     from .events import Event
-    from .witness import Witness
+    from .witness import Known, Witness
 
 LAST_SIGNATURE_SECONDS = 1.0
 """Timeout for the last signature of a process, in case the database or the KMS does not answer."""
@@ -51,8 +51,11 @@ class AuditLog:
     Attributes:
         root: The folder of all streams.
         is_healthy: Whether the last write succeeded.
-        policy_version: The highest version of the access policy that this process knows, from the log, the database's
-            checkpoints, or because it has read it.
+        policy_version: The highest version of the access policy that this process knows, from signed records, or because it has
+            read it.
+        positions: Returns the present positions of the cell, which a record states before each checkpoint; None for no such records.
+        stated: The positions that are known and stated.
+        covered: The position of the last checkpoint of this process; None before it.
         signing_work: The state of the loop that signs, for monitoring.
 
     Args:
@@ -74,6 +77,9 @@ class AuditLog:
         self.is_healthy = True
         self._sign, self._witness, self._settings = sign, witness, settings or LogSettings()
         self.policy_version = 0
+        self.positions: Callable[[], Awaitable[Sequence[Position]]] | None = None
+        self.stated = StatedPositions()
+        self.covered: Checkpoint | None = None
         self._own = OwnStream(root, self._settings)
         self._writer = Writer(self._turn)
         self._pending, self._lock = PendingRecords(), threading.Lock()
@@ -92,6 +98,11 @@ class AuditLog:
     def unsigned(self) -> int:
         """The number of records written since the last signature."""
         return self._own.unsigned
+
+    @property
+    def breaks(self) -> int:
+        """The number of breaks that this process recorded."""
+        return self._own.breaks
 
     async def record(self, event: Event) -> None:
         """Append a record, and return once it is on disk.
@@ -138,22 +149,20 @@ class AuditLog:
         self._flush_timer = None
         self._writer.request_turn()
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> Known | None:
         """Read the checkpoints in the database, with which this process compares the stream that it continues.
 
+        Returns:
+            The content of the database; None for a log without checkpoints there.
+
         Raises:
-            AuditUnavailable: The files of the log can't be read.
             StorageError: The checkpoints can't be read. The stream is then compared before its first checkpoint.
         """
-        try:
-            version = await asyncio.to_thread(newest_policy_version, self.root)
-        except OSError as error:
-            raise AuditUnavailable(_unwritable(self.root, error)) from None
-        self.policy_version = max(self.policy_version, version)
-        if self._witness is not None:
-            known = await self._witness.known()
-            self._own.knows(known)
-            self.policy_version = max(self.policy_version, known.policy_version)
+        if self._witness is None:
+            return None
+        known = await self._witness.known()
+        self._own.knows(known)
+        return known
 
     async def checkpoint(self, *, seconds: float = ROW_SECONDS) -> None:
         """Sign the records on disk, if there are any since the last signature. Unavailable keys are not an error.
@@ -170,13 +179,27 @@ class AuditLog:
                 return
             try:
                 key = await self._sign()  # This may append records itself.
+                await self._state_positions(key, seconds / 2)
                 made = await self._in_database(key, seconds)
                 await self.record(as_event(made, public_key=key.public_key))
             except StrongroomError:
                 return
+            self.covered = made.covered
             self._own.signed = made.covered.sequence + 1  # The checkpoint's own record needs no signature.
             if self._witness is not None and made.number and made.number % COMPACT_EVERY == 0:
                 await self._witness.compact(key)
+
+    async def _state_positions(self, key: SigningKey, seconds: float) -> None:
+        """Append a signed record of the positions that changed, if any did."""
+        positions: Sequence[Position] = []
+        if self.positions is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    positions = await self.positions()
+        statement = self.stated.next(positions, at=self._settings.now())
+        if statement is not None:
+            await self.record(statement.signed(key).fields())
+            self.stated.written(statement)
 
     async def _in_database(self, key: SigningKey, seconds: float) -> SignedCheckpoint:
         """Add a checkpoint to the database before its record is written, so that each record of one has its row.
@@ -197,6 +220,7 @@ class AuditLog:
         while True:
             recent = await witness.recent(own.position().stream_id)
             if recent.lost is not None:
+                own.breaks += 1
                 lost = {"reason": DATABASE, "stated": recent.lost.number, "found": recent.number}
                 await self.record({"event": BREAK, "at": self._settings.now(), **lost})
                 witness.forget_lost()
@@ -239,7 +263,7 @@ class AuditLog:
             if not self._own.is_taken:
                 with self._lock:
                     self._pending.events[:0] = pending.events  # They have no number yet.
-            self._in_loop(pending.settle, AuditUnavailable(_unwritable(self.root, error)))
+            self._in_loop(pending.settle, AuditUnavailable(unwritable(self.root, error)))
             return False
         self.is_healthy = True
         if pending.written():
@@ -258,18 +282,6 @@ class AuditLog:
             return
         self.is_healthy = False
         pending.settle(AuditUnavailable())
-
-
-def _unwritable(folder: Path, error: Exception) -> str:
-    """Return a message that names the folder, the reason and what to do."""
-    cause = error.strerror if isinstance(error, OSError) else type(error).__name__
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        advice = "make room on its disk"
-    else:
-        advice = (
-            "set audit.folder in the configuration to a folder that this user can write, for example a mounted volume"
-        )
-    return f"the audit log can't be written, so nothing was done: {folder}: {cause}; {advice}"
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ class OwnStream:
     Attributes:
         compared: The checkpoint in the database that the files were compared with; None for none.
         signed: The number of the last record that a signature covers.
+        breaks: The number of breaks that were recorded.
 
     Args:
         root: The folder of all streams.
@@ -53,7 +54,7 @@ class OwnStream:
         self._is_base_checked = self._is_ending = False
         self._to_mark: list[Break] = []
         self.compared: Checkpoint | None = None
-        self.signed = 0
+        self.signed = self.breaks = 0
 
     @property
     def is_taken(self) -> bool:
@@ -142,6 +143,7 @@ class OwnStream:
         self.signed = stream.written[0]
         self.compared, self._is_base_checked = self._stated.get(stream.stream_id), self._public_key is not None
         self._to_mark += taken.breaks
+        self.breaks += len(taken.breaks)
         opened = {
             "event": OPENED,
             "at": self._settings.now(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .acceptance import Difference
 from .checkpoint import of_row
 from .own_stream import place_of
+from .positions import checkpoints_of
 from .reader import read_lines
 from .rows import check_rows, describe, lost_checkpoints
 from .stream import streams
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.storage import AuditCheckpointStore
+    from strongroom.storage.cell.positions import Position
 
     from .verify import Verification
 
@@ -58,7 +60,12 @@ class LogReport:
 
 
 async def verify_log(
-    store: AuditCheckpointStore, root: Path, *, public_key: bytes, has_other_hosts: bool = False
+    store: AuditCheckpointStore,
+    root: Path,
+    *,
+    public_key: bytes,
+    has_other_hosts: bool = False,
+    anchored: Sequence[Position] = (),
 ) -> LogReport:
     """Verify the log in a folder while other processes may write it. Nothing is written.
 
@@ -67,6 +74,7 @@ async def verify_log(
         root: The folder of all streams.
         public_key: The public key of the cell's audit log.
         has_other_hosts: Whether streams of other hosts and folders need not be in this folder.
+        anchored: The positions of streams that an object store has.
 
     Raises:
         StorageError: The database can't be read.
@@ -81,6 +89,10 @@ async def verify_log(
     elsewhere = [stream_id for stream_id, place in places.items() if stream_id not in here and place != own]
     skipped = set(elsewhere) if has_other_hosts else set()
     witnessed = [each.covered for each in signed if each.covered.stream_id not in skipped]
+    stated = checkpoints_of(anchored)
+    witnessed += [
+        each for each in stated if each.stream_id in here or not (has_other_hosts or each.stream_id in elsewhere)
+    ]
     found = await asyncio.to_thread(
         lambda: verify_records(read_lines(root), public_key=public_key, witnessed=witnessed)
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from strongroom.kms import IntegrityError
+from strongroom.kms import IntegrityError, is_signed
 from strongroom.storage.cell import AuditCheckpoint, AuditCompaction
 
 from .chain import GENESIS
@@ -16,7 +16,7 @@ from .newest_policy import LIMIT
 from .rows import check_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from strongroom.kms import SigningKey
@@ -36,12 +36,33 @@ class Known:
     Attributes:
         newest: The newest checkpoint of each stream.
         places: The host and folder of each stream.
-        policy_version: The highest version of the access policy that a checkpoint has.
+        rows: The rows, whose signatures are not checked.
+        statement: The statement about deleted rows, whose signature is not checked; None if there is none.
     """
 
     newest: Mapping[UUID, Checkpoint]
     places: Mapping[UUID, str]
-    policy_version: int
+    rows: Sequence[SignedCheckpoint]
+    statement: AuditCompaction | None
+
+    def policy_version(self, public_key: bytes | None) -> int:
+        """Return the highest version of the access policy in a row; 0 if there is none.
+
+        Args:
+            public_key: The public key of the cell's audit log. Rows without a valid signature are left out. With None all rows count.
+        """
+        made = [each for each in self.rows if 0 < each.policy_version < LIMIT]
+        for each in sorted(made, key=lambda row: (row.policy_version, row.number), reverse=True):
+            if public_key is None or each.is_signed(public_key):
+                return max(each.policy_version, self._compacted_version(public_key))
+        return self._compacted_version(public_key)
+
+    def _compacted_version(self, public_key: bytes | None) -> int:
+        made = self.statement
+        if made is None or not 0 < made.policy_version < LIMIT:
+            return 0
+        is_valid = public_key is None or is_signed(compaction_message(made), made.signature, public_key=public_key)
+        return made.policy_version if is_valid else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +99,11 @@ class Witness:
         """Return what the database has."""
         statement, rows = await self._store.list_checkpoints()
         made = [of_row(row) for row in rows]
-        versions = [each.policy_version for each in (statement, *made) if each is not None]
         return Known(
             newest={each.covered.stream_id: each.covered for each in made},
             places={each.covered.stream_id: each.place for each in made},
-            policy_version=max((version for version in versions if version < LIMIT), default=0),
+            rows=made,
+            statement=statement,
         )
 
     async def recent(self, stream_id: UUID) -> Recent:

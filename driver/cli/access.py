@@ -11,7 +11,7 @@ from strongroom.driver.access import changes
 from strongroom.driver.access.api_keys import make_api_key
 from strongroom.driver.config import ConfigError
 
-from .cell import caller_name, with_cell, with_older_policy
+from .cell import caller_name, with_cell, with_older_database
 from .commands import Group
 from .grants import approve, end, list_grants, request
 from .show import access as cli_show_access
@@ -213,7 +213,7 @@ def review(config_path: Path, stale_days: int) -> None:
         if not report.ok:
             raise click.exceptions.Exit(1)
 
-    with_older_policy(config_path, run, "access.review")
+    with_older_database(config_path, run, "access.review")
 
 
 @access.command(
@@ -241,7 +241,7 @@ def accept_older(config_path: Path, version: int, reason: str) -> None:
             f"the policy of version {version} is in force as version {accepted}; review it with 'strongroom access review'",
         )
 
-    with_older_policy(config_path, run, "access.accept_older", version=version, reason=reason)
+    with_older_database(config_path, run, "access.accept_older", version=version, reason=reason)
 
 
 def _change(config_path: Path, edit: Callable[[Policy, str, datetime], Policy], subject: str) -> None:

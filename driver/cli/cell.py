@@ -93,15 +93,15 @@ def with_moved_cell_keys(
     INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_kek=False))
 
 
-def with_older_policy(
+def with_older_database(
     config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str, **arguments: object
 ) -> None:
-    """Run a command, even if the access policy is older than one that was in force. See `with_cell`."""
-    INTERRUPTS.run(_perform(config_path, run, operation, arguments, check_policy=False))
+    """Run a command, even if the database is older than an anchored state. See `with_cell`."""
+    INTERRUPTS.run(_perform(config_path, run, operation, arguments, accept_older=True))
 
 
 def with_unrecorded_cell(config_path: Path, run: Callable[[Strongroom], Awaitable[None]], operation: str) -> None:
-    """Run a command that only reads, without appending to the audit log, even if the access policy is an older one.
+    """Run a command that only reads, without appending to the audit log, even if the database is older than an anchored state.
 
     Args:
         config_path: The configuration.
@@ -114,7 +114,7 @@ def with_unrecorded_cell(config_path: Path, run: Callable[[Strongroom], Awaitabl
 
     async def unrecorded() -> None:
         config = load_config(config_path)
-        async with Strongroom.open(config, audit=NO_KEY_EVENTS, check_policy=False) as strongroom:
+        async with Strongroom.open(config, audit=NO_KEY_EVENTS, accept_older=True) as strongroom:
             caller = await caller_of(strongroom)
             if caller is not None:
                 await caller.permits(operation)
@@ -132,7 +132,7 @@ async def _perform(
     check_keyrings: bool = True,
     check_keys: bool = True,
     check_kek: bool = True,
-    check_policy: bool = True,
+    accept_older: bool = False,
 ) -> None:
     assert operation in OPERATIONS  # noqa: S101 - a misspelt name, which a test finds
     config = load_config(config_path)
@@ -140,7 +140,7 @@ async def _perform(
         config = replace(config, cell_commitment=None)
     if not check_kek:
         config = replace(config, cell_kek=None)
-    async with Strongroom.open(config, check_keyrings=check_keyrings, check_policy=check_policy) as strongroom:
+    async with Strongroom.open(config, check_keyrings=check_keyrings, accept_older=accept_older) as strongroom:
         caller = await caller_of(strongroom)
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
@@ -149,6 +149,11 @@ async def _perform(
                 return
             async with caller.performing(operation, **given):  # type: ignore[arg-type]
                 await run(strongroom)
+            if strongroom.audit is not None and not OPERATIONS[operation].reads:
+                with suppress(
+                    StrongroomError
+                ):  # An anchor of the change. When a process ends, there is less time for it.
+                    await strongroom.audit.checkpoint()
         except (KeyDisabled, KeyNotFound):
             await _explain_shredding(strongroom, given)
             raise

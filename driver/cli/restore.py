@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.driver.access import CALLER
-from strongroom.driver.audit.acceptance import new_acceptances
+from strongroom.driver.audit.acceptance import new_acceptances, of_older
 from strongroom.driver.audit.events import now, of_acceptance
 from strongroom.driver.audit.rows import describe
 from strongroom.driver.audit.whole_log import acceptable, verify_log
 from strongroom.driver.config import ConfigError
+from strongroom.storage.cell.positions import POLICY
 
-from .cell import with_cell
+from .cell import with_older_database
 from .commands import Group
 from .show.output import busy, json_wanted, line, result
 
@@ -31,7 +32,7 @@ _MOST_REASON = 500
     cls=Group, epilog="\b\nExample:\n  strongroom restore accept --dry-run --reason 'backup of 2 May restored'"
 )
 def restore() -> None:
-    """Accept the differences that a restore from a backup leaves in the audit log."""
+    """Accept a database, or an audit log, that was restored from a backup and is older than it was."""
 
 
 @restore.command(
@@ -43,11 +44,12 @@ def restore() -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be accepted.")
 @click.pass_obj
 def accept(config_path: Path, reason: str, dry_run: bool) -> None:
-    """Accept the differences that `audit verify` finds on this host, after a restore on purpose.
+    """Accept a database that is older than its anchors, and the differences that `audit verify` finds on this host.
 
-    It adds a signed record with the lost checkpoints, the breaks and the streams that were ended or are missing. `audit verify` then
-    shows them as accepted, and still fails on every other difference. Only an owner can do this; with access control it needs a
-    second person: `strongroom access request --operation restore.accept`. Accept an older access policy first (`access accept-older`).
+    It adds a signed record with what is older than an anchored state, the lost checkpoints, the breaks and the streams that were ended
+    or are missing. Processes open the database again, and `audit verify` shows the differences as accepted. Every other difference is
+    still refused. Only an owner can do this; with access control it needs a second person: `strongroom access request --operation
+    restore.accept`. Accept an older access policy first (`access accept-older`).
     """
     if not reason.strip() or len(reason) > _MOST_REASON:
         msg = f"--reason takes a text of at most {_MOST_REASON} characters"
@@ -59,9 +61,18 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
         key = await strongroom.audit_key()
         with busy("reading ..."):
             found = await verify_log(
-                strongroom.audit_checkpoints, log.root, public_key=key.public_key, has_other_hosts=True
+                strongroom.audit_checkpoints,
+                log.root,
+                public_key=key.public_key,
+                has_other_hosts=True,
+                anchored=strongroom.anchors.known,
             )
+        older = await strongroom.anchors.older()
+        for each in older:
+            if each.found.name == POLICY:
+                await each.source.continue_after(each.anchored)  # its error names the command
         differences, refused = acceptable(found)
+        differences = [*(of_older(each.text) for each in older), *differences]
         if refused:
             msg = (
                 "nothing is accepted, because no restore makes these differences. Keep a copy of the folder and of the table "
@@ -71,12 +82,14 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
             raise ConfigError(msg, refused)
         made = new_acceptances(differences, reason=reason, at=now(), key=key)
         if not dry_run:
-            for each in made:
-                await log.record(of_acceptance(each.at, each.fields(key.public_key), CALLER.get()))
+            for statement in made:
+                await log.record(of_acceptance(statement.at, statement.fields(key.public_key), CALLER.get()))
+            for each in older:
+                await each.source.continue_after(each.anchored)
             await log.checkpoint()
         _show(differences, made, dry_run=dry_run)
 
-    with_cell(config_path, run, "restore.accept", reason=reason)
+    with_older_database(config_path, run, "restore.accept", reason=reason)
 
 
 def _show(differences: Sequence[Difference], made: Sequence[Acceptance], *, dry_run: bool) -> None:
@@ -98,7 +111,7 @@ def _show(differences: Sequence[Difference], made: Sequence[Acceptance], *, dry_
     if lost:
         line(f"the database is older than the log: checkpoints after {min(lost) - 1}, up to {max(lost)}, are lost")
     if not differences:
-        line("the audit log and its checkpoints have no difference that is not accepted, so there is nothing to accept")
+        line("the database and the audit log have no difference that is not accepted, so there is nothing to accept")
         return
     verb = "would be accepted" if dry_run else "are accepted"
     line(f"{len(differences)} differences {verb}; 'strongroom audit verify' still finds every other difference")

@@ -11,6 +11,7 @@ import click
 from strongroom.driver.audit import verify_records
 from strongroom.driver.audit.whole_log import verify_log
 from strongroom.driver.config import ConfigError
+from strongroom.storage.cell.positions import POLICY
 
 from .cell import with_unrecorded_cell
 from .commands import Command, refuse_unused
@@ -62,10 +63,15 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
         key = (await strongroom.audit_key()).public_key
         with busy("reading ..."):
             found = await verify_log(
-                strongroom.audit_checkpoints, log.root, public_key=key, has_other_hosts=other_hosts
+                strongroom.audit_checkpoints,
+                log.root,
+                public_key=key,
+                has_other_hosts=other_hosts,
+                anchored=strongroom.anchors.known,
             )
         version, _ = await strongroom.access.digest()
-        _report(found, version=version, has_other_hosts=other_hosts)
+        older = [each.text for each in await strongroom.anchors.older() if each.found.name != POLICY]
+        _report(found, version=version, older=older, has_other_hosts=other_hosts)
 
     with_unrecorded_cell(config_path, run, "audit.verify")
 
@@ -83,8 +89,8 @@ def _report_files(found: Verification) -> None:
     raise click.exceptions.Exit(0 if found.ok else 1)
 
 
-def _report(found: LogReport, *, version: int, has_other_hosts: bool) -> None:
-    problems = list(found.problems)
+def _report(found: LogReport, *, version: int, older: list[str], has_other_hosts: bool) -> None:
+    problems = [*found.problems, *older]
     if version < found.policy_version:
         problems.append(
             f"the access policy in the database has version {version}, and version {found.policy_version} was in force: an older "
@@ -178,6 +184,7 @@ def _accepted(found: Verification) -> list[str]:
             f"accepted at {each.at:%Y-%m-%d %H:%M} UTC: {len(each.identities)} differences{lost}, hash "
             f"{each.digest.hex()}: {each.reason}"
         )
+        described += [f"accepted: {text}" for text in each.older]
     return described + [f"accepted: {each.text}" for each in found.breaks if each.identity in found.accepted]
 
 

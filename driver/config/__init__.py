@@ -1,5 +1,6 @@
 """The configuration of a cell: its schema, how a TOML file is read, and how a new file is written."""
 
+from .anchor import AnchorConfig
 from .codec_server import CallerConfig, CertificateConfig, CodecServerConfig, JwtConfig
 from .config import StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
@@ -14,6 +15,7 @@ from .template import create_config, new_config, remove_unfinished, write_config
 
 __all__ = [
     "ADD_AUDIT",
+    "AnchorConfig",
     "AwsKms",
     "AzureKms",
     "CallerConfig",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from .anchor import AnchorConfig
     from .codec_server import CodecServerConfig
     from .elasticsearch import ElasticsearchConfig
     from .kms import KmsConfig
@@ -42,6 +43,7 @@ class StrongroomConfig:
         cell_commitment: The commitment of the cell's identity key; None accepts the key that the registry has.
         cache: How long unwrapped keys are used. It must be the same in all processes of a cell.
         rotation: The ages and row counts at which data keys are due for rotation.
+        anchor: The object store in which the newest state is anchored; None for none.
         audit_folder: The folder of the audit log; None for no audit log. Sessions need an audit log.
         access_enforced: Whether the command line requires a principal even if the database has no access policy.
         elasticsearch: The search index; None if PostgreSQL answers searches.
@@ -65,6 +67,7 @@ class StrongroomConfig:
     cell_commitment: bytes | None = None
     cache: CachePolicy = field(default_factory=CachePolicy)
     rotation: RotationPolicy = field(default_factory=RotationPolicy)
+    anchor: AnchorConfig | None = None
     audit_folder: Path | None = None
     access_enforced: bool = False
     elasticsearch: ElasticsearchConfig | None = None
@@ -81,6 +84,10 @@ class StrongroomConfig:
         if self.cell.region is not None:
             for provider_id, section in self.kms.items():
                 _check_provider_region(provider_id, section, self.kek_regions)
+            if self.anchor is not None and self.anchor.region not in self.kek_regions:
+                names = ", ".join(sorted(self.kek_regions))
+                msg = f"[anchor] is in {self.anchor.region}, and this cell uses only {names}; name a bucket there"
+                raise ConfigError(msg)
 
     @property
     def cell_pin(self) -> CellPin | None:

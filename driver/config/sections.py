@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, model_validator
 from strongroom.kms import CachePolicy, InvalidRequest, RotationPolicy, TlsFiles
 from strongroom.storage import Cell, check_dsn
 
+from .anchor import AnchorConfig
 from .codec_server import CodecServerConfig
 from .config import MOST_CONNECTIONS, VERIFY_WITHIN_HOURS, StrongroomConfig
 from .elasticsearch import ElasticsearchConfig
@@ -190,6 +191,7 @@ class ConfigFile:
     ]
     keys: KeysSection = Field(default_factory=KeysSection)
     audit: AuditSection | None = None
+    anchor: AnchorConfig | None = None
     access: AccessSection = Field(default_factory=AccessSection)
     elasticsearch: ElasticsearchConfig | None = None
     codec_server: CodecServerConfig | None = None
@@ -227,6 +229,7 @@ class ConfigFile:
             cell_commitment=None if cell.commitment is None else bytes.fromhex(cell.commitment),
             cache=self.keys.cache(),
             rotation=self.keys.rotation(),
+            anchor=self.anchor,
             audit_folder=None if self.audit is None else self.audit.folder,
             access_enforced=self.access.enforce,
             elasticsearch=self.elasticsearch,

@@ -24,6 +24,7 @@ from strongroom.storage import (
 )
 
 from .access import access_control, audit_log
+from .anchors import anchors
 from .clock import server_clock
 from .connections import SESSION_ADVICE, SESSIONS, connections
 from .damaged import damaged_rows
@@ -97,6 +98,8 @@ async def _look_at_cell(strongroom: Strongroom, *, use_keys: bool) -> list[Findi
     if can_go_on:
         found += [finding async for finding in key_registry(strongroom)]
         can_go_on = found[-1].ok
+    if can_go_on:
+        found += [finding async for finding in anchors(strongroom)]
     if not can_go_on:
         return [*found, _skipped("KEKs, data keys, namespaces, search index and access control")]
     found += [finding async for finding in _keks(strongroom, use_keys=use_keys)]

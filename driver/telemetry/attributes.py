@@ -44,9 +44,13 @@ BACKGROUND = frozenset(
         "folding of the journal",
         "verification of rows",
         "telemetry",
+        "anchors",
+        "anchors in the object store",
     )
 )
 """The work in the background of a process; see `strongroom.kms.Background`."""
+ALTERED = ("registry", "policy", "audit")
+"""The parts of a cell that a process may find altered, or older than before."""
 _KMS_TYPES: Mapping[type, str] = {
     LocalKms: "local",
     TransitKms: "vault",
@@ -121,6 +125,7 @@ def attribute_values() -> Mapping[str, frozenset[str]]:
         "strongroom.key.operation": frozenset(_KEY_OPERATIONS),
         "strongroom.key_cache.result": frozenset(("hit", "aged", "miss")),
         "strongroom.background.work": BACKGROUND,
+        "strongroom.altered": frozenset(ALTERED),
         "strongroom.drift": frozenset((*(drift.name.lower() for drift in Drift), ORPHAN, TOKENS)),
         "network.io.direction": frozenset((RECEIVE, TRANSMIT)),
         "db.system.name": frozenset(("postgresql",)),

@@ -17,6 +17,8 @@ from .attributes import RECEIVE, TRANSMIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from strongroom.driver.access import AccessControl
+    from strongroom.driver.anchor import Anchors
     from strongroom.driver.audit import AuditLog
     from strongroom.kms import Background, Keyring
     from strongroom.storage import Database, VisibilityOutbox
@@ -37,6 +39,8 @@ class ObservedCell:
         audit: The audit log; None without one.
         journal: Verifies rows in the background.
         background: The work in the background of this process.
+        access: The access policy.
+        anchors: The anchors outside of the database.
     """
 
     keyring: Keyring
@@ -45,6 +49,17 @@ class ObservedCell:
     audit: AuditLog | None
     journal: JournalKeeper
     background: Sequence[Background] = ()
+    access: AccessControl | None = None
+    anchors: Anchors | None = None
+
+    def alterations(self) -> Mapping[str, int]:
+        """Return how often each part was found altered."""
+        store = self.keyring.store
+        return {
+            "registry": store.heads.alterations if isinstance(store, PostgresDataKeyStore) else 0,
+            "policy": 0 if self.access is None else self.access.alterations,
+            "audit": 0 if self.audit is None else self.audit.breaks,
+        }
 
 
 class ServeCounts(Protocol):
@@ -72,6 +87,11 @@ def _indexer_failures(cell: ObservedCell) -> float | None:
     return None if cell.indexer is None else cell.indexer.state.failures
 
 
+def _anchor_age(cell: ObservedCell) -> float | None:
+    bucket = None if cell.anchors is None else cell.anchors.bucket
+    return None if bucket is None else bucket.age_ratio
+
+
 _READ: Mapping[str, Callable[[ObservedCell], float | None]] = {
     "strongroom.key_cache.in_use": lambda cell: len(cell.keyring.ages()),
     "strongroom.key_cache.oldest_age": lambda cell: max(cell.keyring.ages(), default=0.0),
@@ -79,6 +99,7 @@ _READ: Mapping[str, Callable[[ObservedCell], float | None]] = {
     "strongroom.audit.unsigned": _audit_unsigned,
     "strongroom.indexer.failures": _indexer_failures,
     "strongroom.journal.altered_shards": lambda cell: len(cell.journal.altered),
+    "strongroom.anchor.age_ratio": _anchor_age,
 }
 
 
@@ -113,6 +134,7 @@ class Gauges:
         self._emitter = emitter
         emitter.observe("db.client.connection.count", self._connections)
         emitter.observe("strongroom.background.failures", self._background)
+        emitter.observe("strongroom.alterations", self._alterations)
         for name, read in _READ.items():
             emitter.observe(name, partial(self._observed, read))
         emitter.observe("strongroom.serve.io", self._io)
@@ -159,6 +181,10 @@ class Gauges:
     def _background(self, _: CallbackOptions) -> Iterable[Observation]:
         for work in () if self.cell is None else self.cell.background:
             yield Observation(work.consecutive, self._emitter.closed("strongroom.background.failures", work.name))
+
+    def _alterations(self, _: CallbackOptions) -> Iterable[Observation]:
+        for part, number in () if self.cell is None else self.cell.alterations().items():
+            yield Observation(number, self._emitter.closed("strongroom.alterations", part))
 
     def _counted(self, count: Callable[[ServeCounts], int], _: CallbackOptions) -> Iterable[Observation]:
         if self.served is not None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from strongroom.driver.access import AccessControl
+    from strongroom.driver.anchor import Anchors
     from strongroom.driver.audit import AuditLog
     from strongroom.driver.config import KmsConfig
     from strongroom.kms import KeyEvent, KeyEventSink, Keyring, RecordKind, StrongroomError
@@ -110,9 +112,12 @@ class Telemetry:
         audit: AuditLog | None,
         journal: JournalKeeper,
         background: Sequence[Background] = (),
+        access: AccessControl | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         """Observe an open cell."""
-        self._gauges.cell = ObservedCell(keyring, outbox, indexer, audit, journal, [*background, self.watching])
+        work = [*background, self.watching]
+        self._gauges.cell = ObservedCell(keyring, outbox, indexer, audit, journal, work, access, anchors)
 
     def cell_closed(self) -> None:
         """Stop observing the cell."""

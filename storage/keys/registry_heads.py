@@ -6,20 +6,23 @@ after its own statements. So the database can refuse or lose a change, but can't
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from strongroom.kms import DataKeyRecord, KeyClass, KeyConflict, KeyState, RegistryAltered
+from strongroom.kms import KeyConflict, RegistryAltered
 from strongroom.kms.keys.registry_head import NOT_SCHEDULED, RegistryHead, RegistryKey, RegistrySummary, altered
+from strongroom.storage.cell.positions import REGISTRY, Position, is_older
 from strongroom.storage.engine.queries import load_queries
 
-from .registry_rows import head_of, id_of, read_registry, record_of, summary_of
+from .namespace_registry import NamespaceRegistry
+from .registry_rows import digest_of, head_of, id_of, read_registry, record_of, summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
+    from strongroom.kms import DataKeyRecord
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.row_level_security import VisibleNamespaces
@@ -27,57 +30,6 @@ if TYPE_CHECKING:
 IDLE_TIMEOUT = 10.0
 """Seconds after which the server ends a change of the registry whose client sends no statement. Other changes wait for it."""
 _SQL = load_queries("keys/registry_heads")
-
-
-@dataclass(slots=True)
-class NamespaceRegistry:
-    """The keys of one namespace in a transaction that may change them.
-
-    Attributes:
-        namespace_id: The namespace.
-        head: The head that was read; None for a namespace without keys.
-        keys: The keys by class and version. A change replaces entries.
-        shredding: The digest of the shredding, which a change may replace.
-    """
-
-    namespace_id: UUID
-    head: RegistryHead | None
-    keys: dict[tuple[KeyClass, int], DataKeyRecord]
-    shredding: bytes
-    _read: tuple[dict[tuple[KeyClass, int], DataKeyRecord], bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._read = (dict(self.keys), self.shredding)
-
-    @property
-    def records(self) -> list[DataKeyRecord]:
-        """The keys in the order of class and version."""
-        return sorted(self.keys.values(), key=lambda key: (key.key_class.value, key.version))
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether the head must be written again."""
-        before, shredding = self._read
-        return (
-            self.shredding != shredding
-            or self.keys != before
-            or any(key.lease != before[place].lease for place, key in self.keys.items())
-        )
-
-    def put(self, key: DataKeyRecord) -> None:
-        """Add or replace a key."""
-        self.keys[key.key_class, key.version] = key
-
-    def get(self, key_class: KeyClass, version: int, state: KeyState) -> DataKeyRecord:
-        """Return a key that must be in a state.
-
-        Raises:
-            KeyConflict: It is in another state, or does not exist.
-        """
-        key = self.keys.get((key_class, version))
-        if key is None or key.state is not state:
-            raise KeyConflict
-        return key
 
 
 @dataclass(slots=True)
@@ -106,7 +58,12 @@ class RegistryChange:
 
 
 class RegistryHeads:
-    """Checks and writes heads. It remembers the newest head of each namespace, and refuses an older one.
+    """Checks and writes heads. It remembers the newest head of each namespace and the newest summary, and refuses older ones.
+
+    Attributes:
+        newest: The position of the newest summary that this process has seen, or that an anchor has; None for none. Read it before
+            sending a statement that reads the summary.
+        alterations: The number of times that the registry was found to be altered or older, for monitoring.
 
     Args:
         cell_id: The id of the cell, whose own keys are the first in the registry.
@@ -121,7 +78,8 @@ class RegistryHeads:
         self._idle_timeout = str(int(idle_timeout * 1000))
         self.key = key
         self._seen: dict[UUID, RegistryHead] = {}
-        self._summary: RegistrySummary | None = None
+        self.newest: Position | None = None
+        self.alterations = 0
 
     def seen(self, namespaces: Iterable[UUID]) -> dict[UUID, RegistryHead]:
         """Return the newest heads that this process has seen. Call this before sending a statement that reads heads."""
@@ -147,14 +105,54 @@ class RegistryHeads:
         Raises:
             RegistryAltered: The rows are not those of the head, or are older than before.
         """
-        key.check(namespace_id, head, keys)
-        assert head is not None  # noqa: S101 - it was checked
-        newest = seen.get(namespace_id)
-        if newest is not None and (
-            head.version < newest.version or (head.version == newest.version and head != newest)
-        ):
-            raise altered(namespace_id, f"it is at version {head.version}, and this process has seen {newest.version}")
+        with self._counted():
+            key.check(namespace_id, head, keys)
+            assert head is not None  # noqa: S101 - it was checked
+            newest = seen.get(namespace_id)
+            if newest is not None and (
+                head.version < newest.version or (head.version == newest.version and head != newest)
+            ):
+                what = f"it is at version {head.version}, and this process has seen {newest.version}"
+                raise altered(namespace_id, what)
         self._remember(namespace_id, head)
+
+    def check_summary(self, key: RegistryKey, summary: RegistrySummary | None, newest: Position | None) -> None:
+        """Check the summary, and remember its position.
+
+        Args:
+            key: The key of the heads.
+            summary: The summary.
+            newest: The value of `newest` before the summary was read.
+
+        Raises:
+            RegistryAltered: It is missing, was altered, or is older than before.
+        """
+        if summary is None and newest is None:
+            return  # the registry is empty
+        with self._counted():
+            key.total(summary)
+            assert summary is not None  # noqa: S101 - it was checked
+            found = Position(REGISTRY, summary.version, digest_of(summary))
+            if newest is not None and is_older(found, newest):
+                msg = (
+                    f"the summary of the key registry is older than before: found {found}, and this process has seen {newest}. "
+                    "Its keys are not used; restore the registry from a backup"
+                )
+                raise RegistryAltered(msg)
+        self.anchored(found)
+
+    def anchored(self, position: Position) -> None:
+        """Refuse a summary that is older than this position from now on."""
+        if self.newest is None or position.number > self.newest.number:
+            self.newest = position
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except RegistryAltered:
+            self.alterations += 1
+            raise
 
     @asynccontextmanager
     async def change(
@@ -174,12 +172,13 @@ class RegistryHeads:
             KeyConflict: Another process changed the keys at the same time.
         """
         key = await self.key()
-        ordered, seen, summary = sorted(namespaces), self.seen(namespaces), self._summary
+        ordered, seen, newest = sorted(namespaces), self.seen(namespaces), self.newest
         written: dict[UUID, RegistryHead] = {}
+        summary: RegistrySummary | None = None
         async with database.transaction(visible) as connection:
             await connection.fetch(_SQL["limit_idle"], self._idle_timeout)
             await connection.fetch(_SQL["lock"], ordered)
-            read = await read_registry(connection, ordered)
+            _, read = await read_registry(connection, ordered)
             change = RegistryChange(connection, {})
             for namespace_id in ordered:
                 head, keys = read[namespace_id]
@@ -195,10 +194,11 @@ class RegistryHeads:
             yield change
             changed = [each for each in change.namespaces.values() if each.is_changed]
             if changed:
-                written, summary = await self._write(connection, key, changed, summary)
+                written, summary = await self._write(connection, key, changed, newest)
         for namespace_id, head in written.items():  # they are committed
             self._remember(namespace_id, head)
-        self._remember_summary(summary)
+        if summary is not None:
+            self.anchored(Position(REGISTRY, summary.version, digest_of(summary)))
 
     async def all_keys(self, connection: Connection) -> dict[UUID, list[DataKeyRecord]]:
         """Return the keys of the whole cell by namespace, after checking that none is missing or older. It reads the whole registry.
@@ -210,7 +210,7 @@ class RegistryHeads:
             RegistryAltered: The registry was changed outside of Strongroom.
         """
         key = await self.key()
-        seen, newest = dict(self._seen), self._summary
+        seen, newest = dict(self._seen), self.newest
         heads: dict[UUID, RegistryHead | None] = {}
         records: dict[UUID, list[DataKeyRecord]] = {}
         summary: RegistrySummary | None = None
@@ -225,9 +225,9 @@ class RegistryHeads:
                 keys.append(record_of(row))
         for namespace_id, head in heads.items():
             self.check(key, namespace_id, head, records[namespace_id], seen)
-        key.check_all({each: head for each, head in heads.items() if head is not None}, summary)
-        _check_summary(summary, newest)
-        self._remember_summary(summary)
+        with self._counted():
+            key.check_all({each: head for each, head in heads.items() if head is not None}, summary)
+        self.check_summary(key, summary, newest)
         return records
 
     async def _write(
@@ -235,7 +235,7 @@ class RegistryHeads:
         connection: Connection,
         key: RegistryKey,
         changed: Sequence[NamespaceRegistry],
-        seen: RegistrySummary | None,
+        newest: Position | None,
     ) -> tuple[dict[UUID, RegistryHead], RegistrySummary]:
         heads = {
             each.namespace_id: key.head(
@@ -250,7 +250,9 @@ class RegistryHeads:
         summary = None if row is None else summary_of(row)
         is_first = summary is None and self._cell_id in heads and heads[self._cell_id].version == 1
         if not is_first:
-            _check_summary(summary, seen)
+            if summary is None:
+                key.total(summary)
+            self.check_summary(key, summary, newest)
         total = 0 if is_first else key.total(summary)
         total += sum(key.term(each.namespace_id, heads[each.namespace_id]) for each in changed)
         total -= sum(key.term(each.namespace_id, each.head) for each in changed)
@@ -263,16 +265,3 @@ class RegistryHeads:
         newest = self._seen.get(namespace_id)
         if newest is None or head.version > newest.version:
             self._seen[namespace_id] = head
-
-    def _remember_summary(self, summary: RegistrySummary | None) -> None:
-        if summary is not None and (self._summary is None or summary.version > self._summary.version):
-            self._summary = summary
-
-
-def _check_summary(summary: RegistrySummary | None, seen: RegistrySummary | None) -> None:
-    if seen is not None and (
-        summary is None or summary.version < seen.version or (summary.version == seen.version and summary != seen)
-    ):
-        found = "none" if summary is None else f"version {summary.version}"
-        msg = f"the summary of the key registry is older than before: found {found}, and this process has seen {seen.version}"
-        raise RegistryAltered(msg)

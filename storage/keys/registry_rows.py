@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -24,14 +25,16 @@ async def unverified_keys(connection: Connection, namespaces: Sequence[UUID]) ->
 
 async def read_registry(
     connection: Connection, namespaces: Sequence[UUID]
-) -> dict[UUID, tuple[RegistryHead | None, list[DataKeyRecord]]]:
-    """Return the head and the rows of each namespace as the database has them, all of one snapshot."""
+) -> tuple[RegistrySummary | None, dict[UUID, tuple[RegistryHead | None, list[DataKeyRecord]]]]:
+    """Return the summary, and the head and the rows of each namespace as the database has them, all of one snapshot."""
+    summary: RegistrySummary | None = None
     found: dict[UUID, tuple[RegistryHead | None, list[DataKeyRecord]]] = {}
     for row in await connection.fetch(_SQL["read"], namespaces):
+        summary = summary_of(row)
         _, keys = found.setdefault(id_of(row), (head_of(row), []))
         if row["class"] is not None:
             keys.append(record_of(row))
-    return found
+    return summary, found
 
 
 def head_of(row: Row) -> RegistryHead | None:
@@ -44,6 +47,11 @@ def summary_of(row: Row) -> RegistrySummary | None:
     if row["summary_mac"] is None:
         return None
     return RegistrySummary(row["summary_version"], row["nonce"], row["total"], row["summary_mac"])
+
+
+def digest_of(summary: RegistrySummary) -> bytes:
+    """Return the digest of a state of the registry. The nonce in it is new in each version."""
+    return sha256(summary.version.to_bytes(8, "big") + summary.nonce + summary.total + summary.mac).digest()
 
 
 def id_of(row: Row) -> UUID:

@@ -98,10 +98,11 @@ class SharedKeyStatements:
 
     async def _list(self, namespaces: Sequence[UUID]) -> Mapping[UUID, list[DataKeyRecord] | RegistryAltered]:
         visible: VisibleNamespaces = namespaces[0] if len(namespaces) == 1 else namespaces
-        key, seen = await self._heads.key(), self._heads.seen(namespaces)
+        key, seen, newest = await self._heads.key(), self._heads.seen(namespaces), self._heads.newest
         found: dict[UUID, list[DataKeyRecord] | RegistryAltered] = {}
         async with self._database.connection(visible) as connection:
-            read = await read_registry(connection, namespaces)
+            summary, read = await read_registry(connection, namespaces)
+        self._heads.check_summary(key, summary, newest)
         for namespace_id, (head, records) in read.items():
             if head is None and not records and namespace_id not in seen:
                 continue  # it has no keys

@@ -40,6 +40,7 @@ NOT_STORES = {
     "search_index",
     "indexer",
     "access",
+    "anchors",
     "audit",
     "audit_checkpoints",
     "telemetry",

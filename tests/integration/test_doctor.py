@@ -13,7 +13,7 @@ from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute, fetch
 
 pytestmark = pytest.mark.integration
-GROUPS = ["Cell", "TLS", "Database", "Audit", "Keys", "Namespaces", "Search", "Access"]
+GROUPS = ["Cell", "TLS", "Database", "Audit", "Keys", "Anchors", "Namespaces", "Search", "Access"]
 
 
 @pytest.fixture

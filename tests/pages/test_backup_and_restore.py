@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.support.audit.witnessed import records_of
 from tests.support.databases import PASSWORD, Databases, create_driver, dsn_of
 from tests.support.fixtures.command_line import STRONGROOM, run_command, run_in_thread, sql
 from tests.support.pages import code_blocks
@@ -284,8 +285,29 @@ def test_a_dump_by_the_driver_role_is_refused(dsn, tmp_path):
     assert "row-level security" in dump.stderr
 
 
+def refused_until_accepted(host, walk):
+    """Check that nothing works in the restored database, that the commands of the page accept it, and that the log shows the gap."""
+    for refused in ("namespace list", "keys rotate between", "query before --count"):
+        assert "restore accept --reason" in command(host, *refused.split(), code=2)
+    found = command(host, "audit", "verify", code=1)
+    assert "key registry in the database is version 3" in found
+    assert "an older state of the database was restored" in found
+    walk.run("strongroom schema status", host)
+    assert names(host) == {"before", "between"}
+    command(host, "namespace", "create", "again")
+    command(host, "keys", "rotate", "between")
+    assert count(host, "before") == 0
+    found = json.loads(command(host, "audit", "verify", "--json"))
+    assert found["ok"]
+    [gap] = [each for each in found["accepted"] if "key registry in the database is version 3" in each]
+    assert "version 4" in gap
+    [record] = [each for each in records_of(host / "audit") if each["event"] == "accepted"]
+    assert record["reason"] == "restored from the dump of 2 May"
+    assert record["lost_through"] > record["lost_after"] > 0
+
+
 def test_restore_to_a_point_in_time(tmp_path_factory):
-    """The base backup and the archived log restore the moment that the page names: not the runs before it alone, and no later one."""
+    """The base backup and the archived log restore the moment that the page names. It is refused, accepted, and then works."""
     with tempfile.TemporaryDirectory(prefix="strongroom-backup-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -326,9 +348,7 @@ def test_restore_to_a_point_in_time(tmp_path_factory):
             walk.run("cp -a /backup/base", "/")
             try:
                 wait_for(lambda: sql(server.dsn, "SELECT pg_is_in_recovery()") == [(False,)])
-                assert names(host) == {"before", "between"}
-                command(host, "doctor", "--use-keys")
-                command(host, "namespace", "create", "again")
+                refused_until_accepted(host, Walk(server.programs, values))
                 assert walk.used == {*values, MOMENT}
             finally:
                 subprocess.run(

@@ -45,6 +45,17 @@ key = "client.key"
 [verification]
 hours = 6
 
+[anchor]
+bucket = "anchors"
+region = "eu-central-1"
+prefix = "strongroom/"
+retention = "governance"
+retention_days = 90
+interval_seconds = 60.0
+profile = "anchors"
+endpoint = "https://s3.example.com"
+ca_certs = "ca.pem"
+insecure = false
 [namespaces]
 kek = "local:ns-{{id}}"
 shred_after_days = 3

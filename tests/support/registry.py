@@ -19,7 +19,7 @@ async def authenticate(strongroom):
     async with strongroom.database.transaction(EVERY_NAMESPACE, unlimited=True) as connection:
         namespaces = sorted(id_of(row) for row in await connection.fetch(_NAMESPACES))
         made = {}
-        for namespace_id, (head, keys) in (await read_registry(connection, namespaces)).items():
+        for namespace_id, (head, keys) in (await read_registry(connection, namespaces))[1].items():
             version, *shredding = (1,) if head is None else (head.version + 1, head.shredding)
             made[namespace_id] = key.head(namespace_id, version, keys, *shredding)
         columns = zip(*((each, head.version, head.shredding, head.mac) for each, head in made.items()), strict=True)

@@ -1,4 +1,4 @@
-"""The SDK's client of AWS KMS, on its own threads, with our TLS, without retries and without logs of keys."""
+"""The SDK's client of an AWS service, on its own threads, with our TLS, without retries and without logs of keys."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .errors import SDK_ERRORS, error_of
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
 
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
@@ -29,7 +30,7 @@ _here = threading.local()
 
 
 class AwsClient:
-    """A client that calls operations of AWS KMS.
+    """A client that calls operations of one service, for example AWS KMS.
 
     The SDK finds the credentials and signs the request. We then send it in the SDK's event `before-send`: with our TLS
     settings, through no proxy, and to no endpoint from the environment.
@@ -39,29 +40,41 @@ class AwsClient:
         endpoint: Another endpoint, or None.
         session: The session with the credentials. None means the SDK's usual chain.
         tls: The TLS context.
+        service: The SDK's name of the service.
+        to_error: Returns our error for an exception of `SDK_ERRORS`, the text of `call`, and AWS's name of the operation.
+        at_once: The maximum number of concurrent calls.
     """
 
     def __init__(
-        self, region: str, *, endpoint: str | None, session: boto3.Session | None, tls: ssl.SSLContext
+        self,
+        region: str,
+        *,
+        endpoint: str | None,
+        session: boto3.Session | None,
+        tls: ssl.SSLContext,
+        service: str = "kms",
+        to_error: Callable[[Exception, str, str], StrongroomError] = error_of,
+        at_once: int = AT_ONCE,
     ) -> None:
         self._region = region
         self._endpoint = endpoint
         self._session = session
+        self._service, self._to_error = service, to_error
         self._made: Any = None
         self._making = threading.Lock()
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="strongroom-aws-kms")
-        self._connections = AwsConnections(AT_ONCE, tls)
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=f"strongroom-aws-{service}")
+        self._connections = AwsConnections(at_once, tls)
 
     async def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation.
 
         Args:
             operation: The name of the SDK's method, for example `generate_data_key`.
-            what: The KEK, for the error message.
+            what: The KEK or the object, for the error message.
             arguments: The arguments of the operation.
 
         Raises:
-            StrongroomError: AWS KMS refuses or does not answer.
+            StrongroomError: The service refuses or does not answer.
         """
         loop = asyncio.get_running_loop()
         outcome = await loop.run_in_executor(self._threads, self._call, operation, what, arguments)
@@ -81,7 +94,7 @@ class AwsClient:
         try:
             answer: dict[str, Any] = getattr(self._client(), operation)(**arguments)
         except SDK_ERRORS as error:  # returned, because a raised error would have the SDK's error as its context
-            return error_of(error, what, operation.title().replace("_", ""))
+            return self._to_error(error, what, operation.title().replace("_", ""))
         return answer
 
     def _client(self) -> Any:
@@ -90,12 +103,16 @@ class AwsClient:
                 config = Config(
                     retries={"mode": "standard", "total_max_attempts": 1},  # `resilience.py` retries
                     ignore_configured_endpoint_urls=True,
+                    s3={"addressing_style": "auto" if self._endpoint is None else "path"},
+                    request_checksum_calculation="when_required",
                 )
                 session = self._session or boto3.Session()
                 if session.get_credentials() is None:  # a client without credentials would never look for them again
                     raise NoCredentialsError
-                made = session.client("kms", region_name=self._region, endpoint_url=self._endpoint, config=config)
-                made.meta.events.register("before-send.kms", self._send)
+                made = session.client(
+                    self._service, region_name=self._region, endpoint_url=self._endpoint, config=config
+                )
+                made.meta.events.register(f"before-send.{self._service}", self._send)
                 _silence()
                 self._made = made
             return self._made

@@ -1,7 +1,8 @@
-"""The connections to AWS KMS. Each request ends within its time, and its answer has a limited size."""
+"""The connections to AWS. Each request ends within its time, and its answer has a limited size."""
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
 
 MAX_ANSWER = 2**20
-"""Maximum size of an answer, in bytes. The largest ones are lists of keys."""
+"""Maximum size of an answer, in bytes. The largest ones are lists of keys and of objects."""
 _current = threading.local()
 
 
@@ -112,7 +113,9 @@ class AwsConnections:
             self._replace(used)
             raise
         self._used = self._clock()
-        response = AWSResponse(request.url, answer.status, answer.headers, answer)
+        response = AWSResponse(
+            request.url, answer.status, answer.headers, io.BytesIO(content)
+        )  # for bodies that are streams
         response._content = content  # noqa: SLF001 - read here, so that a broken connection is an error of this call
         return response
 

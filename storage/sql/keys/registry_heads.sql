@@ -9,9 +9,10 @@ SELECT FROM registry_heads WHERE namespace_id = ANY ($1::uuid[]) ORDER BY namesp
 -- name: read
 -- Heads and keys of one snapshot. Keys that another transaction registers between two statements would seem to have no head.
 SELECT namespace_id, class, d.version, suite, state, provider, kek_id, kek_version, wrapped, commitment, created_at,
-       destroyed_at, layout, withdrawn, disabled_from, record_lease, h.version AS head_version, h.shredding, h.mac
+       destroyed_at, layout, withdrawn, disabled_from, record_lease, h.version AS head_version, h.shredding, h.mac,
+       s.version AS summary_version, s.nonce, s.total, s.mac AS summary_mac
 FROM unnest($1::uuid[]) AS n (namespace_id)
-LEFT JOIN registry_heads AS h USING (namespace_id) LEFT JOIN data_keys AS d USING (namespace_id)
+LEFT JOIN registry_heads AS h USING (namespace_id) LEFT JOIN data_keys AS d USING (namespace_id) LEFT JOIN registry_summary AS s ON true
 ORDER BY namespace_id, class, d.version
 
 -- name: keys
@@ -30,6 +31,13 @@ RETURNING namespace_id
 -- name: lock_summary
 -- The last lock of each change.
 SELECT version AS summary_version, nonce, total, mac AS summary_mac FROM registry_summary FOR UPDATE
+
+-- name: summary
+SELECT version AS summary_version, nonce, total, mac AS summary_mac FROM registry_summary
+
+-- name: raise_summary
+-- A person accepted an older state of the registry. Its version continues above the newest one that is known.
+UPDATE registry_summary SET version = $2, nonce = $3, total = $4, mac = $5 WHERE version = $1 AND $2 > version RETURNING version
 
 -- name: put_summary
 INSERT INTO registry_summary AS s (version, nonce, total, mac) VALUES ($1, $2, $3, $4)

@@ -26,6 +26,7 @@ from strongroom.kms import (
 from strongroom.kms.keys.leases import SUITE_1_LIMIT
 from strongroom.kms.keys.registry_head import RegistryKey
 from strongroom.storage.keys.registry_heads import RegistryHeads
+from tests.support.earlier_rows import put_back, saved
 from tests.support.substituted_keys import substitute
 
 pytestmark = pytest.mark.integration
@@ -33,7 +34,6 @@ pytestmark = pytest.mark.integration
 OWN, TENANT = KekRef("local", "own"), KekRef("local", "tenant")
 KIND = RecordKind("record", "data", (PartType.INT64,))
 NOW, WEEK = timedelta(0), timedelta(days=7)
-REGISTRY = ("data_keys", "registry_heads", "registry_summary", "shreddings", "shredded_keks")
 
 
 @pytest.fixture
@@ -166,10 +166,10 @@ async def test_without_the_check_an_edited_registry_is_used(strongroom, attacker
 
 async def test_an_older_registry_is_refused_by_a_process_that_has_seen_a_newer_one(strongroom, attacker, victim):
     """Rows and head of before a rotation, put back together, are refused by a running process."""
-    saved = await _saved(attacker)
+    before = await saved(attacker)
     await rotate_data_key(strongroom.keyring, victim)
     await strongroom.keyring.open(victim)
-    await _put_back(attacker, saved)
+    await put_back(attacker, before)
     strongroom.keyring.evict(victim)
     with pytest.raises(RegistryAltered, match="has seen"):
         await strongroom.keyring.open(victim)
@@ -177,9 +177,9 @@ async def test_an_older_registry_is_refused_by_a_process_that_has_seen_a_newer_o
 
 async def test_an_older_state_of_one_namespace_is_found_by_a_new_process(strongroom, attacker, victim):
     """The summary has the newest head of every namespace, so that one of them can't be put back alone."""
-    saved = await _saved(attacker)
+    before = await saved(attacker)
     await rotate_data_key(strongroom.keyring, victim)
-    await _put_back(attacker, {table: saved[table] for table in ("data_keys", "registry_heads")})
+    await put_back(attacker, {table: before[table] for table in ("data_keys", "registry_heads")})
     async with Strongroom.open(strongroom.config) as other:
         with pytest.raises(RegistryAltered):
             await other.keyring.store.list_kek_usage()
@@ -253,18 +253,6 @@ async def test_two_creations_of_the_cells_keys_make_one(config):
             await create_data_keys(first.keyring, first.keyring.cell_id, KekRef("local", "cell"))
         first.keyring.evict(first.keyring.cell_id)
         assert await first.keyring.store.list_data_keys(first.keyring.cell_id) == before
-
-
-async def _saved(attacker):
-    return {table: await attacker.fetch(f"SELECT * FROM {table}") for table in REGISTRY}  # noqa: S608 - constants
-
-
-async def _put_back(attacker, saved):
-    async with attacker.transaction():
-        for table, rows in saved.items():
-            await attacker.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
-            if rows:
-                await attacker.copy_records_to_table(table, records=map(tuple, rows), columns=list(rows[0].keys()))
 
 
 class TestShredding:

@@ -115,6 +115,7 @@ USES = {
     "database.tls.certificate": PRESENT,
     "database.tls.key": KEY,
     "elasticsearch.ca_certs": TRUST,
+    "anchor.ca_certs": TRUST,
     "elasticsearch.certificate": PRESENT,
     "elasticsearch.key": KEY,
     "kms.ID.keyring (local)": Use(read_keyring, is_secret=True),

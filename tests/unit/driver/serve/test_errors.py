@@ -46,6 +46,7 @@ SAMPLES: dict[str, Any] = {
     "position": 4,
     "version": 2,
     "uses": {"executions.data": 3},
+    "differences": ["the key registry in the database is version 1, and version 2 is anchored"],
 }
 
 

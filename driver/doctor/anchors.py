@@ -1,0 +1,75 @@
+"""Compare the database with its anchors, and check the object store and the checkpoints of the audit logs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from strongroom.driver.audit.rows import check_rows
+from strongroom.driver.freshness import advice_for, read_anchors, read_checkpoints
+from strongroom.kms import StrongroomError
+
+from .report import Finding, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from strongroom.driver.anchor.bucket import AnchorBucket
+    from strongroom.driver.strongroom import Strongroom
+
+ANCHORS = "Anchors"
+_CHECKPOINTS, _DATABASE, _BUCKET = "audit checkpoints", "database", "object store"
+_EVIDENCE = "Keep copies of the table audit_checkpoints and of the audit log, and run strongroom audit verify."
+_LATE = 3
+"""Number of intervals after which an anchor is reported as old."""
+
+
+async def anchors(strongroom: Strongroom) -> AsyncIterator[Finding]:
+    """Check that the database is not older than its anchors, and that the anchors work."""
+    try:
+        checkpoints = await read_checkpoints(strongroom)
+        await read_anchors(strongroom, checkpoints)
+        key = (await strongroom.audit_key()).public_key
+        statement, rows = await strongroom.audit_checkpoints.list_checkpoints()
+        signed, problems = await asyncio.to_thread(check_rows, statement, rows, key)
+        older = await strongroom.anchors.older()
+    except StrongroomError as error:
+        yield wrong(ANCHORS, _DATABASE, error)
+        return
+    if problems:
+        yield Finding(ANCHORS, _CHECKPOINTS, "; ".join(problems), "wrong", _EVIDENCE)
+    else:
+        yield Finding(ANCHORS, _CHECKPOINTS, f"{len(signed)} rows, signed and complete")
+    if older:
+        advice = f"Find out who put an older state back. After a restore on purpose, {advice_for(older)}."
+        yield Finding(ANCHORS, _DATABASE, "; ".join(each.text for each in older), "wrong", advice)
+    else:
+        stated = sorted(each.name for each in strongroom.anchors.known if "/" not in each.name)
+        yield Finding(ANCHORS, _DATABASE, f"not older than what is anchored: {', '.join(stated) or 'nothing'}")
+    yield _bucket(strongroom.anchors.bucket)
+
+
+def _bucket(bucket: AnchorBucket | None) -> Finding:
+    if bucket is None:
+        return Finding(ANCHORS, _BUCKET, "none: the audit log alone is the anchor; docs/anchors.md describes [anchor]")
+    if bucket.work.last_error is not None:
+        return wrong(
+            ANCHORS, _BUCKET, bucket.work.last_error, "The service works, and an older database may not be noticed."
+        )
+    age = bucket.age
+    if age is None or bucket.found is None:
+        text = f"{bucket.url} has object lock and versions, and no anchor yet"
+        return Finding(
+            ANCHORS, _BUCKET, text, "note", "It is written when something changes, and every interval by a service."
+        )
+    text = f"{bucket.url} has object lock and versions; anchor {bucket.found.statement.number} is {_words(age.total_seconds())} old"
+    if age.total_seconds() > _LATE * bucket.interval:
+        advice = "If services are running and calls are recorded, find out why they write none: metric strongroom.anchor.age_ratio."
+        return Finding(ANCHORS, _BUCKET, text, "note", advice)
+    return Finding(ANCHORS, _BUCKET, text)
+
+
+def _words(seconds: float) -> str:
+    if seconds < 120:  # noqa: PLR2004 - two minutes
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"  # noqa: PLR2004 - two hours
