@@ -12,6 +12,7 @@ from strongroom.storage import VisibilityEpochs
 
 from .postgres_query import condition_of, from_position, where
 from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
+from .token_query import without_implied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -131,7 +132,7 @@ class PostgresReader:
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        condition, parameters = where(self._namespace_id, query, self._records)
+        condition, parameters = where(self._namespace_id, without_implied(query), self._records)
         row = await self._connection.fetchrow(
             f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}", *parameters
         )
@@ -139,8 +140,10 @@ class PostgresReader:
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
-        condition, parameters = where(self._namespace_id, within, self._records)
-        columns = ", ".join(f"count(*) FILTER (WHERE {condition_of(part, parameters)})" for part in parts)
+        condition, parameters = where(self._namespace_id, without_implied(within), self._records)
+        columns = ", ".join(
+            f"count(*) FILTER (WHERE {condition_of(without_implied(part), parameters)})" for part in parts
+        )
         row = await self._connection.fetchrow(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
         return list(row.values()) if row else []
 
@@ -148,7 +151,7 @@ class PostgresReader:
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`. One statement sees one snapshot."""
-        condition, parameters = where(self._namespace_id, counted, self._records)
+        condition, parameters = where(self._namespace_id, without_implied(counted), self._records)
         documents = f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}"
         page = self._page(f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
         rows = await self._connection.fetch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -110,6 +110,23 @@ def none_of(item: TokenQuery) -> TokenQuery:
     if item == NOTHING:
         return EVERYTHING
     return item.item if isinstance(item, Not) else Not(item)
+
+
+def without_implied(query: TokenQuery) -> TokenQuery:
+    """Return a query for the same documents without the bucket ranges that its tokens imply.
+
+    A list reads less with such a range. A count does not read it in an index of tokens, so it would have to read every document.
+    """
+    match query:
+        case AnyOf():
+            return replace(query, implied=None)
+        case All(items):
+            return All(tuple(map(without_implied, items)))
+        case Some(items):
+            return Some(tuple(map(without_implied, items)))
+        case Not(item):
+            return Not(without_implied(item))
+    return query
 
 
 def difference(query: TokenQuery, excluded: TokenQuery) -> TokenQuery:

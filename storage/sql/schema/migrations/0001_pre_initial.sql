@@ -141,7 +141,11 @@ CREATE TABLE visibility_records (
     h_queue         bigint,
     h_division      bigint,
     PRIMARY KEY (shard_id, namespace_id, id)
-) WITH (toast_tuple_target = 8160);
+) WITH (
+    toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+    autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 200
+);
 
 CREATE INDEX visibility_records_order ON visibility_records (namespace_id, b1, b2);
 CREATE INDEX visibility_records_start ON visibility_records (namespace_id, b2) WHERE h_division IS NULL;
@@ -150,8 +154,9 @@ CREATE INDEX visibility_records_tokens ON visibility_records USING gin (t);
 CREATE INDEX visibility_records_workflow ON visibility_records (h_workflow) WHERE h_workflow IS NOT NULL;
 CREATE INDEX visibility_records_run ON visibility_records (h_run) WHERE h_run IS NOT NULL;
 
+CREATE INDEX visibility_records_status ON visibility_records (h_status, b1) WHERE h_division IS NULL;
 CREATE INDEX visibility_records_type ON visibility_records (namespace_id, h_type, h_status) WHERE h_division IS NULL;
-CREATE INDEX visibility_records_queue ON visibility_records (namespace_id, h_queue) WHERE h_division IS NULL;
+CREATE INDEX visibility_records_queue ON visibility_records (h_queue, namespace_id) WHERE h_division IS NULL;
 
 CREATE TABLE shards (
     shard_id  integer PRIMARY KEY,
