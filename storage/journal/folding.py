@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.multiset import EMPTY, add, subtract
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
     from .entry import Entry
     from .writer import ElementHash
+
+
+UNKNOWN_AFTER = 90.0
+"""Seconds after which a missing entry with an unknown outcome is taken for refused. The server stops a statement after 30 s."""
+ABANDONED_AFTER = 3600.0
+"""Seconds after which the same holds for a missing entry of which no later one has a word. Its process is gone."""
+NOTHING_WAITED: Mapping[tuple[UUID, int], float] = MappingProxyType({})
 
 
 class StoredEntry(NamedTuple):
@@ -47,13 +55,15 @@ class Folded:
 
     Attributes:
         sums: The new sums, with the next number.
+        is_advanced: Whether the sums have more entries than before, or pass over missing ones.
         entries: Writer and number of the entries that are in them now.
         pending: The entries that are not, because an entry before them is missing and may still be in flight.
-        gaps: The entries that these wait for: writer and number.
+        gaps: The entries that these wait for, and that may still be committed: writer and number.
         problems: What was changed in the database, in sentences without a tenant's value.
     """
 
     sums: ShardSums
+    is_advanced: bool = False
     entries: list[tuple[UUID, int]] = field(default_factory=list)
     pending: list[StoredEntry] = field(default_factory=list)
     gaps: list[tuple[UUID, int]] = field(default_factory=list)
@@ -73,7 +83,7 @@ def fold(
     elements: ElementHash,
     *,
     outcomes: Mapping[UUID, Entry],
-    abandoned: Iterable[tuple[UUID, int]] = (),
+    waited: Mapping[tuple[UUID, int], float] = NOTHING_WAITED,
 ) -> Folded:
     """Fold entries into sums.
 
@@ -82,21 +92,21 @@ def fold(
         stored: All entries of the shard that the database has.
         elements: Hashes the images of the shard.
         outcomes: What writers in this process say about their entries, as their next entry would.
-        abandoned: Missing entries of writers that have ended. Their outcome is taken for unknown.
+        waited: Seconds for which this process has waited for missing entries.
     """
     result = Folded(ShardSums(sums.number + 1, dict(sums.sums), dict(sums.writers)))
     by_writer: defaultdict[UUID, dict[int, StoredEntry]] = defaultdict(dict)
     for each in stored:
         by_writer[each.writer][each.number] = each
-    given_up = set(abandoned)
     for writer in by_writer.keys() | outcomes.keys():
         entries = by_writer[writer]
         words = [each.entry for each in entries.values()]
         if writer in outcomes:
             words.append(outcomes[writer])
-        last = _fold_writer(result, writer, entries, words, elements, given_up)
+        last = _fold_writer(result, writer, entries, words, elements, waited)
         if last:
             result.sums.writers[writer] = last
+    result.is_advanced = result.sums.writers != sums.writers
     return result
 
 
@@ -106,34 +116,33 @@ def _fold_writer(
     entries: dict[int, StoredEntry],
     words: list[Entry],
     elements: ElementHash,
-    given_up: set[tuple[UUID, int]],
+    waited: Mapping[tuple[UUID, int], float],
 ) -> int:
     """Fold the entries of one writer; return the number of the last one that is in the sums."""
     last = result.sums.writers.get(writer, 0)
     settled = max(word.settled for word in words)
     refused = {number for word in words for number in word.refused}
-    absent = refused | {number for word in words for number in word.unknown}
+    unknown = {number for word in words for number in word.unknown}
+    highest = max(entries, default=0)
     for number in sorted(entries):
         if number <= last:
             result.problems.append(f"entry {number} of writer {writer} came back after it was folded")
         elif number in refused:
             result.problems.append(f"entry {number} of writer {writer} was refused, and is there")
-    highest = max(entries, default=0)
-    while True:
-        number = last + 1
+    missing = [number for number in range(last + 1, highest) if number not in entries and number not in refused]
+    for number in range(last + 1, max(highest, settled - 1) + 1):
         if number in entries:
-            if number in refused:
-                break
             _apply(result.sums.sums, entries[number], elements, result.problems)
             result.entries.append((writer, number))
-        elif number < settled and number not in absent:
-            result.problems.append(f"entry {number} of writer {writer} is missing")
-        elif (number not in absent and (writer, number) not in given_up) or number > max(highest, settled - 1):
-            break
+        elif number not in refused:
+            seconds = waited.get((writer, number), 0.0)
+            if number < settled and number not in unknown:
+                result.problems.append(f"entry {number} of writer {writer} is missing")
+            elif seconds < (UNKNOWN_AFTER if number in unknown else ABANDONED_AFTER):
+                break  # its statement may still be running
         last = number
-    result.pending.extend(each for number, each in sorted(entries.items()) if number > last and number not in refused)
-    if highest > last:
-        result.gaps.append((writer, last + 1))
+    result.pending.extend(each for number, each in sorted(entries.items()) if number > last)
+    result.gaps.extend((writer, number) for number in missing if number > last)
     return last
 
 

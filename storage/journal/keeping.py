@@ -43,8 +43,6 @@ PAUSE = 10.0
 """Seconds between two rounds of folding."""
 ALL_AFTER = 60.0
 """Seconds between two rounds over all shards with entries."""
-ABANDONED_AFTER = 3600.0
-"""Seconds after which an entry that is missing and may be in flight is taken for one whose outcome is unknown. Its writer is gone."""
 
 
 class JournalKeeper:
@@ -153,23 +151,21 @@ class JournalKeeper:
             StorageError: The database does not answer.
         """
         keys = await self._keyring.open(self._keyring.cell_id)
-        outcomes = self._journal.outcomes(
-            shard_id
-        )  # before the entries are read: those that are settled now are among them
+        outcomes = self._journal.outcomes(shard_id)  # before the entries are read, which have all that is settled now
         async with self._database.transaction(NO_NAMESPACE) as connection:
             stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
             result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=ENTRIES)
             problems = result.problems
             number = result.sums.number
-            if result.entries and not problems:
+            progress = result.is_advanced and not problems
+            if progress:
                 sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), result.sums.pack())
                 if not await connection.fetch(_SQL["put_sums"], shard_id, number, sealed):
                     return []  # another process made the first sums of the shard; the entries stay for the next folding
-                writers, numbers = zip(*result.entries, strict=True)
-                await connection.execute(_SQL["delete_entries"], shard_id, list(writers), list(numbers))
-        if result.entries and not problems:
+                folded = ([writer for writer, _ in result.entries], [entry for _, entry in result.entries])
+                await connection.execute(_SQL["delete_entries"], shard_id, *folded)
+        if progress:
             self._newest[shard_id] = max(number, self._newest.get(shard_id, 0))
-        if not problems:
             self._journal.folded(shard_id, result.sums.writers.get(self._journal.writer, 0))
         return problems
 
@@ -239,7 +235,7 @@ class JournalKeeper:
         stored = open_entries(keys, shard_id, rows, problems)
         elements = ElementHash(keys, shard_id)
         words = {self._journal.writer: outcomes}
-        result = fold(sums, stored, elements, outcomes=words, abandoned=self._abandoned(shard_id))
+        result = fold(sums, stored, elements, outcomes=words, waited=self._waited(shard_id))
         result.problems[:0] = problems
         self._note_gaps(shard_id, result)
         return result
@@ -250,10 +246,6 @@ class JournalKeeper:
         for gap in known:
             self._gaps.setdefault(gap, self._clock())
 
-    def _abandoned(self, shard_id: int) -> list[tuple[UUID, int]]:
-        oldest = self._clock() - ABANDONED_AFTER
-        return [
-            (writer, number)
-            for (shard, writer, number), since in self._gaps.items()
-            if shard == shard_id and since < oldest
-        ]
+    def _waited(self, shard_id: int) -> dict[tuple[UUID, int], float]:
+        now = self._clock()
+        return {(gap[1], gap[2]): now - since for gap, since in self._gaps.items() if gap[0] == shard_id}

@@ -222,6 +222,10 @@ class ExecutionMachine(RuleBasedStateMachine):
                 assert current.run_id == known.run_id
                 assert current.execution_state == known.execution_state
                 assert current.last_write_version == known.last_write_version
+        if self.model.place.shard_id % 2:
+            assert await self.model.place.cell.journal.fold(self.model.place.shard_id) == []
+        verified = await self.model.place.cell.journal.verify(self.model.place.shard_id)
+        assert verified.ok, verified
         footprint = await self.model.place.footprint()
         for table, number in self.model.rows().items():
             assert number is None or len(footprint[table]) == number, table

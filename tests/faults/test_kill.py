@@ -146,4 +146,14 @@ async def one_round(server, dsn, writers):
     await reconnect(dsn)
     for writer in writers:
         await writer.check()
+    for fold in (False, True):
+        await raises_no_alarm(writers[0].workflow, fold=fold)
     return acknowledged
+
+
+async def raises_no_alarm(workflow, *, fold):
+    """Verify the shard. Writes whose answers were lost are in the journal exactly if they were committed."""
+    if fold:
+        assert await workflow.cell.journal.fold(workflow.shard_id) == []
+    found = await workflow.cell.journal.verify(workflow.shard_id)
+    assert found.ok, found

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.storage.journal.entry import Entry, Permissions, split_images
-from strongroom.storage.journal.folding import StoredEntry, fold
+from strongroom.storage.journal.folding import ABANDONED_AFTER, UNKNOWN_AFTER, StoredEntry, fold
 from strongroom.storage.journal.images import EXECUTIONS
 from strongroom.storage.journal.sums import ShardSums
 
@@ -29,9 +28,9 @@ def stored(number, *, settled=1, refused=(), unknown=(), added=0, rows=(), repla
     return StoredEntry(WRITER, number, Entry(settled, refused, unknown, {EXECUTIONS: added}, rows), list(replaced))
 
 
-def folded(*entries, sums=None, outcomes=None, abandoned=()):
+def folded(*entries, sums=None, outcomes=None, waited=None):
     """Fold entries."""
-    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, abandoned=abandoned)
+    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, waited=waited or {})
 
 
 def image(row, tag=0):
@@ -57,12 +56,20 @@ def test_a_missing_entry_is_a_problem_only_when_a_later_one_settles_it():
     assert "entry 2" in folded(stored(1), stored(3, settled=3)).problems[0]
 
 
-@pytest.mark.parametrize("word", ["refused", "unknown"])
-def test_a_word_explains_a_missing_entry(word):
-    """A refused entry is passed over, and so is one whose outcome is unknown."""
-    result = folded(stored(1), stored(3, settled=3, **{word: (2,)}))
+def test_a_refused_entry_is_passed_over():
+    """A later entry says that its statement was rolled back."""
+    result = folded(stored(1), stored(3, settled=3, refused=(2,)))
     assert result.sums.writers == {WRITER: 3}
     assert not result.problems
+
+
+def test_an_unknown_entry_is_waited_for_until_its_statement_must_have_ended():
+    """The server may still run the statement after its client has given up."""
+    entries = stored(1), stored(3, settled=3, unknown=(2,))
+    early = folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER - 1})
+    assert early.gaps == [(WRITER, 2)]
+    assert early.sums.writers == {WRITER: 1}
+    assert folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER}).sums.writers == {WRITER: 3}
 
 
 def test_an_entry_that_was_refused_must_not_be_there():
@@ -93,7 +100,9 @@ def test_the_writer_itself_settles_its_last_entries():
 
 def test_an_abandoned_gap_is_passed_over():
     """The process that made the missing entry is gone."""
-    assert folded(stored(1), stored(3, settled=2), abandoned=[(WRITER, 2)]).sums.writers == {WRITER: 3}
+    entries = stored(1), stored(3, settled=2)
+    assert folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER}).sums.writers == {WRITER: 1}
+    assert folded(*entries, waited={(WRITER, 2): ABANDONED_AFTER}).sums.writers == {WRITER: 3}
 
 
 def test_a_replaced_row_needs_a_permission_of_its_entry():
