@@ -47,6 +47,11 @@ def reduced(total: int) -> int:
     return total & _BITS
 
 
+def exchange(total: int, removed: Iterable[int], added: Iterable[int]) -> int:
+    """Return a sum after some rows were removed and others added."""
+    return (total - sum(removed) + sum(added)) & _BITS
+
+
 def pack(total: int) -> bytes:
     """Return the bytes of a sum: `SUM_BYTES`, big-endian."""
     return total.to_bytes(SUM_BYTES)

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeAlias
 
-if TYPE_CHECKING:
-    from strongroom.storage.histories.ends import BranchEnd
+from .packing import BRANCH, branch_of
 
 DEFAULT_LIMIT: Final = 100_000
-"""The most runs and map entries together. Each takes about 300 bytes."""
+"""The most runs and map rows together. Each takes about 300 bytes."""
 TAG_BYTES: Final = 16
 UNKNOWN_TAG: Final = b"\xff" * TAG_BYTES
 """The tag of a run that is not known. No row has it."""
 
+RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None]
+"""A stored state of a run.
 
-@dataclass(slots=True)
-class RunState:
-    """A stored state of a run.
+1. The tag: the last 16 bytes of the run's sealed row. Another state, or the same one sealed again, has another tag.
+2. The binding of the row's plaintext (`packing.py`): the digest of the map rows and the end of the current branch.
+3. The map rows: the stamp and the hash of each, by map and item (`run_digest.py`). None if there are none.
 
-    Attributes:
-        tag: The last 16 bytes of the run's sealed row. Another state of the run, or the same one sealed again, has another tag.
-        elements: The hash of each map row, by map and item.
-        total: The sum of these hashes.
-        end: The end of the current branch; None if no write named one.
-    """
-
-    tag: bytes
-    elements: dict[tuple[int, bytes], int]
-    total: int
-    end: BranchEnd | None
+A plain tuple of these types is not tracked by the garbage collector, which would have to look at each of many thousands.
+"""
 
 
 class KnownRuns:
     """Keeps the states of the runs that were used last. A write checks the tag, so a state that is out of date does no harm.
 
     Args:
-        limit: The most runs and map entries together. The runs that were not used for longest are forgotten first.
+        limit: The most runs and map rows together. The runs that were not used for longest are forgotten first.
     """
 
     def __init__(self, *, limit: int = DEFAULT_LIMIT) -> None:
         self._limit = limit
         self._states: OrderedDict[bytes, RunState] = OrderedDict()
-        self._weights: dict[bytes, int] = {}
+        self._map_rows: dict[bytes, int] = {}
         self._weight = 0
         self._branches: dict[bytes, bytes] = {}
 
@@ -56,24 +47,36 @@ class KnownRuns:
 
     def put(self, run: bytes, state: RunState) -> None:
         """Keep the state of a run."""
-        self.forget(run)
+        _, binding, rows = state
+        before = self._states.get(run)
+        if before is None:
+            self._weight += 1
+        elif before[1][BRANCH] != binding[BRANCH]:
+            self._forget_branch(run, before)
         self._states[run] = state
-        weight = self._weights[run] = 1 + len(state.elements)
-        self._weight += weight
-        if state.end is not None:
-            self._branches[state.end.branch] = run
+        self._states.move_to_end(run)
+        if rows or run in self._map_rows:
+            number = len(rows or ())
+            self._weight += number - self._map_rows.get(run, 0)
+            self._map_rows[run] = number
+        branch = branch_of(binding)
+        if branch is not None:
+            self._branches[branch] = run
         while self._weight > self._limit:
             self.forget(next(iter(self._states)))
 
     def forget(self, run: bytes) -> None:
         """Forget a run, because its state may be another one."""
         state = self._states.pop(run, None)
-        if state is None:
-            return
-        self._weight -= self._weights.pop(run)
-        if state.end is not None and self._branches.get(state.end.branch) == run:
-            del self._branches[state.end.branch]
+        if state is not None:
+            self._weight -= 1 + self._map_rows.pop(run, 0)
+            self._forget_branch(run, state)
 
     def run_of(self, branch: bytes) -> bytes | None:
         """Return the run whose current branch this is, given by its tree and branch id; None if it is not known."""
         return self._branches.get(branch)
+
+    def _forget_branch(self, run: bytes, state: RunState) -> None:
+        branch = branch_of(state[1])
+        if branch is not None and self._branches.get(branch) == run:
+            del self._branches[branch]

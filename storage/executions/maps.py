@@ -45,7 +45,13 @@ _VERSIONED = 1 << 63
 
 
 def mutation_entries(keys: NamespaceKeys, run: WorkflowMutation, *, range_id: int) -> Iterator[Entry]:
-    """Return the entries that a mutation writes and deletes. `range_id` is that of the shard, which orders its owners."""
+    """Return the entries that a mutation writes and deletes. A deletion follows the entry that it deletes.
+
+    Args:
+        keys: The namespace's keys.
+        run: The mutation.
+        range_id: The range id of the shard, which orders its owners.
+    """
     if run.clear_buffered_events:
         yield BUFFERED_EVENTS, None, None
     for kind, infos, deleted in zip(BY_EVENT_ID, upserts_by_event_id(run), deletes_by_event_id(run), strict=True):

@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING
 from strongroom.storage import multiset
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.errors import DataLoss
-from strongroom.storage.histories.ends import BranchEnd
+from strongroom.storage.histories.ends import BranchEnd, branch_key
 
 from .modes import WorkflowState, WorkflowStatus
 from .requests import ChasmNode, ExecutionState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from strongroom.kms import NamespaceKeys
+    from strongroom.storage.histories.rows import HistoryAppend
 
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
 _CURRENT = struct.Struct(">BBqH")
-_BINDING = struct.Struct(">32s?32sqq")
+_END = struct.Struct(">?32sqq")
+_NEWEST = struct.Struct(">qq")
+_AT_NEWEST = 33
+BRANCH = slice(multiset.SUM_BYTES + 1, multiset.SUM_BYTES + 33)
+BINDING_BYTES = multiset.SUM_BYTES + _END.size
+NO_BINDING = bytes(BINDING_BYTES)
+"""The binding of a run without map rows and history."""
 _NO_TIME = -1
-_NO_END = BranchEnd(bytes(32), 0, 0)
 
 
 def workflow_token(keys: NamespaceKeys, workflow_id: bytes) -> bytes:
@@ -29,31 +37,51 @@ def workflow_token(keys: NamespaceKeys, workflow_id: bytes) -> bytes:
     return keys.identity("workflow id").token(workflow_id)[:16]
 
 
-def pack_run(info: DataBlob, state: DataBlob, *, total: int, end: BranchEnd | None) -> bytes:
-    """Pack a run's info and state, with the digest of its map rows and the end of its current branch.
+def packed_end_after(appends: Sequence[HistoryAppend], before: bytes) -> bytes:
+    """Return the end of a run's current branch after a write, packed as in the binding.
 
     Args:
-        info: The run's info.
-        state: The run's state.
-        total: The digest of the run's map rows (`run_digest.py`).
-        end: The end of the run's current branch; None if no write named one.
+        appends: The history of the write; at least one. The last one names the current branch.
+        before: The end before, packed.
     """
-    branch_end = _NO_END if end is None else end
-    return _BINDING.pack(multiset.pack(total), end is not None, *branch_end) + pack_execution(info, state)
+    branch = appends[-1].branch
+    branch_id = branch.branch_id
+    key = branch_key(branch.tree_id, branch_id)
+    txn_id, node_id = -1, 0
+    if before[0] and before[1:_AT_NEWEST] == key:
+        node_id, txn_id = _NEWEST.unpack_from(before, _AT_NEWEST)
+    # The write with the highest transaction always counts, and of one transaction the highest node (`histories/chain.py`).
+    for append in appends:
+        if append.branch is branch or append.branch.branch_id == branch_id:
+            for node, txn, *_ in append.nodes:
+                if txn > txn_id or (txn == txn_id and node > node_id):
+                    txn_id, node_id = txn, node
+    return b"\x01" + key + _NEWEST.pack(node_id, txn_id)
 
 
-def unpack_run(packed: bytes) -> tuple[DataBlob, DataBlob, int, BranchEnd | None]:
-    """Return the info, state, digest and end that `pack_run` packed.
+def total_of(binding: bytes) -> int:
+    """Return the digest of a run's map rows."""
+    return multiset.unpack(binding[: multiset.SUM_BYTES])
+
+
+def branch_of(binding: bytes) -> bytes | None:
+    """Return the tree and branch id of a run's current branch; None if no write named it."""
+    return binding[BRANCH] if binding[multiset.SUM_BYTES] else None
+
+
+def end_of(binding: bytes) -> BranchEnd | None:
+    """Return the end of a run's current branch; None if no write named it."""
+    has_end, *end = _END.unpack_from(binding, multiset.SUM_BYTES)
+    return BranchEnd(*end) if has_end else None
+
+
+def unpack_run(packed: bytes) -> tuple[DataBlob, DataBlob]:
+    """Return the info and state of a run, which follow the binding.
 
     Raises:
         DataLoss: The bytes have another form.
     """
-    try:
-        total, has_end, *end = _BINDING.unpack_from(packed)
-    except struct.error:
-        raise DataLoss(_UNKNOWN) from None
-    info, state = unpack_execution(packed[_BINDING.size :])
-    return info, state, multiset.unpack(total), BranchEnd(*end) if has_end else None
+    return unpack_execution(packed, BINDING_BYTES)
 
 
 def pack_execution(info: DataBlob, state: DataBlob) -> bytes:
@@ -62,14 +90,15 @@ def pack_execution(info: DataBlob, state: DataBlob) -> bytes:
     return _U32.pack(len(packed)) + packed + state.pack()
 
 
-def unpack_execution(packed: bytes) -> tuple[DataBlob, DataBlob]:
-    """Return the two blobs that `pack_execution` packed.
+def unpack_execution(packed: bytes, start: int = 0) -> tuple[DataBlob, DataBlob]:
+    """Return the two blobs that `pack_execution` packed, from an offset on.
 
     Raises:
         DataLoss: The bytes have another form.
     """
-    end = _U32.size + _length(_U32, packed)
-    return DataBlob.unpack(packed[_U32.size : end]), DataBlob.unpack(packed[end:])
+    first = start + _U32.size
+    second = first + _length(_U32, packed, start)
+    return DataBlob.unpack(packed[first:second]), DataBlob.unpack(packed[second:])
 
 
 def pack_current(state: ExecutionState) -> bytes:
@@ -127,9 +156,9 @@ def unpack_chasm_node(packed: bytes) -> ChasmNode:
     return ChasmNode(*unpack_execution(packed))
 
 
-def _length(form: struct.Struct, packed: bytes) -> int:
+def _length(form: struct.Struct, packed: bytes, start: int = 0) -> int:
     try:
-        length: int = form.unpack_from(packed)[0]
+        length: int = form.unpack_from(packed, start)[0]
     except struct.error:
         raise DataLoss(_UNKNOWN) from None
     return length

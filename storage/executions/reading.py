@@ -15,15 +15,14 @@ from strongroom.storage.sealing import open_rows
 from . import checks
 from .known_runs import TAG_BYTES
 from .maps import read_entries
-from .packing import unpack_current, unpack_run, workflow_token
+from .packing import BINDING_BYTES, total_of, unpack_current, unpack_run, workflow_token
 from .requests import CurrentExecution, WorkflowMutableState
-from .run_digest import STAMP_BYTES, stored_state
+from .run_digest import STAMP_BYTES, stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys, RecordKey
-    from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.functions import Function
@@ -44,16 +43,6 @@ class RunKey(NamedTuple):
     def name(self) -> bytes:
         """The run in `KnownRuns`."""
         return self.workflow + self.run_id.bytes
-
-
-class _OpenedRun(NamedTuple):
-    """A run that was read: its row, its info and state, and the plaintexts of its map rows with their stamps."""
-
-    row: Row
-    info: DataBlob
-    state: DataBlob
-    values: Sequence[bytes]
-    known: RunState
 
 
 class _CurrentKey(NamedTuple):
@@ -99,11 +88,12 @@ class ExecutionReader:
         opened = await self._open(key, keys)
         if opened is None:
             raise NotFound
-        row = opened.row
-        plaintexts = [value[STAMP_BYTES:] for value in opened.values]
+        row, packed, values, _ = opened
+        info, state = unpack_run(packed)
+        plaintexts = [value[STAMP_BYTES:] for value in values]
         return WorkflowMutableState(
-            execution_info=opened.info,
-            execution_state=opened.state,
+            execution_info=info,
+            execution_state=state,
             next_event_id=row["next_event_id"],
             last_write_version=row["last_write_version"],
             db_record_version=row["db_record_version"],
@@ -120,36 +110,48 @@ class ExecutionReader:
             IntegrityError: A row of the run does not open, or its rows are of different states.
         """
         opened = await self._open(key, keys)
-        return None if opened is None else self._known.get(key.name) or opened.known
+        return None if opened is None else self._known.get(key.name) or opened[3]
 
-    async def _open(self, key: RunKey, keys: NamespaceKeys) -> _OpenedRun | None:
-        """Read a run, check its digest, and keep its state. Return None if the run does not exist."""
-        name = key.name
+    async def _open(self, key: RunKey, keys: NamespaceKeys) -> tuple[Row, bytes, Sequence[bytes], RunState] | None:
+        """Read a run, check its digest, and keep its state.
+
+        Returns:
+            The row, its plaintext, the plaintexts of the map rows with their stamps, and the state; None if the run does not exist.
+        """
+        run_bytes = key.run_id.bytes
+        name = key.workflow + run_bytes
         before = self._known.get(name)
         row = await self._runs.submit(key)
         if row is None:
             if before is not None and self._known.get(name) is before:
                 self._known.forget(name)
             return None
-        versions = (row["next_event_id"], row["last_write_version"], row["db_record_version"])
-        scope = (key.shard_id, key.workflow, key.run_id.bytes)
-        execution = [(versions, row["data"])]
-        places, values = list(zip(row["maps"] or (), row["items"] or (), strict=True)), row["blobs"] or ()
-        entries = [((kind, item.rjust(16, b"\x00")), value) for (kind, item), value in zip(places, values, strict=True)]
+        data, maps, items, values = row["data"], row["maps"] or (), row["items"] or (), row["blobs"] or ()
+        scope = (key.shard_id, key.workflow, run_bytes)
+        execution = [((row["next_event_id"], row["last_write_version"], row["db_record_version"]), data)]
+        entries = [
+            ((kind, item.rjust(16, b"\x00")), value) for kind, item, value in zip(maps, items, values, strict=True)
+        ]
+        tag = data[-TAG_BYTES:]
+        is_known = before is not None and before[0] == tag
+        known_rows = before[2] if before is not None and is_known else None
 
-        def use(keys: NamespaceKeys) -> _OpenedRun:
+        def use(keys: NamespaceKeys) -> tuple[bytes, Sequence[bytes], dict[bytes, bytes] | None]:
             (packed,) = keys.open_many(EXECUTION, execution, scope=scope)
-            opened = keys.open_many(EXECUTION_MAP, entries, scope=scope)
-            info, state, total, end = unpack_run(packed)
-            tag = row["data"][-TAG_BYTES:]
-            known = stored_state(keys, key.run_id, places, opened, tag=tag, total=total, end=end)
-            return _OpenedRun(row, info, state, opened, known)
+            opened = keys.open_many(EXECUTION_MAP, entries, scope=scope) if entries else ()
+            if not (opened or known_rows) and is_known:
+                return packed, opened, None
+            places, total = list(zip(maps, items, strict=True)), total_of(packed)
+            return packed, opened, stored_rows(keys, key.run_id, places, opened, known=known_rows, total=total)
 
-        size = len(row["data"]) + sum(map(len, values))
-        run = await open_rows(self._keyring, key.namespace_id, size, use, keys=keys)
+        size = len(data) + sum(map(len, values))
+        packed, opened, rows = await open_rows(self._keyring, key.namespace_id, size, use, keys=keys)
+        if before is not None and is_known:
+            return row, packed, opened, before
+        state = tag, packed[:BINDING_BYTES], rows
         if self._known.get(name) is before:  # if not, a write of this process was committed since
-            self._known.put(name, run.known)
-        return run
+            self._known.put(name, state)
+        return row, packed, opened, state
 
     async def current(
         self, namespace_id: UUID, workflow_id: str, *, shard_id: int, archetype_id: int

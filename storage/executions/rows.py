@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.kms.sealing.record_kinds import CURRENT_EXECUTION, EXECUTION, EXECUTION_MAP, HISTORY_TASK
 from strongroom.storage.column_sealer import ColumnSealer
@@ -11,7 +11,7 @@ from strongroom.storage.fences import NO_MAC, RunFences, current_mac
 from .binding import CurrentRule, RunRule, WriteExecutionsColumns
 from .known_runs import UNKNOWN_TAG
 from .maps import mutation_entries, snapshot_entries
-from .packing import pack_current, pack_run
+from .packing import pack_current, pack_execution
 from .requests import WorkflowMutation
 from .run_digest import new_stamp, next_state
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
     from strongroom.storage.visibility_rows.records import VisibilityRow
 
-    from .known_runs import RunState
+    from .known_runs import KnownRuns, RunState
     from .maps import Entry
     from .planning import CurrentPlan, PlannedRun, WritePlan
     from .requests import WorkflowSnapshot
@@ -52,28 +52,25 @@ class ExecutionWrite(NamedTuple):
         return self.keys.namespace_id, self.workflow
 
 
-class RunWrite(NamedTuple):
-    """A run that a statement writes: the index of its request, its workflow token and run id, and its state after the commit."""
-
-    request: int
-    run: bytes
-    state: NextState
+RunWrite: TypeAlias = "tuple[int, bytes, NextState]"
+"""A run that a statement writes: the index of its request, its workflow token and run id, and its state after the commit."""
 
 
 async def sealed_columns(
-    writes: Sequence[ExecutionWrite], *, outbox: bool
+    writes: Sequence[ExecutionWrite], known: KnownRuns, *, outbox: bool
 ) -> tuple[WriteExecutionsColumns, Sequence[RunWrite]]:
     """Return the sealed columns of several writes, and the runs in the order of their columns.
 
     Args:
         writes: At least one, in ascending order of their workflows. On a Citus cluster all are of one shard.
+        known: The states that runs have now. A write's own state of a run is used if it is not there.
         outbox: Whether visibility records are added to the outbox.
 
     Raises:
         KmsError: A namespace has no active key.
         SealingLimitExceeded: The values of a namespace are too large for one batch.
     """
-    rows = _Rows(WriteExecutionsColumns(shard=writes[0].plan.shard_id, outbox=outbox))
+    rows = _Rows(WriteExecutionsColumns(shard=writes[0].plan.shard_id, outbox=outbox), known)
     for number, write in enumerate(writes, 1):
         rows.add(number, write)
     await rows.sealer.seal()
@@ -83,9 +80,11 @@ async def sealed_columns(
 class _Rows:
     """Fills columns, write by write. `sealer` then fills the places of the sealed values."""
 
-    __slots__ = ("columns", "runs", "sealer")
+    __slots__ = ("_known", "_stamp", "columns", "runs", "sealer")
 
-    def __init__(self, columns: WriteExecutionsColumns) -> None:
+    def __init__(self, columns: WriteExecutionsColumns, known: KnownRuns) -> None:
+        self._known = known
+        self._stamp = new_stamp()
         self.columns = columns
         self.runs: list[RunWrite] = []
         self.sealer = ColumnSealer()
@@ -160,19 +159,20 @@ class _Rows:
         columns.macs += fences.stored(
             run_bytes, record_version=record_version, next_event_id=next_event_id, last_write_version=version
         )
+        name = write.workflow + run_bytes
         if rule is RunRule.INSERT:
             columns.macs += NO_MAC
         else:
-            columns.macs += UNKNOWN_TAG if known is None else known.tag
-        entries = _entries(write, run)
-        stamp = new_stamp() if entries else b""
-        replaced = rule is RunRule.REPLACE
-        state = next_state(keys, run_bytes, entries, stamp, known=known, replaced=replaced, appends=appends)
-        self.runs.append(RunWrite(number - 1, write.workflow + run_bytes, state))
+            known = self._known.get(name) or known
+            columns.macs += UNKNOWN_TAG if known is None else known[0]
+        entries, replaced = _entries(write, run), rule is RunRule.REPLACE
+        state = next_state(keys, run_bytes, entries, self._stamp, known=known, replaced=replaced, appends=appends)
+        self.runs.append((number - 1, name, state))
         key = (shard_id, write.workflow, run_bytes, next_event_id, version, record_version)
-        packed = pack_run(run.execution_info, run.execution_state.blob, total=state.total, end=state.end)
+        packed = state[0] + pack_execution(run.execution_info, run.execution_state.blob)
         self.sealer.add(columns.data, keys, EXECUTION, key, packed)
-        self._add_entries(len(columns.request), write, run_bytes, entries, stamp)
+        if entries:
+            self._add_entries(len(columns.request), write, run_bytes, entries)
         tasks = self.columns.tasks
         for (category_id, _), several in run.tasks.items():
             for (fire_time, task_id), blob, _ in several:
@@ -184,7 +184,7 @@ class _Rows:
                 self.sealer.add(tasks.data, keys, HISTORY_TASK, task_key, blob.pack())
 
     def _add_entries(
-        self, number_of_run: int, write: ExecutionWrite, run_bytes: bytes, entries: Sequence[Entry], stamp: bytes
+        self, number_of_run: int, write: ExecutionWrite, run_bytes: bytes, entries: Sequence[Entry]
     ) -> None:
         columns, keys, shard_id = self.columns.maps, write.keys, write.plan.shard_id
         for map_number, item, plaintext in entries:
@@ -195,7 +195,7 @@ class _Rows:
                 columns.data.append(None)
             else:
                 key = (shard_id, write.workflow, run_bytes, map_number, item.rjust(16, b"\x00"))
-                self.sealer.add(columns.data, keys, EXECUTION_MAP, key, stamp + plaintext)
+                self.sealer.add(columns.data, keys, EXECUTION_MAP, key, self._stamp + plaintext)
 
     def _add_visibility(self, number: int, row: VisibilityRow) -> None:
         columns = self.columns.visibility

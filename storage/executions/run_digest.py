@@ -7,24 +7,23 @@ row.
 
 from __future__ import annotations
 
-import secrets
+import os
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from strongroom.kms import IntegrityError
 from strongroom.storage import multiset
-from strongroom.storage.histories.ends import end_after
 
-from .known_runs import RunState
+from .packing import NO_BINDING, packed_end_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from strongroom.kms import NamespaceKeys
-    from strongroom.storage.histories.ends import BranchEnd
     from strongroom.storage.histories.rows import HistoryAppend
 
+    from .known_runs import RunState
     from .maps import Entry
 
 STAMP_BYTES: Final = 8
@@ -33,35 +32,30 @@ _ROW = struct.Struct(">16sH16s8s")
 _ITEM_BYTES = 16
 
 
-class NextState(NamedTuple):
-    """The state of a run after a write that is not committed yet.
+_PREFIXES: Final = tuple(bytes((number,)) for number in range(256))
+"""The first byte of a map row's place: the number of its map. The item follows."""
 
-    Attributes:
-        known: The state before; None for a new or replaced run.
-        changes: The hash of each map row that the write changes; None for one that it deletes.
-        total: The digest after the write.
-        end: The end of the current branch after the write.
-    """
+NextState: TypeAlias = tuple[bytes, dict[bytes, bytes] | None, dict[bytes, bytes | None]]
+"""The state of a run after a write that is not committed yet: its binding, the map rows before the write (None if there are none), and
+the stamp and hash of each map row that the write changes (None for one that it deletes)."""
 
-    known: RunState | None
-    changes: dict[tuple[int, bytes], int | None]
-    total: int
-    end: BranchEnd | None
 
-    def committed(self, tag: bytes) -> RunState:
-        """Return the state after the commit. The state before can't be used any more; its tag is not stored any more either."""
-        elements = {} if self.known is None else self.known.elements
-        for place, element in self.changes.items():
-            if element is None:
-                elements.pop(place, None)
+def committed(state: NextState, tag: bytes) -> RunState:
+    """Return the state after the commit. The state before can't be used any more; its tag is not stored any more either."""
+    binding, rows, changes = state
+    if changes:
+        rows = {} if rows is None else rows
+        for place, row in changes.items():
+            if row is None:
+                rows.pop(place, None)
             else:
-                elements[place] = element
-        return RunState(tag, elements, self.total, self.end)
+                rows[place] = row
+    return tag, binding, rows or None
 
 
 def new_stamp() -> bytes:
-    """Return a stamp for the map rows of one write."""
-    return secrets.token_bytes(STAMP_BYTES)
+    """Return a stamp for the map rows of one statement."""
+    return os.urandom(STAMP_BYTES)
 
 
 def next_state(
@@ -85,90 +79,83 @@ def next_state(
         replaced: Whether all map rows of before are deleted.
         appends: The history of the write.
     """
-    end = end_after(appends, None if known is None else known.end)
+    binding, before = (NO_BINDING, None) if known is None else known[1:]
+    end = binding[multiset.SUM_BYTES :]
+    if appends:
+        end = packed_end_after(appends, end)
     if replaced:
-        known = None
-    before: dict[tuple[int, bytes], int] = {} if known is None else known.elements
-    changes: dict[tuple[int, bytes], int | None] = {}
-    if entries:
-        _collect(changes, before, entries, run_id, stamp, keys.identity(_PURPOSE).token)
-    if not changes:
-        return NextState(known, changes, multiset.EMPTY if known is None else known.total, end)
-    removed = [before[place] for place in changes if place in before]
-    total = multiset.subtract(multiset.EMPTY if known is None else known.total, removed)
-    total = multiset.add(total, [element for element in changes.values() if element is not None])
-    return NextState(known, changes, total, end)
+        binding, before = NO_BINDING, None
+    if not entries:
+        return binding[: multiset.SUM_BYTES] + end, before, {}
+    token = keys.identity(_PURPOSE).token
+    changes: dict[bytes, bytes | None] = {}
+    for number, item, plaintext in entries:
+        if item is None:
+            changes.update(dict.fromkeys((place for place in before or () if place[0] == number), None))
+        elif plaintext is None:  # a deletion follows the entries that are written, and wins, as in the statement
+            changes[_PREFIXES[number] + item] = None
+        else:
+            row = _ROW.pack(run_id, number, item.rjust(_ITEM_BYTES, b"\x00"), stamp)
+            changes[_PREFIXES[number] + item] = stamp + token(row)
+    removed = [int.from_bytes(before[place][STAMP_BYTES:]) for place in changes if place in before] if before else ()
+    added = [int.from_bytes(row[STAMP_BYTES:]) for row in changes.values() if row is not None]
+    total = multiset.exchange(int.from_bytes(binding[: multiset.SUM_BYTES]), removed, added)
+    return multiset.pack(total) + end, before, changes
 
 
-def stored_state(
+def stored_rows(
     keys: NamespaceKeys,
     run_id: UUID,
-    rows: Sequence[tuple[int, bytes]],
+    places: Sequence[tuple[int, bytes]],
     opened: Sequence[bytes],
     *,
-    tag: bytes,
+    known: dict[bytes, bytes] | None,
     total: int,
-    end: BranchEnd | None,
-) -> RunState:
-    """Return the state of a run that was read in one snapshot.
+) -> dict[bytes, bytes] | None:
+    """Return the map rows of a run that was read in one snapshot.
 
     Args:
         keys: The namespace's keys.
         run_id: The run.
-        rows: The map and item of each map row.
+        places: The map and item of each map row.
         opened: The plaintext of each map row. It begins with the stamp.
-        tag: The last 16 bytes of the sealed execution row.
+        known: The map rows of the same execution row, if it was read or written before; they save the hashes. None if it was not.
         total: The digest in the execution row.
-        end: The end of the current branch in the execution row.
 
     Raises:
         IntegrityError: The map rows are not those of the execution row.
     """
-    elements: dict[tuple[int, bytes], int] = {}
-    if rows:
+    if known is not None and len(known) == len(opened):
+        for (number, item), plaintext in zip(places, opened, strict=True):
+            row = known.get(_PREFIXES[number] + item)
+            if row is None or row[:STAMP_BYTES] != plaintext[:STAMP_BYTES]:
+                break
+        else:
+            return known
+    rows: dict[bytes, bytes] = {}
+    if opened:
         token, run_bytes = keys.identity(_PURPOSE).token, run_id.bytes
-        for (number, item), plaintext in zip(rows, opened, strict=True):
-            padded = item.rjust(_ITEM_BYTES, b"\x00")
-            row = _ROW.pack(run_bytes, number, padded, plaintext[:STAMP_BYTES])
-            elements[number, item] = int.from_bytes(token(row))
-    check_digest(run_id, elements, total)
-    return RunState(tag, elements, total, end)
+        for (number, item), plaintext in zip(places, opened, strict=True):
+            stamp = plaintext[:STAMP_BYTES]
+            row = _ROW.pack(run_bytes, number, item.rjust(_ITEM_BYTES, b"\x00"), stamp)
+            rows[_PREFIXES[number] + item] = stamp + token(row)
+    check_digest(run_id, rows.values(), total)
+    return rows or None
 
 
-def check_digest(run_id: UUID, elements: Mapping[tuple[int, bytes], int], total: int) -> None:
+def check_digest(run_id: UUID, rows: Iterable[bytes], total: int) -> None:
     """Refuse map rows that are not those of the execution row.
 
     Args:
         run_id: The run.
-        elements: The hash of each map row.
+        rows: The stamp and hash of each map row.
         total: The digest in the execution row.
 
     Raises:
         IntegrityError: The sum of the hashes is another one.
     """
-    if multiset.add(multiset.EMPTY, elements.values()) != total:
+    if multiset.add(multiset.EMPTY, [int.from_bytes(row[STAMP_BYTES:]) for row in rows]) != total:
         raise IntegrityError(
             f"the rows of run {run_id} are of different states: a row was deleted, put back or replaced by an older one in the "
             "database; restore the run from a backup"
         )
-
-
-def _collect(
-    changes: dict[tuple[int, bytes], int | None],
-    before: dict[tuple[int, bytes], int],
-    entries: Sequence[Entry],
-    run_id: bytes,
-    stamp: bytes,
-    token: Callable[[bytes], bytes],
-) -> None:
-    """Add the entries of a write to its changes. An entry that is both written and deleted is deleted, as in the statement."""
-    deleted = []
-    for number, item, plaintext in entries:
-        if item is None:
-            changes.update(dict.fromkeys((place for place in before if place[0] == number), None))
-        elif plaintext is None:
-            deleted.append((number, item))
-        else:
-            row = _ROW.pack(run_id, number, item.rjust(_ITEM_BYTES, b"\x00"), stamp)
-            changes[number, item] = int.from_bytes(token(row))
-    changes.update(dict.fromkeys(deleted, None))

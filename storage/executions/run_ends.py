@@ -7,6 +7,7 @@ from uuid import UUID
 
 from strongroom.storage.checks import open_keys
 
+from .packing import end_of
 from .reading import RunKey, run_key
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class StoredRunEnds:
         """Return the end that this process knows; see `RunEnds`."""
         run = self._known.run_of(branch)
         state = None if run is None else self._known.get(run)
-        return None if state is None else state.end
+        return None if state is None else end_of(state[1])
 
     async def learn(self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int) -> bool:
         """Read the row of a run; see `RunEnds`.
@@ -66,4 +67,5 @@ class StoredRunEnds:
         keys = await open_keys(self._keyring, namespace_id)
         key = RunKey(shard_id, namespace_id, run[:_WORKFLOW_BYTES], UUID(bytes=run[_WORKFLOW_BYTES:]))
         state = await self._reader.state(key, keys)
-        return state.end if state is not None and state.end is not None and state.end.branch == branch else None
+        end = None if state is None else end_of(state[1])
+        return end if end is not None and end.branch == branch else None

@@ -18,12 +18,12 @@ from .known_runs import TAG_BYTES
 from .packing import workflow_token
 from .reading import RunKey, open_current
 from .rows import ExecutionWrite, sealed_columns
+from .run_digest import committed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
-    from strongroom.kms import Keyring, NamespaceKeys, StrongroomError
+    from strongroom.kms import Keyring, StrongroomError
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
@@ -99,10 +99,15 @@ class ExecutionWriter:
         shard_mac = await self._fences.mac(plan.shard_id, plan.range_id)
         workflow = workflow_token(keys, workflow_id)
         for _ in range(_ATTEMPTS):
-            known = [
-                None if rule is RunRule.INSERT else await self._state(keys, plan.shard_id, workflow, run.run_id)
-                for rule, run, _ in plan.runs
-            ]
+            known: list[RunState | None] = []
+            for rule, planned, _ in plan.runs:
+                state = None
+                if rule is not RunRule.INSERT:
+                    state = self._known.get(workflow + planned.run_id.bytes)
+                    if state is None:
+                        key = RunKey(plan.shard_id, keys.namespace_id, workflow, planned.run_id)
+                        state = await self._reader.state(key, keys)
+                known.append(state)
             if await self._group.submit(ExecutionWrite(plan, keys, workflow, shard_mac, known), barrier=barrier):
                 return
         msg = "other processes kept changing the rows of the run; nothing was written, so try again"
@@ -111,13 +116,6 @@ class ExecutionWriter:
     async def aclose(self) -> None:
         """Wait until no write is in flight or waiting."""
         await self._group.aclose()
-
-    async def _state(self, keys: NamespaceKeys, shard_id: int, workflow: bytes, run_id: UUID) -> RunState | None:
-        """Return the state of a run, which is read if this process does not know it; None if the run does not exist."""
-        known = self._known.get(workflow + run_id.bytes)
-        if known is not None:
-            return known
-        return await self._reader.state(RunKey(shard_id, keys.namespace_id, workflow, run_id), keys)
 
     async def _write_together(
         self, connection: Connection, writes: Sequence[ExecutionWrite]
@@ -129,13 +127,13 @@ class ExecutionWriter:
         """
         # All statements lock workflows in the same order, so that they never wait for each other in a circle.
         order = sorted(range(len(writes)), key=lambda index: writes[index].workflow)
-        in_order = [self._renewed(writes[index]) for index in order]
-        columns, runs = await sealed_columns(in_order, outbox=self._outbox)
+        in_order = [writes[index] for index in order]
+        columns, runs = await sealed_columns(in_order, self._known, outbox=self._outbox)
         try:
             refused = await self._call(connection, columns, changes_of(in_order, columns))
         except BaseException:  # the outcome may be unknown, also after a cancellation
-            for run in runs:
-                self._known.forget(run.run)
+            for _, name, _ in runs:
+                self._known.forget(name)
             raise
         self._remember(columns, runs, refused)
         answers: list[StrongroomError | bool] = [True] * len(writes)
@@ -147,22 +145,14 @@ class ExecutionWriter:
                 answers[index] = await self._error(writes[index], row) or True
         return answers
 
-    def _renewed(self, write: ExecutionWrite) -> ExecutionWrite:
-        """Return a write with the states that its runs have now. Another write of the workflow may have been committed meanwhile."""
-        known = [
-            state if state is None else self._known.get(write.workflow + run.run_id.bytes) or state
-            for state, (_, run, _) in zip(write.known, write.plan.runs, strict=True)
-        ]
-        return write._replace(known=known)
-
     def _remember(self, columns: WriteExecutionsColumns, runs: Sequence[RunWrite], refused: Sequence[Row]) -> None:
         """Keep the states of the runs that were written, and forget those of refused requests."""
         missed = {row["request"] - 1 for row in refused if row["reason"] != Refusal.NONE}
-        for run, sealed in zip(runs, columns.runs.data, strict=True):
-            if run.request in missed:
-                self._known.forget(run.run)
+        for (request, name, state), sealed in zip(runs, columns.runs.data, strict=True):
+            if request in missed:
+                self._known.forget(name)
             elif sealed is not None:
-                self._known.put(run.run, run.state.committed(sealed[-TAG_BYTES:]))
+                self._known.put(name, committed(state, sealed[-TAG_BYTES:]))
 
     async def _call(
         self, connection: Connection, columns: WriteExecutionsColumns, changes: list[Changes]

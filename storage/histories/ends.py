@@ -13,10 +13,9 @@ from strongroom.storage.checks import check_id
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from .branch import HistoryBranch
-    from .rows import HistoryAppend
     from .tree import HistoryTrees
 
 T = TypeVar("T")
@@ -56,29 +55,6 @@ class RunEnds(Protocol):
 def branch_key(tree_id: UUID, branch_id: UUID) -> bytes:
     """Return the bytes of a branch in a `BranchEnd`."""
     return tree_id.bytes + branch_id.bytes
-
-
-def end_after(appends: Sequence[HistoryAppend], before: BranchEnd | None) -> BranchEnd | None:
-    """Return the end of a run's current branch after a write.
-
-    Args:
-        appends: The history that the write appends. The last one names the current branch.
-        before: The end before the write; None if it is not known.
-    """
-    if not appends:
-        return before
-    branch = appends[-1].branch
-    key = branch_key(branch.tree_id, branch.branch_id)
-    # The write with the highest transaction always counts, and of one transaction the highest node (`chain.py`).
-    newest = max(
-        (txn_id, node_id)
-        for append in appends
-        if append.branch.branch_id == branch.branch_id and append.branch.tree_id == branch.tree_id
-        for node_id, txn_id, *_ in append.nodes
-    )
-    if before is not None and before.branch == key:
-        newest = max(newest, (before.txn_id, before.node_id))
-    return BranchEnd(key, newest[1], newest[0])
 
 
 class EndChecks:

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from strongroom.storage import EVERY_NAMESPACE
 from strongroom.storage.executions.store import ExecutionStore
 from strongroom.storage.histories import HistoryManager
+from strongroom.storage.journal.writer import Journal
 
 
 def new_process(cell, *, known=None):
     """Return the stores of a process that has neither read nor written a row. `known` has the runs that it knows."""
-    executions = ExecutionStore(cell.by_key, cell.keyring, known=known)
+    executions = ExecutionStore(cell.by_key, cell.keyring, Journal(cell.keyring), known=known)
     return SimpleNamespace(
         executions=executions,
         history=HistoryManager(cell.by_key, cell.keyring, ends=executions.ends),

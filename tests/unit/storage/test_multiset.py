@@ -52,6 +52,12 @@ def test_adding_and_removing_changes_nothing(start: int, rows: list[int]):
     assert multiset.add(multiset.subtract(start, rows), rows) == start
 
 
+@given(sums, elements, elements)
+def test_an_exchange_is_both(start: int, removed: list[int], added: list[int]):
+    """Removing and adding in one step has the same sum as in two."""
+    assert multiset.exchange(start, removed, added) == multiset.add(multiset.subtract(start, removed), added)
+
+
 @given(sums, elements)
 def test_a_sum_fits_its_bytes(start: int, rows: list[int]):
     """Every sum has exactly 32 bytes, and is read as it was written."""

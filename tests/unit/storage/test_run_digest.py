@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -15,22 +16,38 @@ from hypothesis import strategies as st
 from strongroom.kms import IntegrityError
 from strongroom.kms.sealing.tokens import TokenKey
 from strongroom.kms.secret import Secret
-from strongroom.storage import DataBlob, multiset
-from strongroom.storage.executions.known_runs import KnownRuns, RunState
-from strongroom.storage.executions.packing import pack_run, unpack_run
-from strongroom.storage.executions.run_digest import next_state, stored_state
+from strongroom.storage import DataBlob, HistoryBranch, HistoryNode, multiset
+from strongroom.storage.executions.known_runs import KnownRuns
+from strongroom.storage.executions.packing import (
+    NO_BINDING,
+    branch_of,
+    end_of,
+    pack_execution,
+    packed_end_after,
+    total_of,
+    unpack_run,
+)
+from strongroom.storage.executions.run_digest import committed, next_state, stored_rows
 from strongroom.storage.histories.ends import BranchEnd
+from strongroom.storage.histories.rows import HistoryAppend
 
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "run_digest.json").read_text())
 KEY, RUN = bytes.fromhex(VECTOR["key"]), UUID(VECTOR["run"])
 KEYS = SimpleNamespace(identity={"map row": TokenKey(Secret(KEY))}.__getitem__)
 END = BranchEnd(bytes(range(32)), 5, 13)
+PACKED_END = b"\1" + END.branch + (5).to_bytes(8) + (13).to_bytes(8)
 
 
 def written(entries, stamp=b"s" * 8, known=None, *, replaced=False):
     """Return the state of the run after a write."""
     state = next_state(KEYS, RUN.bytes, entries, stamp, known=known, replaced=replaced, appends=())
-    return state.committed(b"t" * 16)
+    return committed(state, b"t" * 16)
+
+
+def read(rows, total, known=None):
+    """Return the map rows of a run that is read with these stamps, by map and item."""
+    places = [(place[0], place[1:]) for place in rows]
+    return stored_rows(KEYS, RUN, places, [stamp + b"plaintext" for stamp in rows.values()], known=known, total=total)
 
 
 def test_the_vector():
@@ -42,16 +59,39 @@ def test_the_vector():
     state = None
     for number, item, stamp in rows:
         state = written([(number, item, b"plaintext")], stamp, state)
-    assert state.total == total
-    places, plaintexts = [row[:2] for row in rows], [row[2] + b"plaintext" for row in rows]
-    stored = stored_state(KEYS, RUN, places, plaintexts, tag=b"t" * 16, total=total, end=None)
-    assert stored == state
-    packed = pack_run(DataBlob(b"info"), DataBlob(b"state"), total=total, end=END)
+    assert total_of(state[1]) == total
+    assert read({bytes([number]) + item: stamp for number, item, stamp in rows}, total) == state[2]
+    tree, branch = UUID(bytes=bytes(range(16))), UUID(bytes=bytes(range(16, 32)))
+    append = HistoryAppend(HistoryBranch(1, tree, branch), [HistoryNode(5, 13, 11, DataBlob(b""))])
+    binding = state[1][:32] + packed_end_after([append], bytes(49))
+    assert (end_of(binding), branch_of(binding)) == (END, END.branch)
+    packed = binding + pack_execution(DataBlob(b"info"), DataBlob(b"state"))
     assert packed.hex() == VECTOR["plaintext"]
-    assert unpack_run(packed) == (DataBlob(b"info"), DataBlob(b"state"), total, END)
-    without = pack_run(DataBlob(b""), DataBlob(b""), total=0, end=None)
-    assert without[:81] == bytes(81)
-    assert unpack_run(without)[2:] == (0, None)
+    assert unpack_run(packed) == (DataBlob(b"info"), DataBlob(b"state"))
+    assert (total_of(NO_BINDING), end_of(NO_BINDING), branch_of(NO_BINDING)) == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([(5, 20)], (5, 20)),
+        ([(3, 20)], (3, 20)),
+        ([(7, 12)], (5, 13)),
+        ([(7, 13)], (7, 13)),
+        ([(9, 30), (7, 20)], (9, 30)),
+        ([(9, 12), (7, 20)], (7, 20)),
+    ],
+)
+def test_the_end_is_the_newest_write(nodes, expected):
+    """The end is the write with the highest transaction, and of one transaction the highest node, also of writes before."""
+    branch = HistoryBranch(1, UUID(bytes=END.branch[:16]), UUID(bytes=END.branch[16:]))
+    several = [HistoryAppend(branch, [HistoryNode(node, txn, 0, DataBlob(b""))]) for node, txn in nodes]
+    together = [HistoryAppend(branch, [append.nodes[0] for append in several])]
+    for appends in (several, together):
+        assert end_of(bytes(32) + packed_end_after(appends, PACKED_END)) == (END.branch, *expected)
+    other = replace(branch, branch_id=RUN)
+    moved = [*several, HistoryAppend(other, [HistoryNode(2, 1, 0, DataBlob(b""))])]
+    assert end_of(bytes(32) + packed_end_after(moved, PACKED_END)) == (END.branch[:16] + RUN.bytes, 2, 1)
 
 
 numbers, items = st.integers(1, 3), st.sampled_from([bytes(8), b"\1" * 8, b"\1" * 16])
@@ -68,49 +108,62 @@ cleared = st.one_of(st.just([]), st.just([(3, None, None)]))
 
 @given(st.lists(st.tuples(cleared, entries, st.booleans(), st.binary(min_size=8, max_size=8)), max_size=6))
 def test_the_digest_follows_the_rows(writes):
-    """After each write the digest is that of the rows as the statement leaves them."""
-    rows: dict[tuple[int, bytes], bytes] = {}
+    """After each write the digest is that of the rows as the statement leaves them, with and without the hashes of before."""
+    rows: dict[bytes, bytes] = {}
     state = written([])
-    for clear, changed, replaced, stamp in writes:
+    for clear, written_and_deleted, replaced, stamp in writes:
+        changed = sorted(written_and_deleted, key=lambda entry: entry[2] is None)  # as a mutation returns them
         state = written(clear + changed, stamp, state, replaced=replaced)
         if replaced:
             rows = {}
         if clear:
             rows = {place: kept for place, kept in rows.items() if place[0] != 3}
-        rows |= {(number, item): stamp for number, item, plaintext in changed if plaintext is not None}
+        rows |= {bytes([number]) + item: stamp for number, item, plaintext in changed if plaintext is not None}
         for number, item, plaintext in changed:
             if plaintext is None:
-                rows.pop((number, item), None)
-        stored = stored_state(KEYS, RUN, [*rows], [*rows.values()], tag=b"t" * 16, total=state.total, end=None)
-        assert stored == state
-    if rows:
-        rows.popitem()
-        with pytest.raises(IntegrityError):
-            stored_state(KEYS, RUN, [*rows], [*rows.values()], tag=b"t" * 16, total=state.total, end=None)
+                rows.pop(bytes([number]) + item, None)
+        for known in (None, state[2]):
+            assert read(rows, total_of(state[1]), known) == state[2]
+    for place in rows:
+        less = {other: stamp for other, stamp in rows.items() if other != place}
+        for other in (less, rows | {place: bytes(7) + b"x"}, less | {b"\7" + bytes(8): rows[place]}):
+            for known in (None, state[2]):
+                with pytest.raises(IntegrityError):
+                    read(other, total_of(state[1]), known)
+
+
+def state_of(number, branch=None):
+    """Return a state with this many map rows."""
+    binding = NO_BINDING if branch is None else bytes(32) + b"\1" + branch + bytes(16)
+    return b"t" * 16, binding, {bytes([place] * 9): bytes(40) for place in range(number)} or None
 
 
 def test_known_runs_are_bounded():
     """The runs that were not used for longest are forgotten first, by runs and entries together."""
     known = KnownRuns(limit=6)
-    end = {name: BranchEnd(name * 32, 1, 1) for name in (b"a", b"b", b"c")}
-    for name, value in end.items():
-        known.put(name, RunState(b"t", {(1, bytes(8)): 7}, 7, value))
+    for name in (b"a", b"b", b"c"):
+        known.put(name, state_of(1, name * 32))
     assert known.get(b"a") is not None
-    known.put(b"d", RunState(b"t", {}, 0, None))
+    known.put(b"d", state_of(0))
     assert [name for name in (b"a", b"b", b"c", b"d") if known.get(name) is None] == [b"b"]
-    assert [known.run_of(end[name].branch) for name in end] == [b"a", None, b"c"]
-    known.put(b"e", RunState(b"t", {(1, bytes([number] * 8)): 7 for number in range(9)}, 7, None))
-    assert known.get(b"e") is None
-    assert known.get(b"a") is None
+    assert [known.run_of(name * 32) for name in (b"a", b"b", b"c")] == [b"a", None, b"c"]
+    for number in (3, 0, 3, 1):
+        known.put(b"d", state_of(number))
+    assert known.get(b"d") is not None
+    known.put(b"e", state_of(9))
+    assert [known.get(name) for name in (b"a", b"c", b"d", b"e")] == [None] * 4
+    for number in range(9):
+        known.put(bytes([number]), state_of(0))
+    assert [number for number in range(9) if known.get(bytes([number]))] == [3, 4, 5, 6, 7, 8]
 
 
 def test_a_run_moves_to_another_branch():
     """A branch that is no longer the current one leads to no run, and a branch that two runs name leads to the last one."""
     known = KnownRuns()
-    first, second = BranchEnd(b"1" * 32, 1, 1), BranchEnd(b"2" * 32, 1, 1)
-    known.put(b"a", RunState(b"t", {}, 0, first))
-    known.put(b"a", RunState(b"t", {}, 0, second))
-    assert (known.run_of(first.branch), known.run_of(second.branch)) == (None, b"a")
-    known.put(b"b", RunState(b"t", {}, 0, second))
+    first, second = b"1" * 32, b"2" * 32
+    known.put(b"a", state_of(0, first))
+    known.put(b"a", state_of(0, second))
+    assert (known.run_of(first), known.run_of(second)) == (None, b"a")
+    known.put(b"b", state_of(0, second))
     known.forget(b"a")
-    assert known.run_of(second.branch) == b"b"
+    assert known.run_of(second) == b"b"
