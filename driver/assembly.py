@@ -205,26 +205,26 @@ async def assembled(
             stack.push_async_callback(search_index.aclose)
             notifier = OutboxNotifier(database)
             stack.push_async_callback(notifier.aclose)
-        deletions = new_deletions(config, database, keyring, search_index)
         journal = Journal(keyring)
+        deletions = new_deletions(config, database, keyring, journal, search_index)
         keeper = JournalKeeper(database, keyring, journal)
-        layout, rule = str(new_layout("compatible")), kek_rule(config.namespaces, keyring)
+        made: Any = {"index_layout": str(new_layout("compatible")), "kek_rule": kek_rule(config.namespaces, keyring)}
         executions = ExecutionStore(by_key, keyring, journal, distributed=distributed, notifier=notifier)
         stores: dict[str, Any] = {
-            "shards": ShardStore(by_key, keyring, shard_count=config.cell.shard_count),
+            "shards": ShardStore(by_key, keyring, journal, shard_count=config.cell.shard_count),
             "executions": executions,
-            "history": HistoryManager(by_key, keyring, ends=executions.ends, distributed=distributed),
+            "history": HistoryManager(by_key, keyring, journal, ends=executions.ends, distributed=distributed),
             "history_tasks": HistoryTaskStore(by_key, keyring, journal, distributed=distributed),
-            "tasks": TaskStore(by_key, keyring, distributed=distributed),
-            "fair_tasks": TaskStore(by_key, keyring, fair=True, distributed=distributed),
-            "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring),
-            "namespaces": NamespaceStore(database, keyring, index_layout=layout, kek_rule=rule),
-            "metadata": MetadataStore(database, keyring, delete=deletions.delete, index_layout=layout, kek_rule=rule),
-            "cluster_metadata": ClusterMetadataStore(database, keyring),
-            "namespace_replication_queue": Queue(database, keyring),
-            "queues": QueueV2(database, keyring),
-            "nexus_endpoints": NexusEndpointStore(database, keyring),
-            "visibility": VisibilityManager(database, keyring, index=search_index, notifier=notifier),
+            "tasks": TaskStore(by_key, keyring, journal, distributed=distributed),
+            "fair_tasks": TaskStore(by_key, keyring, journal, fair=True, distributed=distributed),
+            "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring, journal),
+            "namespaces": NamespaceStore(database, keyring, journal, **made),
+            "metadata": MetadataStore(database, keyring, journal, delete=deletions.delete, **made),
+            "cluster_metadata": ClusterMetadataStore(database, keyring, journal),
+            "namespace_replication_queue": Queue(database, keyring, journal),
+            "queues": QueueV2(database, keyring, journal),
+            "nexus_endpoints": NexusEndpointStore(database, keyring, journal),
+            "visibility": VisibilityManager(database, keyring, journal, index=search_index, notifier=notifier),
         }
         for store in stores.values():
             if hasattr(store, "aclose"):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import Keyring
     from strongroom.storage import Database
+    from strongroom.storage.journal.writer import Journal
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
     from .config import StrongroomConfig
@@ -128,7 +129,7 @@ class Deletions:
 
 
 def new_deletions(
-    config: StrongroomConfig, database: Database, keyring: Keyring, index: ElasticsearchIndex | None
+    config: StrongroomConfig, database: Database, keyring: Keyring, journal: Journal, index: ElasticsearchIndex | None
 ) -> Deletions:
     """Return the deletions of a cell.
 
@@ -136,11 +137,12 @@ def new_deletions(
         config: The cell's configuration.
         database: The database.
         keyring: The keyring of the cell.
+        journal: The journal of this process.
         index: The search index; None if it is the database.
     """
     return Deletions(
         DeletionStore(database, keyring),
-        new_shredding(config, database, keyring, index),
+        new_shredding(config, database, keyring, journal, index),
         keyring,
         grace=timedelta(days=config.namespaces.shred_after_days),
         clock=SteadyClock(database, STEADY),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import KekRef, Keyring
     from strongroom.storage import Database, ShredRequest
+    from strongroom.storage.journal.writer import Journal
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
     from .config import StrongroomConfig
@@ -224,7 +225,7 @@ class Shredding:
 
 
 def new_shredding(
-    config: StrongroomConfig, database: Database, keyring: Keyring, index: ElasticsearchIndex | None
+    config: StrongroomConfig, database: Database, keyring: Keyring, journal: Journal, index: ElasticsearchIndex | None
 ) -> Shredding:
     """Return the shredding job of a cell.
 
@@ -232,9 +233,10 @@ def new_shredding(
         config: The cell's configuration.
         database: The database.
         keyring: The keyring of the cell.
+        journal: The journal of this process.
         index: The search index; None if it is the database.
     """
-    store = ShreddingStore(database, keyring)
+    store = ShreddingStore(database, keyring, journal)
     return Shredding(store, keyring, index=index, eviction_seconds=ceil(config.cache.encrypt_ttl + MARGIN))
 
 

@@ -236,7 +236,7 @@ class Strongroom(Cell):
 
     def shredding(self) -> Shredding:
         """Return the shredding of namespaces, with a grace period and a certificate."""
-        return new_shredding(self.config, self.database, self.keyring, self.search_index)
+        return new_shredding(self.config, self.database, self.keyring, self.journal.journal, self.search_index)
 
     def reseal(self, *, wait: float | None = None) -> Reseal:
         """Return the job that seals old rows with the active data key, and finds out when a data key is no longer used.
@@ -247,6 +247,7 @@ class Strongroom(Cell):
         return Reseal(
             self.by_key,
             self.keyring,
+            self.journal.journal,
             copies=self._copies(),
             wait=self._registry_wait(wait),
             distributed=self.config.cell.distributed,
@@ -291,7 +292,7 @@ class Strongroom(Cell):
         return IndexCopies(self.search_index, VisibilityTruth(self.database), self.indexer)
 
     def _records(self) -> VisibilityEpochs:
-        return VisibilityEpochs(self.database, outbox=self.search_index is not None)
+        return VisibilityEpochs(self.database, self.journal.journal, outbox=self.search_index is not None)
 
     def _registry_wait(self, seconds: float | None) -> RegistryWait:
         """Return the wait until every process has read the key registry again; `seconds` replaces the configured wait."""

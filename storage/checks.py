@@ -161,3 +161,12 @@ def wanted_page_size(value: object, *, most: int = MAX_PAGE_SIZE) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidPersistenceRequest("page_size must be an integer")
     return value if 0 < value <= most else most
+
+
+def check_texts(field: str, values: Mapping[str, str | None], *, optional: bool = False) -> None:
+    """Refuse anything but a mapping of text to text, or to None if the values are optional."""
+    check_mapping(field, values)
+    for name, text in values.items():
+        check_text(field, name)
+        if not (optional and text is None):
+            check_text(field, text)

@@ -59,7 +59,7 @@ class Sealed:
     def __init__(self, strongroom: Strongroom, namespace: Namespace) -> None:
         self.strongroom, self.namespace_id, self.types = strongroom, namespace.namespace_id, attribute_types(namespace)
         self.elastic = strongroom.visibility
-        self.postgres = VisibilityManager(strongroom.database, strongroom.keyring)
+        self.postgres = VisibilityManager(strongroom.database, strongroom.keyring, strongroom.journal.journal)
 
     async def write(self, found: Sequence[dict[str, Any]]) -> float:
         """Write documents to the database; return the CPU seconds of this process to seal them."""
@@ -92,7 +92,7 @@ class Sealed:
     async def statement(self, query: str, call: Callable[[VisibilityManager, str], Awaitable[int]]) -> tuple[Any, ...]:
         """Return the first statement that a call sends to PostgreSQL, with its parameters."""
         overheard: Any = Overheard(self.strongroom.database)
-        await call(VisibilityManager(overheard, self.strongroom.keyring), query)
+        await call(VisibilityManager(overheard, self.strongroom.keyring, self.strongroom.journal.journal), query)
         found: tuple[Any, ...] = overheard.heard[0]
         return found
 

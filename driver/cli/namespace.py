@@ -159,7 +159,7 @@ def attributes(config_path: Path, name: str, pairs: tuple[str, ...], aliases: tu
 @click.argument("namespace_id", callback=as_id)
 @click.pass_obj
 def purge(config_path: Path, namespace_id: UUID) -> None:
-    """Delete all rows of a shredded namespace by its id. It needs no key.
+    """Delete all rows of a shredded namespace by its id. It needs no key of the namespace.
 
     Shredding does this too. Use this command for rows that another process wrote with cached keys, or after an interrupted
     shredding. It can be interrupted and run again.
@@ -169,6 +169,7 @@ def purge(config_path: Path, namespace_id: UUID) -> None:
         with busy("purging ...") as update:
             deleted = await purge_namespace(
                 strongroom.database,
+                strongroom.journal.journal,
                 namespace_id,
                 progress=lambda table, rows: update(f"purging: {rows} rows of {table} ..."),
             )

@@ -13,6 +13,9 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import DatabaseUnavailable, InvalidPersistenceRequest, NotFound
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import CELL, tag
+from strongroom.storage.journal.rows import RowImages
 from strongroom.storage.page_tokens import token_name, token_of_name
 
 from .members import (
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("cluster/metadata")
+_IMAGES = RowImages("cluster_metadata")
 _PORTS = 2**16
 _MAX_CLUSTER_NAME = 1000  # an index of PostgreSQL holds no value that is much longer
 
@@ -72,9 +77,11 @@ class ClusterMetadataStore:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal) -> None:
+        self._journal = journal
         self._database = database
         self._keyring = keyring
 
@@ -139,10 +146,20 @@ class ClusterMetadataStore:
         check_number("version", version)
         keys = await self._keyring.open(self._keyring.cell_id)
         sealed = keys.seal(CLUSTER_METADATA, (cluster_name, version + 1), data.pack())
-        async with self._database.connection(NO_NAMESPACE) as connection:
+        changes = Changes(CELL)
+        row = _IMAGES.row(None, cluster_name)
+        changes.add(row, tag(sealed))
+        async with self._database.transaction(NO_NAMESPACE) as connection:
             if version == 0:
-                return bool(await connection.fetch(_SQL["create"], cluster_name, sealed))
-            if await connection.fetch(_SQL["update"], cluster_name, version, sealed):
+                if not await connection.fetch(_SQL["create"], cluster_name, sealed):
+                    return False
+                await self._journal.write(connection, changes)
+                return True
+            stored = await connection.fetchrow(_SQL["lock"], cluster_name, version)
+            if stored is not None:
+                changes.remove(row, tag(stored["data"]))
+                await connection.execute(_SQL["update"], cluster_name, version, sealed)
+                await self._journal.write(connection, changes)
                 return True
         msg = "the cluster has another version, or was deleted; read it again"
         raise DatabaseUnavailable(msg)
@@ -157,8 +174,12 @@ class ClusterMetadataStore:
             InvalidPersistenceRequest: The name is invalid.
         """
         _check_cluster_name(cluster_name)
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            await connection.execute(_SQL["delete"], cluster_name)
+        async with self._database.transaction(NO_NAMESPACE) as connection:
+            deleted = await connection.fetchrow(_SQL["delete"], cluster_name)
+            if deleted is not None:
+                changes = Changes(CELL)
+                changes.remove(_IMAGES.row(None, cluster_name), tag(deleted["data"]))
+                await self._journal.write(connection, changes)
 
     async def get_cluster_members(
         self,

@@ -12,14 +12,19 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import NexusEndpointVersionConflict, NexusTableVersionConflict, NotFound
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import CELL, tag
+from strongroom.storage.journal.rows import RowImages
 from strongroom.storage.page_tokens import token_id, token_of_bytes
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("cluster/nexus_endpoints")
+_IMAGES = RowImages("nexus_endpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,11 @@ class NexusEndpointStore:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal) -> None:
+        self._journal = journal
         self._database = database
         self._keyring = keyring
 
@@ -90,8 +97,14 @@ class NexusEndpointStore:
         query = "update" if endpoint.version else "create"
         async with self._database.transaction(NO_NAMESPACE) as connection:
             await _raise_version(connection, last_known_table_version)
-            if not await connection.fetch(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed):
+            written = await connection.fetchrow(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed)
+            if written is None:
                 raise NexusEndpointVersionConflict
+            row, changes = _IMAGES.row(None, endpoint.endpoint_id), Changes(CELL)
+            if endpoint.version:
+                changes.remove(row, tag(written["data"]))
+            changes.add(row, tag(sealed))
+            await self._journal.write(connection, changes)
 
     async def delete_nexus_endpoint(self, endpoint_id: UUID, *, last_known_table_version: int) -> None:
         """Delete an endpoint. The table's version rises by 1.
@@ -109,8 +122,12 @@ class NexusEndpointStore:
         check_number("last_known_table_version", last_known_table_version)
         async with self._database.transaction(NO_NAMESPACE) as connection:
             await _raise_version(connection, last_known_table_version)
-            if not await connection.fetch(_SQL["delete"], endpoint_id):
+            deleted = await connection.fetchrow(_SQL["delete"], endpoint_id)
+            if deleted is None:
                 raise _no_endpoint()
+            changes = Changes(CELL)
+            changes.remove(_IMAGES.row(None, endpoint_id), tag(deleted["data"]))
+            await self._journal.write(connection, changes)
 
     async def get_nexus_endpoint(self, endpoint_id: UUID) -> NexusEndpoint:
         """Return an endpoint.

@@ -17,6 +17,7 @@ from .notifications import DEFAULT_PROBES, listen
 from .row_level_security import setting_of
 from .server_address import connection_options
 from .session_settings import session_settings
+from .transaction_ends import with_ends
 from .transactions import close, is_cancelling, transaction_on
 from .translate import translated
 
@@ -142,7 +143,7 @@ class Database:
         """
         isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if read_only else "read_committed"
         async with self._lent(namespaces) as connection:
-            with translated(), noted_at_commit() as noting:
+            with with_ends(), translated(), noted_at_commit() as noting:
                 async with transaction_on(connection, isolation=isolation, read_only=read_only):
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")

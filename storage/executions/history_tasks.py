@@ -14,6 +14,7 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, SET_BY
 from strongroom.storage.fences import ShardFences, refused_shard
 from strongroom.storage.page_tokens import page_position
 
+from .dead_letters import deleted_letters, put_letter
 from .journal import added_tasks, completed_tasks
 from .task_pages import SealedTask, next_token, page_opener
 from .task_reading import TaskRange, TaskReader
@@ -52,9 +53,7 @@ class HistoryTaskStore:
     """
 
     def __init__(self, database: Database, keyring: Keyring, journal: Journal, *, distributed: bool = False) -> None:
-        self._database = database
-        self._keyring = keyring
-        self._journal = journal
+        self._database, self._keyring, self._journal = database, keyring, journal
         self._fences = ShardFences(keyring)
         self._open = page_opener(keyring, database)
         self._reader = TaskReader(database, distributed=distributed)
@@ -204,8 +203,8 @@ class HistoryTaskStore:
         key = (shard_id, source_cluster_name, task.key.task_id)
         sealed = keys.seal(REPLICATION_DLQ_TASK, key, task.blob.pack())
         # The row that it replaces may belong to another namespace.
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(_SQL["put_dlq"], *key, namespace_id, sealed)
+        async with self._database.transaction(EVERY_NAMESPACE) as connection:
+            await self._journal.write(connection, await put_letter(connection, key, namespace_id, sealed))
 
     async def get_replication_tasks_from_dlq(
         self,
@@ -276,8 +275,9 @@ class HistoryTaskStore:
             InvalidPersistenceRequest: An argument is not valid.
         """
         check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(_SQL["range_delete_dlq"], shard_id, source_cluster_name, min_task_id, max_task_id)
+        row = (shard_id, source_cluster_name, min_task_id, max_task_id)
+        async with self._journal.entry(deleted_letters(*row)) as e, self._database.connection(EVERY_NAMESPACE) as c:
+            e.refused = not await c.fetch(_SQL["range_delete_dlq"], *row, *e.arguments)
 
     async def is_replication_dlq_empty(self, source_cluster_name: str, *, shard_id: int, min_task_id: int) -> bool:
         """Return whether the queue has no dead letter with this task id or a higher one.

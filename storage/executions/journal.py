@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from strongroom.storage.histories.journal import changed_history
 from strongroom.storage.journal.entry import Changes
 from strongroom.storage.journal.images import CURRENT_EXECUTIONS, EXECUTIONS, HISTORY_TASKS, TAG_BYTES, tag
+from strongroom.storage.visibility_rows.journal import add_record
 
 from .binding import RUN_MACS_BYTES, CurrentRule, RunRule
 
@@ -60,6 +62,10 @@ def changes_of(writes: Sequence[ExecutionWrite], columns: WriteExecutionsColumns
         changes[number - 1].images.append(
             _TASK_NUMBER + namespaces[number - 1] + _TASK.pack(category_id, fire_time, task_id) + tag(data)
         )
+    changed_history(changes, namespaces, columns.history, first=1)
+    for number, write in enumerate(writes):
+        for record in write.plan.visibility:
+            add_record(changes[number], write.keys.namespace_id, record.id, record.clear, record.sealed)
     return changes
 
 

@@ -13,6 +13,9 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwnershipLost
 from strongroom.storage.fences import ALTERED, ShardFences, has_altered_range, refused_shard
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import tag
+from strongroom.storage.journal.rows import RowImages
 from strongroom.storage.shard_numbers import CellShardNumbers
 
 if TYPE_CHECKING:
@@ -21,8 +24,11 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("executions/shards")
+_ROW = RowImages("shards").row(None)
+"""The image of a shard's row without its tag. The shard is not part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +58,12 @@ class ShardStore:
     Args:
         database: The connections, for look-ups by key.
         keyring: The unwrapped keys.
+        journal: The journal of this process.
         shard_count: The number of the cell's shards.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, shard_count: int) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal, *, shard_count: int) -> None:
+        self._journal = journal
         self._database = database
         self._keyring = keyring
         self.numbers = CellShardNumbers(keyring, shard_count)
@@ -96,8 +104,10 @@ class ShardStore:
             _check(created)
             sealed = keys.seal(SHARD, (created.shard_id, created.range_id), created.info.pack())
             mac = await self._fences.mac(created.shard_id, created.range_id)
-            async with self._database.connection(NO_NAMESPACE) as connection:
-                await connection.execute(_SQL["create"], created.shard_id, created.range_id, mac, sealed)
+            row = (created.shard_id, created.range_id, mac, sealed)
+            async with self._database.transaction(NO_NAMESPACE) as connection:
+                if await connection.fetch(_SQL["create"], *row):
+                    await self._journal.write(connection, Changes(created.shard_id, [_ROW + tag(sealed)]))
         stored = await self._get(shard_id)
         if stored is None:
             msg = f"shard {shard_id} does not exist yet"
@@ -124,10 +134,13 @@ class ShardStore:
         sealed = keys.seal(SHARD, (shard.shard_id, shard.range_id), shard.info.pack())
         mac = await self._fences.mac(shard.shard_id, shard.range_id)
         previous_mac = await self._fences.mac(shard.shard_id, previous_range_id)
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            updated = await connection.fetch(
-                _SQL["update"], shard.shard_id, shard.range_id, mac, sealed, previous_range_id, previous_mac
-            )
+        row = (shard.shard_id, shard.range_id, mac, sealed)
+        async with (
+            self._journal.entry(Changes(shard.shard_id, [_ROW + tag(sealed)], rows=[_ROW])) as entry,
+            self._database.connection(NO_NAMESPACE) as connection,
+        ):
+            updated = await connection.fetch(_SQL["update"], *row, previous_range_id, previous_mac, *entry.arguments)
+            entry.refused = not updated
             if updated:
                 return
             stored = await connection.fetchrow(_SQL["get"], shard.shard_id)

@@ -11,23 +11,27 @@ from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
 from strongroom.storage.errors import InvalidPersistenceRequest
 
 from .branch import FIRST_NODE, LAST_NODE, HistoryBranch
+from .journal import deleted_branch, deleted_nodes
 from .members import holder_without
 from .nodes import NodeRange, open_nodes
 from .rows import check_branch
 from .tree import ATTEMPTS, sealed_row, tree_kept_changing, wait_before
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .branch import BranchInfo
     from .nodes import NodeReader
     from .tree import HistoryTrees
 
 _SQL = load_queries("histories/histories")
+_DELETED_AT_ONCE = 10_000
+"""Number of writes in one statement. Each is named in the journal."""
 _SCAN_ROWS = 100
 """Number of writes that a trim reads at once, with their sealed events."""
 
@@ -38,6 +42,7 @@ class HistoryDeleter:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
         trees: The trees, which show what branches share.
         nodes: The reader of nodes.
         distributed: Whether the tables are distributed over a Citus cluster.
@@ -47,6 +52,7 @@ class HistoryDeleter:
         self,
         database: Database,
         keyring: Keyring,
+        journal: Journal,
         trees: HistoryTrees,
         nodes: NodeReader,
         *,
@@ -54,6 +60,7 @@ class HistoryDeleter:
     ) -> None:
         self._database = database
         self._keyring = keyring
+        self._journal = journal
         self._trees = trees
         self._nodes = nodes
         self._delete = load_functions(distributed=distributed)["delete_history_branch"]
@@ -67,7 +74,12 @@ class HistoryDeleter:
             ranges = unshared_ranges(branch, [row.info for row in tree])
             holder = holder_without(tree, branch.branch_id)
             keys = None if holder is None else await open_keys(self._keyring, namespace_id)
-            async with self._database.connection(SET_BY_FUNCTION) as connection:
+            sealed = None if holder is None or keys is None else sealed_row(keys, holder)
+            written = None if holder is None or sealed is None else (holder.branch_id, sealed)
+            async with (
+                self._journal.entry(deleted_branch(namespace_id, branch, ranges, written)) as entry,
+                self._database.connection(SET_BY_FUNCTION) as connection,
+            ):
                 rows = await self._delete.call(
                     connection,
                     branch.shard_id,
@@ -78,8 +90,10 @@ class HistoryDeleter:
                     [branch_id for branch_id, _ in ranges],
                     [node_id for _, node_id in ranges],
                     None if holder is None else holder.branch_id,
-                    None if holder is None or keys is None else sealed_row(keys, holder),
+                    sealed,
+                    *entry.arguments,
                 )
+                entry.refused = not rows[0]["result"]
             if rows[0]["result"]:
                 return
         raise tree_kept_changing("deleted")
@@ -136,17 +150,23 @@ class HistoryDeleter:
         await self._delete_nodes(namespace_id, branch, [(branch.branch_id, node_id, txn_id)])
 
     async def _delete_nodes(
-        self, namespace_id: UUID, branch: HistoryBranch, writes: Iterable[tuple[UUID, int, int]]
+        self, namespace_id: UUID, branch: HistoryBranch, writes: Sequence[tuple[UUID, int, int]]
     ) -> int:
         """Delete writes, each given by branch, node and transaction; return how many existed."""
-        columns = [list(column) for column in zip(*writes, strict=True)]
-        if not columns:
-            return 0
-        async with self._database.connection(namespace_id) as connection:
-            tag = await connection.execute(
-                _SQL["delete_nodes"], branch.shard_id, namespace_id, branch.tree_id, *columns
-            )
-        return int(tag.rpartition(" ")[2])
+        deleted = 0
+        for start in range(0, len(writes), _DELETED_AT_ONCE):
+            part = writes[start : start + _DELETED_AT_ONCE]
+            place = (branch.shard_id, namespace_id, branch.tree_id)
+            async with (
+                self._journal.entry(deleted_nodes(namespace_id, branch, part)) as entry,
+                self._database.connection(namespace_id) as connection,
+            ):
+                row = await connection.fetchrow(
+                    _SQL["delete_nodes"], *place, *map(list, zip(*part, strict=True)), *entry.arguments
+                )
+                entry.refused = row is None
+            deleted += 0 if row is None else row["nodes"]
+        return deleted
 
 
 def unshared_ranges(branch: HistoryBranch, tree: Sequence[BranchInfo]) -> list[tuple[UUID, int]]:

@@ -17,6 +17,7 @@ from .store import HistoryStore
 if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .branch import BranchInfo
     from .ends import RunEnds
@@ -35,14 +36,21 @@ class HistoryManager(HistoryStore):
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
         ends: The ends of branches that the rows of runs name; None if there is no store of runs.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     def __init__(
-        self, database: Database, keyring: Keyring, *, ends: RunEnds | None = None, distributed: bool = False
+        self,
+        database: Database,
+        keyring: Keyring,
+        journal: Journal,
+        *,
+        ends: RunEnds | None = None,
+        distributed: bool = False,
     ) -> None:
-        super().__init__(database, keyring, ends=ends, distributed=distributed)
+        super().__init__(database, keyring, journal, ends=ends, distributed=distributed)
         self._reader = HistoryReader(database, keyring, self._nodes, self._ends)
 
     async def read_history_branch(

@@ -13,10 +13,12 @@ from strongroom.storage.engine.barrier import pass_barriers
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout
+from strongroom.storage.journal.entry import Changes
 
 from .branch import HistoryBranch
 from .deletion import HistoryDeleter
 from .ends import EndChecks
+from .journal import changed_history
 from .nodes import NodeRange, NodeReader
 from .rows import HistoryAppend, HistoryColumns, HistoryNode, check_append
 from .tree import HistoryTrees
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .branch import BranchInfo
     from .ends import RunEnds
@@ -41,15 +44,23 @@ class HistoryStore:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
         ends: The ends of branches that the rows of runs name; None if there is no store of runs.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
     def __init__(
-        self, database: Database, keyring: Keyring, *, ends: RunEnds | None = None, distributed: bool = False
+        self,
+        database: Database,
+        keyring: Keyring,
+        journal: Journal,
+        *,
+        ends: RunEnds | None = None,
+        distributed: bool = False,
     ) -> None:
         self._database = database
         self._keyring = keyring
+        self._journal = journal
         self._append = load_functions(distributed=distributed)["append_history_nodes"]
         self._appends: GroupCommit[_Request, None] = GroupCommit(
             database,
@@ -60,10 +71,10 @@ class HistoryStore:
             size=lambda request: request[2],
             idempotent=True,
         )
-        self._trees = HistoryTrees(database, keyring, distributed=distributed)
+        self._trees = HistoryTrees(database, keyring, journal, distributed=distributed)
         self._ends = EndChecks(ends, self._trees)
         self._nodes = NodeReader(database, keyring, self._ends, distributed=distributed)
-        self._deleter = HistoryDeleter(database, keyring, self._trees, self._nodes, distributed=distributed)
+        self._deleter = HistoryDeleter(database, keyring, journal, self._trees, self._nodes, distributed=distributed)
 
     async def append_history_nodes(
         self,
@@ -106,7 +117,7 @@ class HistoryStore:
                 await self._appends.submit(request, barrier=barrier)
             else:
                 await pass_barriers(() if barrier is None else (barrier,))
-                await self._write(transaction, [request])
+                await self._write(transaction, [request], in_transaction=True)
         except DatabaseTimeout as error:
             raise AppendHistoryTimeout(str(error), may_have_been_committed=error.may_have_been_committed) from None
 
@@ -228,30 +239,44 @@ class HistoryStore:
         await self._appends.aclose()
         await self._nodes.aclose()
 
-    async def _write(self, connection: Connection, requests: Sequence[_Request]) -> list[None]:
-        """Write the appends of several callers in one statement, sealed as one batch for each namespace."""
+    async def _write(
+        self, connection: Connection, requests: Sequence[_Request], *, in_transaction: bool = False
+    ) -> list[None]:
+        """Write the appends of several callers in one statement, sealed as one batch for each namespace.
+
+        Args:
+            connection: The connection.
+            requests: The appends.
+            in_transaction: Whether the end of a transaction decides about them.
+        """
         sealed, rows = ColumnSealer(), HistoryColumns()
         for index, (keys, append, _) in enumerate(requests):
             rows.add(sealed, keys, index, append)
         await sealed.seal()
         shards = [append.branch.shard_id for _, append, _ in requests]
         namespaces = [keys.namespace_id for keys, _, _ in requests]
-        await self._append.call(
-            connection,
-            shards[0],
-            [shards[index] for index in rows.n_request],
-            [namespaces[index] for index in rows.n_request],
-            rows.n_tree,
-            rows.n_branch,
-            rows.n_node,
-            rows.n_txn,
-            rows.n_prev_txn,
-            rows.n_data,
-            [shards[index] for index in rows.t_request],
-            [namespaces[index] for index in rows.t_request],
-            rows.t_tree,
-            rows.t_branch,
-            rows.t_data,
-            timeout=self._database.answer_timeout,
-        )
+        by_shard = {shard_id: Changes(shard_id) for shard_id in shards}
+        places = [namespace_id.bytes for namespace_id in namespaces]
+        changed_history([by_shard[shard_id] for shard_id in shards], places, rows)
+        changes = list(by_shard.values())
+        async with self._journal.entries(changes, in_transaction=in_transaction) as entries:
+            await self._append.call(
+                connection,
+                shards[0],
+                [shards[index] for index in rows.n_request],
+                [namespaces[index] for index in rows.n_request],
+                rows.n_tree,
+                rows.n_branch,
+                rows.n_node,
+                rows.n_txn,
+                rows.n_prev_txn,
+                rows.n_data,
+                [shards[index] for index in rows.t_request],
+                [namespaces[index] for index in rows.t_request],
+                rows.t_tree,
+                rows.t_branch,
+                rows.t_data,
+                *entries.arguments,
+                timeout=self._database.answer_timeout,
+            )
         return [None] * len(requests)

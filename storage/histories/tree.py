@@ -27,6 +27,7 @@ from strongroom.storage.page_tokens import token_bytes, token_of_bytes
 from strongroom.storage.sealing import open_each, open_rows
 
 from .branch import BranchInfo
+from .journal import forked_branch
 from .members import TreeRow, check_members, forked_rows
 from .rows import check_note
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from strongroom.storage.data_blob import DataBlob
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .branch import HistoryBranch
 
@@ -89,10 +91,12 @@ class HistoryTrees:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, distributed: bool = False) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal, *, distributed: bool = False) -> None:
+        self._journal = journal
         self._database = database
         self._keyring = keyring
         self._fork = load_functions(distributed=distributed)["fork_history_branch"]
@@ -125,7 +129,12 @@ class HistoryTrees:
     async def _write_fork(self, keys: NamespaceKeys, rows: Sequence[TreeRow], added: TreeRow, holder: TreeRow) -> bool:
         """Write the row of a new branch and the list of all branches. Return False if the tree has changed since it was read."""
         branch = added.info.branch
-        async with self._database.connection(SET_BY_FUNCTION) as connection:
+        sealed, sealed_holder = sealed_row(keys, added), sealed_row(keys, holder)
+        changes = forked_branch(keys.namespace_id, branch, sealed, (holder.branch_id, sealed_holder))
+        async with (
+            self._journal.entry(changes) as entry,
+            self._database.connection(SET_BY_FUNCTION) as connection,
+        ):
             answer = await self._fork.call(
                 connection,
                 branch.shard_id,
@@ -133,10 +142,12 @@ class HistoryTrees:
                 branch.tree_id,
                 [row.branch_id for row in rows],
                 branch.branch_id,
-                sealed_row(keys, added),
+                sealed,
                 holder.branch_id,
-                sealed_row(keys, holder),
+                sealed_holder,
+                *entry.arguments,
             )
+            entry.refused = not answer[0]["result"]
         return bool(answer[0]["result"])
 
     async def namespace_of(self, shard_id: int, tree_id: UUID) -> UUID:

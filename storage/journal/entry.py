@@ -26,7 +26,8 @@ class Changes:
     Attributes:
         shard_id: The shard.
         images: The images of the rows that it adds, or that take the place of others.
-        replaced: The images of the rows that it replaces, where the statement compares the stored row with them.
+        replaced: The images of the rows that it replaces or deletes, where the statement compares the stored row with them, or the
+            transaction has locked the row before. The key of a row never comes from the database.
         rows: Images without tags: the rows that it may replace or delete.
         ranges: Ranges of a table that it may delete: the number of the table, then the first key, inclusive, and the last, exclusive,
             as the columns of the key after the namespace.
@@ -39,6 +40,14 @@ class Changes:
     rows: list[bytes] = field(default_factory=list)
     ranges: list[tuple[int, bytes, bytes]] = field(default_factory=list)
     namespaces: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def add(self, row: bytes, tags: bytes) -> None:
+        """Add a row: its image in two parts."""
+        self.images.append(row + tags)
+
+    def remove(self, row: bytes, tags: bytes) -> None:
+        """Remove a row, or the older version of one that is added: its image in two parts. The database may say the tags."""
+        self.replaced.append(row + tags)
 
 
 class Entry(NamedTuple):

@@ -21,23 +21,48 @@ TAG_BYTES = 16
 NO_NAMESPACE_ID = bytes(16)
 CELL = 0
 """The shard id in the journal of the cell's own tables and of queues."""
-TASK_QUEUE_GROUPS = 64
+TASK_QUEUE_GROUPS = 4
 """The number of groups of task queues. Group 0 has the shard id -1 in the journal, and so on."""
-_GROUP_BITS = 26
-_LOWEST_HASH = -(2**31)
+_GROUP_BITS = 29
+"""Range hashes have 31 bits."""
 
-EXECUTIONS, CURRENT_EXECUTIONS, HISTORY_TASKS = 1, 2, 3
+EXECUTIONS, CURRENT_EXECUTIONS, HISTORY_TASKS, HISTORY_TREE, HISTORY_NODE, VISIBILITY_RECORDS, TASKS = range(1, 8)
 NUMBERS: Final[Mapping[str, int]] = MappingProxyType(
     {
         "executions": EXECUTIONS,
         "current_executions": CURRENT_EXECUTIONS,
         "history_tasks": HISTORY_TASKS,
+        "history_tree": HISTORY_TREE,
+        "history_node": HISTORY_NODE,
+        "visibility_records": VISIBILITY_RECORDS,
+        "tasks": TASKS,
+        "task_queues": 8,
+        "task_queue_user_data": 9,
+        "build_id_to_task_queue": 10,
+        "shards": 11,
+        "replication_dlq_tasks": 12,
+        "queues": 13,
+        "queue_messages": 14,
+        "queues_v2": 15,
+        "queue_v2_messages": 16,
+        "namespaces": 17,
+        "cluster_metadata": 18,
+        "nexus_endpoints": 19,
     }
 )
 """The number of each table that is in the journal."""
 NAMES: Final[Mapping[int, str]] = MappingProxyType({number: name for name, number in NUMBERS.items()})
 
-_TAGS = {NUMBERS[table.name]: TAG_BYTES * len(table.sealed) for table in TABLES if table.name in NUMBERS}
+CLEAR: Final[Mapping[str, tuple[tuple[str, str], ...]]] = MappingProxyType(
+    {"visibility_records": (("version", "bigint"), ("k", "integer"), ("b1", "bigint"), ("b2", "bigint"))}
+)
+"""Clear columns, with their types, that are in the image of a row too, because a count reads them and opens no row."""
+_BYTES = {"bigint": 8, "integer": 4}
+_TAGS = {
+    NUMBERS[table.name]: TAG_BYTES * len(table.sealed) + sum(_BYTES[kind] for _, kind in CLEAR.get(table.name, ()))
+    for table in TABLES
+    if table.name in NUMBERS
+}
 _BINARY: Final[Mapping[str, str]] = MappingProxyType(
     {
         "smallint": "int2send({0})",
@@ -68,7 +93,7 @@ def journal_shards(shard_count: int) -> list[int]:
 
 def task_queue_group(range_hash: int) -> int:
     """Return the shard id in the journal of the rows that have this range hash."""
-    return -1 - ((range_hash - _LOWEST_HASH) >> _GROUP_BITS)
+    return -1 - (range_hash >> _GROUP_BITS)
 
 
 def tables_of(shard_id: int) -> dict[Table, str]:
@@ -78,26 +103,31 @@ def tables_of(shard_id: int) -> dict[Table, str]:
         return {table: f"shard_id = {shard_id}" for table in tables if table.partition_column == "shard_id"}
     if shard_id == CELL:
         return {table: "true" for table in tables if table.partition_column not in {"shard_id", "range_hash"}}
-    first = _LOWEST_HASH + (-1 - shard_id << _GROUP_BITS)
+    first = -1 - shard_id << _GROUP_BITS
     rows = f"range_hash BETWEEN {first} AND {first + (1 << _GROUP_BITS) - 1}"
     return {table: rows for table in tables if table.partition_column == "range_hash"}
 
 
-def image_sql(table: Table) -> str:
+def shard_sql(table: Table, alias: str = "") -> str:
+    """Return the SQL expression of the shard id in the journal of a row; see `image_sql`."""
+    if table.partition_column == "range_hash":
+        return f"-1 - ({alias}range_hash >> {_GROUP_BITS})"
+    return f"{alias}shard_id" if table.partition_column == "shard_id" else str(CELL)
+
+
+def image_sql(table: Table, alias: str = "") -> str:
     """Return the SQL expression of a row's image.
 
     Args:
-        table: The table's descriptor. Its columns are named without a table.
+        table: The table's descriptor.
+        alias: What precedes the name of a column: an alias with a dot, or nothing.
     """
-    columns = [
-        _BINARY[type_].format(name)
-        for name, type_ in table.key
-        if name != NAMESPACE and not (name == "shard_id" and name == table.partition_column)
-    ]
-    namespace = f"uuid_send({NAMESPACE})" if table.namespaced else f"'\\x{NO_NAMESPACE_ID.hex()}'::bytea"
+    columns = [_BINARY[type_].format(alias + name) for name, type_ in table.key if name not in {NAMESPACE, "shard_id"}]
+    namespace = f"uuid_send({alias}{NAMESPACE})" if table.namespaced else f"'\\x{NO_NAMESPACE_ID.hex()}'::bytea"
     none = f"'\\x{bytes(TAG_BYTES).hex()}'::bytea"  # for an absent value, so that all images of a table have one length of tags
     tags = [
-        f"coalesce(substr({each.column}, octet_length({each.column}) - {TAG_BYTES - 1}), {none})"
+        f"coalesce(substr({alias}{each.column}, octet_length({alias}{each.column}) - {TAG_BYTES - 1}), {none})"
         for each in table.sealed
     ]
-    return " || ".join([f"'\\x{NUMBERS[table.name]:02x}'::bytea", namespace, *columns, *tags])
+    clear = [_BINARY[type_].format(alias + name) for name, type_ in CLEAR.get(table.name, ())]
+    return " || ".join([f"'\\x{NUMBERS[table.name]:02x}'::bytea", namespace, *columns, *clear, *tags])

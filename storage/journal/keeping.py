@@ -65,7 +65,7 @@ class JournalKeeper:
     ) -> None:
         self._database = database
         self._keyring = keyring
-        self._journal = journal
+        self.journal = journal
         self._clock = clock
         self.background = Background("folding of the journal")
         self.verifying = Background("verification of rows")
@@ -113,15 +113,15 @@ class JournalKeeper:
 
     async def _note_entries(self) -> None:
         async with self._database.connection(NO_NAMESPACE) as connection:
-            self._journal.dirty.update(row["shard_id"] for row in await connection.fetch(_SQL["with_entries"]))
+            self.journal.dirty.update(row["shard_id"] for row in await connection.fetch(_SQL["with_entries"]))
 
     async def _fold_dirty(self) -> None:
-        for shard_id in sorted(self._journal.dirty):
-            self._journal.dirty.discard(shard_id)
+        for shard_id in sorted(self.journal.dirty):
+            self.journal.dirty.discard(shard_id)
             try:
                 await self.fold(shard_id)
             except BaseException:
-                self._journal.dirty.add(shard_id)
+                self.journal.dirty.add(shard_id)
                 raise
 
     async def shards_of(self, namespace_id: UUID) -> list[int]:
@@ -151,7 +151,7 @@ class JournalKeeper:
             StorageError: The database does not answer.
         """
         keys = await self._keyring.open(self._keyring.cell_id)
-        outcomes = self._journal.outcomes(shard_id)  # before the entries are read, which have all that is settled now
+        outcomes = self.journal.outcomes(shard_id)  # before the entries are read, which have all that is settled now
         async with self._database.transaction(NO_NAMESPACE) as connection:
             stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
             result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=ENTRIES)
@@ -166,7 +166,7 @@ class JournalKeeper:
                 await connection.execute(_SQL["delete_entries"], shard_id, *folded)
         if progress:
             self._newest[shard_id] = max(number, self._newest.get(shard_id, 0))
-            self._journal.folded(shard_id, result.sums.writers.get(self._journal.writer, 0))
+            self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
         return problems
 
     async def verify(self, shard_id: int) -> ShardVerification:
@@ -178,7 +178,7 @@ class JournalKeeper:
         """
         keys = await self._keyring.open(self._keyring.cell_id)
         elements = ElementHash(keys, shard_id)
-        outcomes = self._journal.outcomes(shard_id)  # before the snapshot
+        outcomes = self.journal.outcomes(shard_id)  # before the snapshot
         async with self._database.transaction(EVERY_NAMESPACE, read_only=True, unlimited=True) as connection:
             stored_sums = await connection.fetchrow(_SQL["sums"], shard_id)
             result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=None)
@@ -234,7 +234,7 @@ class JournalKeeper:
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
         stored = open_entries(keys, shard_id, rows, problems)
         elements = ElementHash(keys, shard_id)
-        words = {self._journal.writer: outcomes}
+        words = {self.journal.writer: outcomes}
         result = fold(sums, stored, elements, outcomes=words, waited=self._waited(shard_id))
         result.problems[:0] = problems
         self._note_gaps(shard_id, result)

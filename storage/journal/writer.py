@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid4
 
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.transaction_ends import at_end
 from strongroom.storage.errors import StorageError
 from strongroom.storage.multiset import EMPTY, add, element, reduced
 
 from .entry import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.storage.engine.connection import Connection
 
     from .entry import Changes
 
+_SQL = load_queries("journal/journal")
 _SHARD = struct.Struct(">i")
 _MOST_REFUSED = 64
 """Refused entries of a shard, after which it is folded even if nothing was committed. Each entry names all of them."""
@@ -51,11 +55,31 @@ class OneEntry:
     """The entry of a write that shares its statement with no other one.
 
     Attributes:
+        shard_id: The shard.
         arguments: Writer, number and sealed entry: the columns of the row after the shard.
         refused: Whether the statement did not insert the entry. Its caller sets this.
     """
 
+    shard_id: int
     arguments: tuple[UUID, int, bytes]
+    refused: bool = False
+
+    @property
+    def row(self) -> tuple[int, UUID, int, bytes]:
+        """Shard, writer, number and sealed entry: all columns but the last."""
+        return self.shard_id, *self.arguments
+
+
+@dataclass(slots=True)
+class Entries:
+    """The entries of a statement that inserts all of them or none.
+
+    Attributes:
+        arguments: The writer, and the columns of shards, numbers and sealed entries.
+        refused: Whether the statement did not insert them. Its caller sets this.
+    """
+
+    arguments: tuple[UUID, list[int], list[int], list[bytes]]
     refused: bool = False
 
 
@@ -154,13 +178,69 @@ class Journal:
             KmsError: The cell's keys are not available.
         """
         tickets = await self.record([changes])
-        one = OneEntry((self.writer, tickets[0].number, tickets[0].entry))
-        try:
+        one = OneEntry(changes.shard_id, (self.writer, tickets[0].number, tickets[0].entry))
+        with self._settling(tickets, one):
             yield one
+
+    @asynccontextmanager
+    async def entries(self, changes: Sequence[Changes], *, in_transaction: bool = False) -> AsyncIterator[Entries]:
+        """Make entries for a block that writes all of them or none, and settle them by the block's end.
+
+        Args:
+            changes: The changes, each of one shard.
+            in_transaction: Whether the end of the current transaction settles them instead.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+        """
+        tickets = await self.record(changes)
+        shards, numbers, sealed = (list(column) for column in zip(*tickets, strict=True)) if tickets else ([], [], [])
+        made = Entries((self.writer, shards, numbers, sealed))
+        if in_transaction:
+            self._settle_at_end(tickets, made)
+            yield made
+        else:
+            with self._settling(tickets, made):
+                yield made
+
+    @contextmanager
+    def _settling(self, tickets: Sequence[Ticket], made: OneEntry | Entries) -> Iterator[None]:
+        try:
+            yield
         except BaseException as error:
             self.failed(tickets, error)
             raise
-        self.settle(tickets, Settled.REFUSED if one.refused else Settled.COMMITTED)
+        self.settle(tickets, Settled.REFUSED if made.refused else Settled.COMMITTED)
+
+    async def write(self, connection: Connection, *changes: Changes) -> None:
+        """Insert the entries of the current transaction, as its last statement. The transaction's end settles them.
+
+        Args:
+            connection: The transaction's connection. If it is not a transaction of `Database`, the outcome counts as unknown.
+            changes: What the transaction changed, with the images of the rows that it replaced, by shard.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+            StorageError: The database does not answer.
+        """
+        changed = [each for each in changes if each.images or each.replaced]
+        if not changed:
+            return
+        tickets = await self.record(changed)
+        self._settle_at_end(tickets)
+        shards, numbers, sealed = (list(column) for column in zip(*tickets, strict=True))
+        await connection.execute(_SQL["write"], self.writer, shards, numbers, sealed)
+
+    def _settle_at_end(self, tickets: Sequence[Ticket], made: Entries | None = None) -> None:
+        def settle(error: BaseException | None) -> None:
+            if error is not None:
+                self.failed(tickets, error)
+            else:
+                is_refused = made is not None and made.refused
+                self.settle(tickets, Settled.REFUSED if is_refused else Settled.COMMITTED)
+
+        if not at_end(settle):
+            self.settle(tickets, Settled.UNKNOWN)
 
     def settle(self, tickets: Sequence[Ticket], settled: Settled) -> None:
         """Note the outcome of entries."""

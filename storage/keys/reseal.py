@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .registry_wait import RegistryWait
     from .reseal_progress import Progress
@@ -53,6 +54,7 @@ class Reseal:
     Args:
         database: Connections for look-ups by key, with a limit for waiting for locks.
         keyring: The keys.
+        journal: The journal of this process.
         copies: The search index; None if it is the database.
         wait: The wait until every process has read a change of the key registry.
         distributed: Whether the tables are distributed over a Citus cluster.
@@ -64,6 +66,7 @@ class Reseal:
         self,
         database: Database,
         keyring: Keyring,
+        journal: Journal,
         *,
         copies: SealedCopies | None,
         wait: RegistryWait,
@@ -73,6 +76,7 @@ class Reseal:
     ) -> None:
         self.database = database
         self.keyring = keyring
+        self.journal = journal
         self.columns = sealed_columns() if columns is None else columns
         self.copies = copies
         self.distributed = distributed
@@ -266,6 +270,7 @@ class Reseal:
             # Ask the keyring for each chunk. It extends a lease of AES-256-GCM, and returns the keys of a later rotation.
             done = await reseal_rows(
                 self.database,
+                self.journal,
                 keys or await self.keyring.open(owner),
                 column,
                 page.rows,

@@ -11,6 +11,8 @@ from strongroom.kms.sealing.header import FLAGS_AT
 from strongroom.kms.sealing.record_kind import of_bodies
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import DatabaseTimeout
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import NUMBERS, TAG_BYTES, image_sql, shard_sql, tag, tags_of
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 from strongroom.storage.visibility_rows.outbox import add_to_outbox
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys, RecordKey, RecordKind
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .sealed_columns import SealedColumn
 
@@ -64,6 +67,7 @@ class ResealedRows:
 
 async def reseal_rows(
     database: Database,
+    journal: Journal,
     keys: NamespaceKeys,
     column: SealedColumn,
     rows: Sequence[Row],
@@ -75,6 +79,7 @@ async def reseal_rows(
 
     Args:
         database: The database, with a limit for waiting for locks.
+        journal: The journal of this process.
         keys: The keys of the namespace or cell. The active data key seals the rows.
         column: The column.
         rows: Rows as `SealedPages` yields them.
@@ -91,7 +96,12 @@ async def reseal_rows(
     else:
         renewed, unreadable = await asyncio.to_thread(renew, keys, column, rows)
     write = _Write(
-        database, keys.namespace_id, column, outbox=outbox and column.table.name == _VISIBILITY, distributed=distributed
+        database,
+        journal,
+        keys.namespace_id,
+        column,
+        outbox=outbox and column.table.name == _VISIBILITY,
+        distributed=distributed,
     )
     written = await write.together(renewed)
     missed = 0
@@ -153,9 +163,17 @@ class _Write:
     """Writes resealed rows of one column."""
 
     def __init__(
-        self, database: Database, owner: UUID, column: SealedColumn, *, outbox: bool, distributed: bool
+        self,
+        database: Database,
+        journal: Journal,
+        owner: UUID,
+        column: SealedColumn,
+        *,
+        outbox: bool,
+        distributed: bool,
     ) -> None:
         self._database = database
+        self._journal = journal
         self._owner = owner
         self._column = column
         self._outbox = outbox
@@ -188,17 +206,44 @@ class _Write:
         arrays += [[row["sealed"] for row, _ in rows], [new for _, new in rows]]
         confined = () if self._partition is None else (rows[0][0][self._partition],)
         statement = write_statement(self._column, waits=waits, confined=bool(confined))
-        if not self._outbox:
+        if self._column.table.name not in NUMBERS:
             async with self._database.connection(self._owner) as connection:
-                return self._keys(await connection.fetch(statement, *confined, *arrays))
+                return set(self._keys(await connection.fetch(statement, *confined, *arrays)))
         async with self._database.transaction(self._owner) as connection:
-            written = self._keys(await connection.fetch(statement, *confined, *arrays))
-            await _add_to_outbox(connection, written)
-        return written
+            changed = await connection.fetch(statement, *confined, *arrays)
+            written = self._keys(changed)
+            if self._outbox:
+                await _add_to_outbox(connection, set(written))
+            replaced = dict(zip(self._keys([row for row, _ in rows]), (row["sealed"] for row, _ in rows), strict=True))
+            old = [replaced[key] for key in written]
+            await self._journal.write(connection, *resealed_rows(self._column, changed, old))
+        return set(written)
 
-    def _keys(self, rows: Sequence[Row]) -> set[tuple[object, ...]]:
+    def _keys(self, rows: Sequence[Row]) -> list[tuple[object, ...]]:
         names = self._column.table.key_names
-        return {tuple([row[name] for name in names]) for row in rows}
+        return [tuple([row[name] for name in names]) for row in rows]
+
+
+def resealed_rows(column: SealedColumn, written: Sequence[Row], old: Sequence[bytes]) -> list[Changes]:
+    """Return the changes of a statement that resealed rows, by shard.
+
+    Args:
+        column: The column.
+        written: The shard in the journal and the new image of each row.
+        old: The value that was replaced in each row.
+    """
+    sealed = [each.column for each in column.table.sealed]
+    after = TAG_BYTES * (len(sealed) - 1 - sealed.index(column.name))  # bytes of the tags of later columns
+    changes: dict[int, Changes] = {}
+    for row, value in zip(written, old, strict=True):
+        image: bytes = row["image"]
+        at = len(image) - after - TAG_BYTES
+        before = image[:at] + tag(value) + image[at + TAG_BYTES :]
+        tags = tags_of(NUMBERS[column.table.name])
+        of_shard = changes.setdefault(row["shard"], Changes(row["shard"]))
+        of_shard.remove(before[:-tags], before[-tags:])
+        of_shard.images.append(image)
+    return list(changes.values())
 
 
 async def _add_to_outbox(connection: Connection, written: set[tuple[object, ...]]) -> None:
@@ -216,6 +261,7 @@ def write_statement(column: SealedColumn, *, waits: bool, confined: bool) -> str
     """
     table = column.table
     names = table.key_names
+    is_journaled = table.name in NUMBERS
     types = (*(kind for _, kind in table.key), "bytea", "bytea")
     return _SQL["write"].format(
         table=table.name,
@@ -227,4 +273,5 @@ def write_statement(column: SealedColumn, *, waits: bool, confined: bool) -> str
         same_as_l=" AND ".join(f"t.{name} = l.{name}" for name in names),
         confined=f" AND t.{table.partition_column} = ${_CONFINED}" if confined else "",
         locked_rows="" if waits else " SKIP LOCKED",
+        image=f", {shard_sql(table, 't.')} AS shard, {image_sql(table, 't.')} AS image" if is_journaled else "",
     )

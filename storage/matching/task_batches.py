@@ -11,13 +11,16 @@ from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.fences import altered
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 
+from .journal import added_tasks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from strongroom.kms import NamespaceKeys, RecordKey, RecordKind, StrongroomError
-    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     SealedTasks: TypeAlias = tuple[Sequence[int], Sequence[int], Sequence[bytes]]
     """The passes, ids and sealed values of tasks, in order."""
@@ -77,11 +80,13 @@ class TaskStatements:
 
     Args:
         database: The cell's database, whose `answer_timeout` limits each statement.
+        journal: The journal of this process.
         fair: Whether the queues are fair.
         distributed: Whether all requests of a batch have the same range hash, as on a Citus cluster.
     """
 
-    def __init__(self, database: Database, *, fair: bool, distributed: bool) -> None:
+    def __init__(self, database: Database, journal: Journal, *, fair: bool, distributed: bool) -> None:
+        self._journal = journal
         functions = load_functions(distributed=distributed)
         self._create = functions["create_tasks"]
         self._get = functions["get_tasks"]
@@ -112,24 +117,35 @@ class TaskStatements:
                 parts += [len(queues)] * len(rows)
                 passes += [key[0] for key, _ in rows]
                 task_ids += [key[1] for key, _ in rows]
-        refused = await self._create.call(
-            connection,
-            requests[0].queue.range_hash,
-            self._fair,
-            *zip(*[request.queue for request in requests], strict=True),
-            b"".join([request.range_mac for request in requests]),
-            owners,
-            queues,
-            parts,
-            passes,
-            task_ids,
-            sealed,
-            timeout=self._timeout,
-        )
-        answers: list[StrongroomError | None] = [None] * len(requests)
-        for row in refused:
-            answers[row["request"] - 1] = altered(LEASE) if row["altered"] else ConditionFailed(NOT_OWNER)
-        return answers
+        async with self._journal.entries(added_tasks(map(_queue_and_tasks, requests), self._fair, sealed)) as entries:
+            refused = await self._create.call(
+                connection,
+                requests[0].queue.range_hash,
+                self._fair,
+                *zip(*[request.queue for request in requests], strict=True),
+                b"".join([request.range_mac for request in requests]),
+                owners,
+                queues,
+                parts,
+                passes,
+                task_ids,
+                sealed,
+                *entries.arguments,
+                timeout=self._timeout,
+            )
+            entries.refused = bool(refused)
+        return await self._without(connection, requests, refused) if refused else [None] * len(requests)
+
+    async def _without(
+        self, connection: Connection, requests: Sequence[TaskWrite], refused: Sequence[Row]
+    ) -> Sequence[StrongroomError | None]:
+        """Write the requests that were not refused. The first statement wrote nothing."""
+        errors: dict[int, StrongroomError] = {
+            row["request"] - 1: altered(LEASE) if row["altered"] else ConditionFailed(NOT_OWNER) for row in refused
+        }
+        others = [request for number, request in enumerate(requests) if number not in errors]
+        answers = iter(await self.write(connection, others) if others else ())
+        return [errors[number] if number in errors else next(answers) for number in range(len(requests))]
 
     async def read(self, connection: Connection, requests: Sequence[TaskRange]) -> Sequence[SealedTasks]:
         """Return a page of sealed tasks for each request."""
@@ -152,3 +168,9 @@ class TaskStatements:
             for number, group in zip(numbers, values, strict=True):
                 sealed[number] = group
         return [value for group in sealed for value in group]
+
+
+def _queue_and_tasks(
+    request: TaskWrite,
+) -> tuple[int, UUID, int, Sequence[tuple[bytes, Sequence[tuple[RecordKey, bytes]]]]]:
+    return request.queue.range_hash, request.queue.namespace_id, request.queue.task_type, request.parts

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from strongroom.kms import RecordKey
 
+    from .task_queue_keys import TaskQueueKey
+
     TaskPosition: TypeAlias = tuple[int, int]
     """A pass and a task id, which order the tasks of a queue."""
 
@@ -141,3 +143,8 @@ def _refuse(task: Task, *, fair: bool) -> None:
     check_number("task_id", task.task_id, limit=LAST_TASK_ID)
     check_pass("task_pass", task.task_pass, fair=fair)
     check_subqueue(task.subqueue)
+
+
+def token_scope(queue: TaskQueueKey, queue_id: bytes, *, fair: bool) -> bytes:
+    """Return the parameters that the page token of a read of tasks is bound to."""
+    return b"%b%b%d %d" % (queue.namespace_id.bytes, queue_id, queue.task_type, fair)

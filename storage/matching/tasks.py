@@ -17,22 +17,18 @@ from strongroom.storage.fences import lease_mac
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 
+from .journal import changed_queue, completed_tasks
 from .task_batches import QueueRow, TaskRange, TaskStatements, TaskWrite
 from .task_pages import open_tasks
-from .task_queue_keys import (
-    QueueRowIds,
-    TaskQueueKey,
-    check_subqueue,
-    check_task_queue,
-    row_key,
-)
+from .task_queue_keys import QueueRowIds, TaskQueueKey, check_subqueue, check_task_queue, row_key
 from .task_queues import TaskQueue, check_owner, list_task_queues, open_task_queue, seal_task_queue
-from .task_requests import LAST_TASK_ID, Task, TaskPage, check_pass, pack_tasks, task_range
+from .task_requests import LAST_TASK_ID, Task, TaskPage, check_pass, pack_tasks, task_range, token_scope
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .task_batches import SealedTasks
     from .task_queues import TaskQueuePage
@@ -51,17 +47,19 @@ class TaskStore:
     Args:
         database: The cell's database. Its number of connections limits the statements in flight.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
         fair: Whether all queues of this store are fair. A plain and a fair queue of the same name are separate queues.
         distributed: Whether the tables are distributed over a Citus cluster.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, fair: bool = False, distributed: bool = False) -> None:
-        self._database = database
-        self._keyring = keyring
+    def __init__(
+        self, database: Database, keyring: Keyring, journal: Journal, *, fair: bool = False, distributed: bool = False
+    ) -> None:
+        self._database, self._keyring, self._journal = database, keyring, journal
         self._fair = fair
         self._row_ids = QueueRowIds()
         self._damaged = DamagedRows(database)
-        statements = TaskStatements(database, fair=fair, distributed=distributed)
+        statements = TaskStatements(database, journal, fair=fair, distributed=distributed)
         self._writes: GroupCommit[TaskWrite, None] = GroupCommit(
             database,
             statements.write,
@@ -90,11 +88,11 @@ class TaskStore:
             TransactionSizeLimit: The blob has more than 4 MiB.
         """
         row = await seal_task_queue(self._keyring, task_queue, fair=self._fair)
-        async with self._database.connection(task_queue.queue.namespace_id) as connection:
-            created = await connection.fetch(_SQL["create"], *row)
-        if not created:
-            msg = "the task queue exists already"
-            raise ConditionFailed(msg)
+        async with self._database.transaction(task_queue.queue.namespace_id) as connection:
+            if not await connection.fetch(_SQL["create"], *row):
+                msg = "the task queue exists already"
+                raise ConditionFailed(msg)
+            await self._journal.write(connection, changed_queue(row[:5], row[7]))
 
     async def get_task_queue(self, queue: TaskQueueKey) -> TaskQueue:
         """Return a task queue.
@@ -136,8 +134,10 @@ class TaskStore:
         namespace_id = task_queue.queue.namespace_id
         key = row[:5]
         mac = lease_mac(await open_keys(self._keyring, namespace_id), key, previous_range_id)
-        async with self._database.connection(namespace_id) as connection:
-            updated = await connection.fetch(_SQL["update"], *row, previous_range_id, mac)
+        changes = changed_queue(key, row[7])
+        async with self._journal.entry(changes) as entry, self._database.connection(namespace_id) as connection:
+            updated = await connection.fetch(_SQL["update"], *row, previous_range_id, mac, *entry.row)
+            entry.refused = not updated
             await check_owner(connection, updated, key, range_id=previous_range_id, range_mac=mac)
 
     async def list_task_queue(self, *, page_size: int, page_token: bytes | None = None) -> TaskQueuePage:
@@ -171,8 +171,10 @@ class TaskStore:
         keys = await open_keys(self._keyring, queue.namespace_id)
         key = row_key(keys, queue, name, fair=self._fair)
         mac = lease_mac(keys, key, range_id)
-        async with self._database.connection(queue.namespace_id) as connection:
-            deleted = await connection.fetch(_SQL["delete"], *key, range_id, mac)
+        changes, visible = changed_queue(key, None), queue.namespace_id
+        async with self._journal.entry(changes) as entry, self._database.connection(visible) as connection:
+            deleted = await connection.fetch(_SQL["delete"], *key, range_id, mac, *entry.row)
+            entry.refused = not deleted
             await check_owner(connection, deleted, key, range_id=range_id, range_mac=mac)
 
     async def create_tasks(
@@ -237,7 +239,9 @@ class TaskStore:
         keys = await open_keys(self._keyring, queue.namespace_id)
         range_hash, queue_id = self._row_ids.get(keys, queue, name, subqueue)
         if page_token:
-            min_pass, min_task_id = page_position(page_token, _GET, self._token_scope(queue, queue_id), numbers=2)
+            min_pass, min_task_id = page_position(
+                page_token, _GET, token_scope(queue, queue_id, fair=self._fair), numbers=2
+            )
             start = max(start, (min_pass, min_task_id))
         if start >= end:
             return TaskPage([], None)
@@ -249,7 +253,7 @@ class TaskStore:
         tasks, unreadable = await open_tasks(self._keyring, self._damaged, keys, scope, page, subqueue=subqueue)
         token = None
         if len(task_ids) == page_size and (next_start := (passes[-1], task_ids[-1] + 1)) < end:
-            token = make_token(_GET, self._token_scope(queue, queue_id), *next_start)
+            token = make_token(_GET, token_scope(queue, queue_id, fair=self._fair), *next_start)
         return TaskPage(tasks, token, unreadable)
 
     async def complete_tasks_less_than(
@@ -278,15 +282,13 @@ class TaskStore:
         check_number("limit", limit, least=1, limit=_INT32)
         keys = await open_keys(self._keyring, queue.namespace_id)
         key = row_key(keys, queue, name, fair=self._fair, subqueue=subqueue)
-        async with self._database.connection(queue.namespace_id) as connection:
-            tag = await connection.execute(_SQL["complete"], *key, max_pass, max_task_id, limit)
-        return int(tag.rpartition(" ")[2])
+        changes, visible = completed_tasks(key, max_pass, max_task_id), queue.namespace_id
+        async with self._journal.entry(changes) as entry, self._database.connection(visible) as connection:
+            done = await connection.fetchrow(_SQL["complete"], *key, max_pass, max_task_id, limit, *entry.row)
+            entry.refused = done is None
+        return 0 if done is None else int(done["tasks"])
 
     async def aclose(self) -> None:
         """Wait until no write and no read is in flight."""
         await self._writes.aclose()
         await self._reads.aclose()
-
-    def _token_scope(self, queue: TaskQueueKey, queue_id: bytes) -> bytes:
-        """Return the parameters that a page token is bound to."""
-        return b"%b%b%d %d" % (queue.namespace_id.bytes, queue_id, queue.task_type, self._fair)

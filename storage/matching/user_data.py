@@ -16,6 +16,7 @@ from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 from strongroom.storage.sealing import OFF_LOOP_BYTES, open_each
 
+from .journal import add_build_ids, changed_user_data, remove_build_ids
 from .task_queue_keys import build_id_token, task_queue_token, unpack_named, user_data_hash
 from .user_data_rows import (
     TaskQueueUserData,
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.kms import Keyring, RecordKey
-    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .user_data_rows import UserDataRows
 
@@ -50,11 +52,13 @@ class TaskQueueUserDataStore:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal) -> None:
         self._database = database
         self._keyring = keyring
+        self._journal = journal
 
     async def get_task_queue_user_data(self, namespace_id: UUID, task_queue: str) -> TaskQueueUserData:
         """Return the user data of a queue.
@@ -109,12 +113,19 @@ class TaskQueueUserDataStore:
             rows = sealed_rows(keys, range_hash, named)
         key = (range_hash, namespace_id)
         async with self._database.transaction(namespace_id) as connection:
-            await _write_user_data(connection, key, rows)
+            replaced = await _write_user_data(connection, key, rows)
+            added: Sequence[Row] = ()
+            removed: Sequence[Row] = ()
             if rows.added:
                 columns = zip(*rows.added, strict=True)
-                await connection.execute(_SQL["add_build_ids"], *key, *columns, rows.added_names)
+                added = await connection.fetch(_SQL["add_build_ids"], *key, *columns, rows.added_names)
             if rows.removed:
-                await connection.execute(_SQL["remove_build_ids"], *key, *zip(*rows.removed, strict=True))
+                removed = await connection.fetch(_SQL["remove_build_ids"], *key, *zip(*rows.removed, strict=True))
+            changes = changed_user_data(namespace_id, range_hash, zip(rows.tokens, rows.data, strict=True), replaced)
+            names = dict(zip(rows.added, rows.added_names, strict=True))
+            add_build_ids(changes, namespace_id, range_hash, names, added)
+            remove_build_ids(changes, namespace_id, range_hash, rows.removed, removed)
+            await self._journal.write(connection, changes)
 
     async def list_task_queue_user_data_entries(
         self, namespace_id: UUID, *, page_size: int, page_token: bytes | None = None
@@ -197,8 +208,8 @@ class TaskQueueUserDataStore:
         return int(row["queues"]) if row else 0
 
 
-async def _write_user_data(connection: Connection, key: tuple[int, UUID], rows: UserDataRows) -> None:
-    """Compare versions and write, or raise `TaskQueueUserDataConflict`."""
+async def _write_user_data(connection: Connection, key: tuple[int, UUID], rows: UserDataRows) -> Sequence[Row]:
+    """Compare versions and write, or raise `TaskQueueUserDataConflict`. Return the rows that were replaced."""
     version_rows = await connection.fetch(_SQL["versions"], *key, rows.tokens)
     stored = {row["task_queue_id"]: row["version"] for row in version_rows}
     expected = list(zip(rows.tokens, rows.versions, rows.names, strict=True))
@@ -211,3 +222,4 @@ async def _write_user_data(connection: Connection, key: tuple[int, UUID], rows: 
         conflicting = [name for token, _, name in expected if token not in written]
     if conflicting:
         raise TaskQueueUserDataConflict(conflicting=conflicting)
+    return version_rows

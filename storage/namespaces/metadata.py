@@ -21,6 +21,7 @@ from strongroom.storage.errors import (
 )
 from strongroom.storage.page_tokens import token_id, token_of_bytes
 
+from .journal import replaced_namespace
 from .kek_rule import KekRule, no_rule, wanted_kek
 from .namespace_record import NamespacePage, NamespaceRecord
 from .opened_records import OpenedRecords
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("namespaces/metadata")
+_ID_IS_USED = "a deleted namespace had this id, and an id is never used twice; create the namespace with another id"
+_OTHER_KEYS = "this id already has keys that are not active, or have another KEK or cipher suite; use another id"
 _VERSION_SQL = load_queries("namespaces/store")
 
 
@@ -63,19 +67,17 @@ class MetadataStore:
         self,
         database: Database,
         keyring: Keyring,
+        journal: Journal,
         *,
         delete: Callable[[UUID], Awaitable[object]],
         index_layout: str,
         kek_rule: KekRule = no_rule,
     ) -> None:
-        self._database = database
-        self._kek_rule = kek_rule
-        self._keyring = keyring
-        self._index_layout = index_layout
-        self._rows = NamespaceRows(database, keyring)
-        self._records = OpenedRecords(keyring)
-        self._store = NamespaceStore(database, keyring, index_layout=index_layout)
-        self._delete = delete
+        self._database, self._keyring, self._journal = database, keyring, journal
+        self._kek_rule, self._index_layout = kek_rule, index_layout
+        self._rows = NamespaceRows(database, keyring, journal)
+        self._records, self._delete = OpenedRecords(keyring), delete
+        self._store = NamespaceStore(database, keyring, journal, index_layout=index_layout)
 
     @commits_several_times
     async def create_namespace(
@@ -111,12 +113,10 @@ class MetadataStore:
         check_flag("is_global", is_global)
         token = await self._rows.name_token(name)
         if namespace_id == self._keyring.cell_id:
-            msg = "this id is the cell's own"
-            raise InvalidPersistenceRequest(msg)
+            raise InvalidPersistenceRequest("this id is the cell's own")
         known = await self._rows.by_id(namespace_id)
         if known is not None and is_gone(known):
-            msg = "a deleted namespace had this id, and an id is never used twice; create the namespace with another id"
-            raise NamespaceAlreadyExists(msg)
+            raise NamespaceAlreadyExists(_ID_IS_USED)
         if known is not None or await self._rows.by_token(token):
             raise NamespaceAlreadyExists
         kek = await wanted_kek(kek, self._kek_rule, namespace_id)
@@ -124,10 +124,7 @@ class MetadataStore:
             await create_data_keys(self._keyring, namespace_id, kek, suite=suite, index_layout=self._index_layout)
         except KeyConflict:
             if not await has_new_keys(self._keyring, namespace_id, kek, suite):
-                msg = (
-                    "this id already has keys that are not active, or have another KEK or cipher suite; use another id"
-                )
-                raise NamespaceAlreadyExists(msg) from None
+                raise NamespaceAlreadyExists(_OTHER_KEYS) from None
         details = NamespaceDetails(name, MappingProxyType({}), region=self._keyring.region)
         # A caller that loses a race leaves the keys, because another caller may already use them.
         await self._rows.insert(namespace_id, details, created_at=datetime.now(UTC), data=data, is_global=is_global)
@@ -286,11 +283,13 @@ class MetadataStore:
                 raise NamespaceNotFound
             sealed = keys.seal(NAMESPACE_DATA, (notification_version, int(is_global)), data.pack())
             await connection.execute(_SQL["update"], namespace_id, notification_version, is_global, sealed)
+            old = details, _ = row["details"], row["data"]
             if name_and_token is not None:
-                await self._rename(connection, keys, row, *name_and_token)
+                details = await self._rename(connection, keys, row, *name_and_token)
             await connection.execute(_VERSION_SQL["raise_version"])
+            await self._journal.write(connection, replaced_namespace(namespace_id, old, (details, sealed)))
 
-    async def _rename(self, connection: Connection, keys: NamespaceKeys, row: Row, name: str, token: bytes) -> None:
+    async def _rename(self, connection: Connection, keys: NamespaceKeys, row: Row, name: str, token: bytes) -> bytes:
         namespace_id = UUID(bytes=row["namespace_id"].bytes)
         known = await self._keyring.with_keys(namespace_id, lambda keys: open_details(keys, row))
         check_region_of(known, self._keyring.region)
@@ -298,3 +297,4 @@ class MetadataStore:
         sealed = details.seal(keys, row["version"] + 1)
         if not await connection.fetch(_SQL["rename"], namespace_id, token, sealed):
             raise NamespaceAlreadyExists
+        return sealed

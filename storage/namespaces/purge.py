@@ -7,19 +7,22 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from strongroom.kms import commits_several_times
+from strongroom.kms import IntegrityError, commits_several_times
 from strongroom.storage.checks import check_uuid
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import NUMBERS, image_sql, shard_sql
 from strongroom.storage.schema.partitions import partition_windows, partitions_of_namespace
 from strongroom.storage.schema.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from uuid import UUID
 
-    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
     from strongroom.storage.schema.table import Table
 
 _SQL = load_queries("namespaces/purge")
@@ -39,6 +42,7 @@ _Delete: TypeAlias = Callable[..., Awaitable[int]]
 @commits_several_times
 async def purge_namespace(
     database: Database,
+    journal: Journal,
     namespace_id: UUID,
     *,
     progress: Progress | None = None,
@@ -49,6 +53,7 @@ async def purge_namespace(
 
     Args:
         database: The database.
+        journal: The journal of this process.
         namespace_id: The namespace, whose keys must be destroyed.
         progress: Called while rows are deleted.
         tally: Called in each transaction that deletes rows.
@@ -71,7 +76,7 @@ async def purge_namespace(
     deleted = {}
     for table in PURGED_TABLES:
         rows = 0
-        delete = partial(_delete, database, table, tally, namespace_id)
+        delete = partial(_delete, database, journal, table, tally, namespace_id)
         purged = (
             _purged_partitions(delete, database, table, namespace_id)
             if distributed
@@ -103,11 +108,13 @@ async def _purged(delete: _Delete, database: Database, table: Table, chunk: int)
     primary key whatever its statistics are.
     """
     if table.has_namespace_index:
-        statement = _SQL["delete_by_namespace"].format(table=table.name)
+        statement = _SQL["delete_by_namespace"].format(table=table.name, returning=_returning(table))
         while count := await delete(statement, chunk):
             yield count
     else:
-        statement = _SQL["delete_by_key"].format(table=table.name, partition=table.partition_column)
+        statement = _SQL["delete_by_key"].format(
+            table=table.name, partition=table.partition_column, returning=_returning(table)
+        )
         async for window in partition_windows(database, table):
             while count := await delete(statement, window, chunk):
                 yield count
@@ -121,18 +128,49 @@ async def _purged_partitions(
 
     A `ctid` belongs to one node, so a statement deletes all rows that the namespace has in a partition, without a limit.
     """
-    statement = _SQL["delete_of_partition"].format(table=table.name, partition=table.partition_column)
+    statement = _SQL["delete_of_partition"].format(
+        table=table.name, partition=table.partition_column, returning=_returning(table)
+    )
     for value in await partitions_of_namespace(database, table, namespace_id):
         yield await delete(statement, value)
     yield 0
 
 
 async def _delete(
-    database: Database, table: Table, tally: Tally | None, namespace_id: UUID, statement: str, *arguments: object
+    database: Database,
+    journal: Journal,
+    table: Table,
+    tally: Tally | None,
+    namespace_id: UUID,
+    statement: str,
+    *arguments: object,
 ) -> int:
-    lent = database.connection if tally is None else database.transaction
-    async with lent(namespace_id) as connection:
-        rows = int((await connection.execute(statement, namespace_id, *arguments)).rpartition(" ")[2])
+    async with database.transaction(namespace_id) as connection:
+        if table.name in NUMBERS:
+            deleted = await connection.fetch(statement, namespace_id, *arguments)
+            rows = len(deleted)
+            await journal.write(connection, *_purged_rows(table, namespace_id, deleted))
+        else:
+            rows = int((await connection.execute(statement, namespace_id, *arguments)).rpartition(" ")[2])
         if tally is not None and rows:
             await tally(connection, table.name, rows)
     return rows
+
+
+def _returning(table: Table) -> str:
+    return f" RETURNING {shard_sql(table)} AS shard, {image_sql(table)} AS image" if table.name in NUMBERS else ""
+
+
+def _purged_rows(table: Table, namespace_id: UUID, deleted: Sequence[Row]) -> list[Changes]:
+    """Return the changes of each shard.
+
+    Raises:
+        IntegrityError: A row is not of the namespace and the table. The transaction is then rolled back.
+    """
+    changes: dict[int, Changes] = {}
+    prefix = bytes([NUMBERS[table.name]]) + namespace_id.bytes
+    for row in deleted:
+        if not row["image"].startswith(prefix):
+            raise IntegrityError(f"the database deleted a row of {table.name} that a purge did not ask for")
+        changes.setdefault(row["shard"], Changes(row["shard"])).replaced.append(row["image"])
+    return list(changes.values())

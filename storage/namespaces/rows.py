@@ -17,6 +17,8 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
 from strongroom.storage.shared_lookups import SharedLookups
 
+from .journal import replaced_namespace
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.row_level_security import VisibleNamespaces
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("namespaces/store")
 NAME_BYTES = 255
@@ -66,9 +69,11 @@ class NamespaceRows:
     Args:
         database: The database.
         keyring: The keys of the namespaces and of the cell.
+        journal: The journal of this process.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal) -> None:
+        self._journal = journal
         self._database = database
         self._keyring = keyring
         self._by_id = SharedLookups(self._read_ids)
@@ -150,6 +155,7 @@ class NamespaceRows:
             if not await connection.fetch(_SQL["insert"], *row):
                 raise NamespaceAlreadyExists
             await connection.execute(_SQL["raise_version"])
+            await self._journal.write(connection, replaced_namespace(namespace_id, None, (sealed_details, sealed_data)))
 
 
 async def locked_version(connection: Connection) -> int:

@@ -18,6 +18,7 @@ from strongroom.storage.errors import ConditionFailed, InvalidPersistenceRequest
 from strongroom.storage.keys.registry_changes import destroy_keys, disable_keys, enable_keys
 from strongroom.storage.keys.store import heads_of
 
+from .journal import replaced_namespace
 from .purge import count_rows, purge_namespace
 from .shred_request import ShredRequest, find_request, request_digest, server_time, stored_certificate
 from .shredded_keks import checked_request, decide_keks, find_checked_request, kek_dispositions, record_answer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from strongroom.kms import KekDisposal, Keyring
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .purge import Progress
 
@@ -44,9 +46,11 @@ class ShreddingStore:
     Args:
         database: The database.
         keyring: The keyring, which has the cell's key for signing certificates.
+        journal: The journal of this process.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal) -> None:
+        self._journal = journal
         self._database = database
         self._keyring = keyring
         self._heads = heads_of(keyring)
@@ -215,7 +219,7 @@ class ShreddingStore:
         async def tally(connection: Connection, table: str, rows: int) -> None:
             await connection.execute(_SQL["add_rows"], namespace_id, table, rows)
 
-        await purge_namespace(self._database, namespace_id, progress=progress, tally=tally)
+        await purge_namespace(self._database, self._journal, namespace_id, progress=progress, tally=tally)
 
     async def record_documents(self, namespace_id: UUID, documents: int) -> None:
         """Store the number of documents in the search index, unless a number is already stored.
@@ -269,10 +273,14 @@ class ShreddingStore:
                 public_key=signing_key.public_key,
             )
             signed = sign_certificate(with_scope(certificate), signing_key)
+            stored = await connection.fetchrow(_SQL["lock_name"], namespace_id)
             await connection.execute(_SQL["forget_name"], namespace_id, now)
             await connection.execute(_SQL["put_certificate"], namespace_id, now, signed)
             if all(kek.is_done for kek in keks):
                 await connection.execute(_SQL["complete"], namespace_id, now)
+            if stored is not None:
+                old = (stored["details"], stored["data"])
+                await self._journal.write(connection, replaced_namespace(namespace_id, old, (None, None)))
         return signed
 
     async def certificate(self, namespace_id: UUID) -> bytes:

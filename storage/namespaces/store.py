@@ -20,7 +20,7 @@ from strongroom.kms import (
     create_data_keys,
     destroy_data_keys,
 )
-from strongroom.storage.checks import check_mapping, check_text
+from strongroom.storage.checks import check_text, check_texts
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
@@ -32,6 +32,7 @@ from strongroom.storage.errors import (
 )
 from strongroom.storage.sealing import UNAVAILABLE, UNREADABLE
 
+from .journal import replaced_namespace
 from .kek_rule import KekRule, no_rule, wanted_kek
 from .namespace import Namespace, check_namespace_region, unopened
 from .rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, is_gone, open_details
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("namespaces/store")
 _CHANGE_ATTEMPTS = 10
@@ -55,16 +57,18 @@ class NamespaceStore:
     Args:
         database: The database.
         keyring: The keys of the namespaces and of the cell.
+        journal: The journal of this process.
         index_layout: The layout of a new namespace's visibility documents, as the text of a `strongroom.visibility.Layout`.
         kek_rule: Returns the KEK of a namespace for which none is named.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, index_layout: str, kek_rule: KekRule = no_rule) -> None:
+    def __init__(
+        self, database: Database, keyring: Keyring, journal: Journal, *, index_layout: str, kek_rule: KekRule = no_rule
+    ) -> None:
         self._kek_rule = kek_rule
-        self._database = database
-        self._keyring = keyring
+        self._database, self._keyring, self._journal = database, keyring, journal
         self._index_layout = index_layout
-        self._rows = NamespaceRows(database, keyring)
+        self._rows = NamespaceRows(database, keyring, journal)
 
     @commits_several_times
     async def ensure_cell_keys(self, kek: KekRef) -> None:
@@ -116,7 +120,7 @@ class NamespaceStore:
             StorageError: The database does not answer.
         """
         check_namespace_region(region, self._keyring.region)
-        _check_texts("search_attributes", {} if search_attributes is None else search_attributes)
+        check_texts("search_attributes", {} if search_attributes is None else search_attributes)
         if index_layout is not None:
             check_text("index_layout", index_layout)
         if await self._rows.by_token(await self._rows.name_token(name)) is not None:
@@ -206,7 +210,7 @@ class NamespaceStore:
             KmsError: Its keys are not available.
             StorageError: The database does not answer.
         """
-        _check_texts("added", added)
+        check_texts("added", added)
 
         def add(namespace: Namespace) -> Namespace:
             registered = namespace.search_attributes
@@ -238,7 +242,7 @@ class NamespaceStore:
             KmsError: Its keys are not available.
             StorageError: The database does not answer.
         """
-        _check_texts("aliases", aliases, optional=True)
+        check_texts("aliases", aliases, optional=True)
 
         def merge(namespace: Namespace) -> Namespace:
             registered = namespace.search_attributes
@@ -268,9 +272,13 @@ class NamespaceStore:
             assert changed.name is not None  # noqa: S101 - it was opened
             keys = await self._keyring.open(namespace_id)
             details = NamespaceDetails(changed.name, changed.search_attributes, changed.aliases, changed.region)
-            async with self._database.connection(namespace_id) as connection:
-                sealed = details.seal(keys, changed.version)
-                if await connection.fetch(_SQL["update"], namespace_id, namespace.version, sealed):
+            sealed = details.seal(keys, changed.version)
+            async with self._database.transaction(namespace_id) as connection:
+                stored = await connection.fetchrow(_SQL["lock"], namespace_id, namespace.version)
+                if stored is not None:
+                    await connection.execute(_SQL["update"], namespace_id, namespace.version, sealed)
+                    old, data = (stored["details"], stored["data"]), stored["data"]
+                    await self._journal.write(connection, replaced_namespace(namespace_id, old, (sealed, data)))
                     return changed
         raise ConditionFailed
 
@@ -289,12 +297,3 @@ class NamespaceStore:
             aliases=details.aliases,
             region=details.region,
         )
-
-
-def _check_texts(field: str, values: Mapping[str, str | None], *, optional: bool = False) -> None:
-    """Refuse anything but a mapping of text to text, or to None if the values are optional."""
-    check_mapping(field, values)
-    for name, text in values.items():
-        check_text(field, name)
-        if not (optional and text is None):
-            check_text(field, text)

@@ -10,19 +10,24 @@ from strongroom.storage.checks import check_blob, check_number, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import ConditionFailed, DataLoss
+from strongroom.storage.errors import ConditionFailed
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import CELL
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as page_token_of
 
+from .journal import add_message, deleted_messages, replace_queue
 from .message_rows import open_messages
 from .messages import BEFORE_FIRST, NAMESPACE_REPLICATION, AckLevels, QueueMessage, QueuePage
+from .queue_rows import locked_queue, read_ack_levels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.kms import Keyring
+    from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("queues/queue")
 _TYPES = 2**31
@@ -38,10 +43,14 @@ class Queue:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
         queue_type: The type of the queue; 1 to 2^31 - 1.
     """
 
-    def __init__(self, database: Database, keyring: Keyring, *, queue_type: int = NAMESPACE_REPLICATION) -> None:
+    def __init__(
+        self, database: Database, keyring: Keyring, journal: Journal, *, queue_type: int = NAMESPACE_REPLICATION
+    ) -> None:
+        self._journal = journal
         check_number("queue_type", queue_type, least=1, limit=_TYPES)
         self._database = database
         self._keyring = keyring
@@ -63,12 +72,15 @@ class Queue:
         """
         check_blob("data", data)
         keys = await self._keyring.open(self._keyring.cell_id)
+        changes = Changes(CELL)
         async with self._database.transaction(NO_NAMESPACE) as connection:
             for queue_type in (self._type, self._dead_letters):
-                row, packed = await self._locked(connection, keys, queue_type)
+                row, packed = await locked_queue(connection, self._keyring, queue_type, changes)
                 if row["version"] == 0 and not DataBlob.unpack(packed).data:
                     sealed = keys.seal(QUEUE, (queue_type, row["next_message_id"], 0), data.pack())
                     await connection.execute(_SQL["init"], queue_type, sealed)
+                    replace_queue(changes, queue_type, row["data"], sealed)
+            await self._journal.write(connection, changes)
 
     async def enqueue_message(self, data: DataBlob) -> int:
         """Append a message to the queue.
@@ -111,7 +123,7 @@ class Queue:
             InvalidPersistenceRequest: The id is invalid.
         """
         check_number("message_id", message_id)
-        await self._execute("delete_range", self._type, BEFORE_FIRST, message_id - 1)
+        await self._delete_range(self._type, BEFORE_FIRST, message_id - 1)
 
     async def update_ack_level(self, data: DataBlob, *, version: int) -> int:
         """Replace the acknowledgement levels, if they still have the version that was read.
@@ -136,7 +148,7 @@ class Queue:
         Raises:
             IntegrityError: The levels do not open.
         """
-        return await self._ack_levels(self._type)
+        return await read_ack_levels(self._database, self._keyring, self._type)
 
     async def enqueue_message_to_dlq(self, data: DataBlob) -> int:
         """Append a message to the dead letters.
@@ -189,7 +201,7 @@ class Queue:
             InvalidPersistenceRequest: The id is invalid.
         """
         check_number("message_id", message_id)
-        await self._execute("delete_range", self._dead_letters, message_id - 1, message_id)
+        await self._delete_range(self._dead_letters, message_id - 1, message_id)
 
     async def range_delete_messages_from_dlq(self, *, first_message_id: int, last_message_id: int) -> None:
         """Delete the dead letters that `read_messages_from_dlq` returns for the same range.
@@ -202,7 +214,7 @@ class Queue:
             InvalidPersistenceRequest: An id is invalid.
         """
         _check_range(first_message_id, last_message_id)
-        await self._execute("delete_range", self._dead_letters, first_message_id, last_message_id)
+        await self._delete_range(self._dead_letters, first_message_id, last_message_id)
 
     async def update_dlq_ack_level(self, data: DataBlob, *, version: int) -> int:
         """Replace the acknowledgement levels of the dead letters, as `update_ack_level` does.
@@ -227,64 +239,51 @@ class Queue:
         Raises:
             IntegrityError: The levels do not open.
         """
-        return await self._ack_levels(self._dead_letters)
+        return await read_ack_levels(self._database, self._keyring, self._dead_letters)
 
     async def _enqueue(self, queue_type: int, data: DataBlob) -> int:
         check_blob("data", data)
         keys = await self._keyring.open(self._keyring.cell_id)
+        changes = Changes(CELL)
         async with self._database.transaction(self._keyring.cell_id) as connection:
-            row, ack_levels = await self._locked(connection, keys, queue_type)
+            row, ack_levels = await locked_queue(connection, self._keyring, queue_type, changes)
             message_id: int = row["next_message_id"]
             message = keys.seal(QUEUE_MESSAGE, (queue_type, message_id), data.pack())
             queue = keys.seal(QUEUE, (queue_type, message_id + 1, row["version"]), ack_levels)
             await connection.execute(_SQL["insert_message"], queue_type, message_id, self._keyring.cell_id, message)
             await connection.execute(_SQL["advance"], queue_type, queue)
+            add_message(changes, self._keyring.cell_id, queue_type, message_id, message)
+            replace_queue(changes, queue_type, row["data"], queue)
+            await self._journal.write(connection, changes)
         return message_id
 
     async def _update(self, queue_type: int, data: DataBlob, version: int) -> int:
         check_blob("data", data)
         check_number("version", version)
         keys = await self._keyring.open(self._keyring.cell_id)
+        changes = Changes(CELL)
         async with self._database.transaction(NO_NAMESPACE) as connection:
-            row, _ = await self._locked(connection, keys, queue_type)
+            row, _ = await locked_queue(connection, self._keyring, queue_type, changes)
             if row["version"] != version:
                 msg = "the queue's acknowledgement levels were changed since they were read; read them again"
                 raise ConditionFailed(msg)
             sealed = keys.seal(QUEUE, (queue_type, row["next_message_id"], version + 1), data.pack())
             await connection.execute(_SQL["update"], queue_type, sealed)
+            replace_queue(changes, queue_type, row["data"], sealed)
+            await self._journal.write(connection, changes)
         return version + 1
-
-    async def _ack_levels(self, queue_type: int) -> AckLevels:
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            row = await connection.fetchrow(_SQL["get"], queue_type)
-        if row is None:
-            return AckLevels(DataBlob(b""), 0)
-        return AckLevels(DataBlob.unpack(await self._opened(queue_type, row)), row["version"])
-
-    async def _locked(self, connection: Connection, keys: NamespaceKeys, queue_type: int) -> tuple[Row, bytes]:
-        """Return the queue's row, locked until the transaction ends, and its packed acknowledgement levels."""
-        row = await connection.fetchrow(_SQL["lock"], queue_type)
-        if row is None:
-            first = keys.seal(QUEUE, (queue_type, 0, 0), DataBlob(b"").pack())
-            await connection.execute(_SQL["create"], queue_type, first)
-            row = await connection.fetchrow(_SQL["lock"], queue_type)
-        if row is None:
-            msg = "a queue's row was deleted while it was in use"
-            raise DataLoss(msg)
-        return row, await self._opened(queue_type, row)
-
-    async def _opened(self, queue_type: int, row: Row) -> bytes:
-        key = (queue_type, row["next_message_id"], row["version"])
-        return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: keys.open(QUEUE, key, row["data"]))
 
     async def _read(self, queue_type: int, after: int, last: int | None, count: int) -> tuple[QueueMessage, ...]:
         async with self._database.connection(self._keyring.cell_id) as connection:
             rows: Sequence[Row] = await connection.fetch(_SQL["read"], queue_type, after, last, count)
         return await open_messages(self._keyring, self._damaged, queue_type, rows)
 
-    async def _execute(self, query: str, *arguments: object) -> None:
-        async with self._database.connection(self._keyring.cell_id) as connection:
-            await connection.execute(_SQL[query], *arguments)
+    async def _delete_range(self, queue_type: int, after: int, last: int) -> None:
+        changes = deleted_messages(queue_type, after + 1, last + 1)
+        visible = self._keyring.cell_id
+        async with self._journal.entry(changes) as entry, self._database.connection(visible) as connection:
+            deleted = await connection.fetch(_SQL["delete_range"], queue_type, after, last, *entry.row)
+            entry.refused = not deleted
 
     def _scope(self) -> bytes:
         return str(self._dead_letters).encode()

@@ -12,9 +12,12 @@ from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed, NotFound
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import CELL
 from strongroom.storage.page_tokens import page_position, page_token, token_id, token_of_bytes
 from strongroom.storage.sealing import open_each
 
+from .journal import add_named_message, deleted_named_messages, replace_named_queue
 from .messages import QueueV2Info, QueueV2InfoPage, QueueV2Message, QueueV2Page
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys, RecordKey
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("queues/queue_v2")
 _TYPES = 2**31
@@ -37,9 +41,11 @@ class QueueV2:
     Args:
         database: The cell's database.
         keyring: The cell's unwrapped keys.
+        journal: The journal of this process.
     """
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    def __init__(self, database: Database, keyring: Keyring, journal: Journal) -> None:
+        self._journal = journal
         self._database = database
         self._keyring = keyring
         self._damaged = DamagedRows(database)
@@ -57,10 +63,13 @@ class QueueV2:
         """
         keys, queue_id = await self._identified(queue_type, queue_name)
         sealed = keys.seal(QUEUE_V2, (queue_type, queue_id, 0), queue_name.encode())
-        async with self._database.connection(NO_NAMESPACE) as connection:
+        changes = Changes(CELL)
+        replace_named_queue(changes, queue_type, queue_id, None, sealed)
+        async with self._database.transaction(NO_NAMESPACE) as connection:
             if not await connection.fetch(_SQL["create"], queue_type, queue_id, sealed):
                 msg = "a queue of this type and name exists already"
                 raise ConditionFailed(msg)
+            await self._journal.write(connection, changes)
 
     async def enqueue_message(
         self, queue_type: int, queue_name: str, *, data: DataBlob, namespace_id: UUID | None = None
@@ -97,6 +106,10 @@ class QueueV2:
             queue = keys.seal(QUEUE_V2, (queue_type, queue_id, message_id + 1), name)
             await connection.execute(_SQL["insert_message"], *key, owner.namespace_id, message)
             await connection.execute(_SQL["advance"], queue_type, queue_id, queue)
+            changes = Changes(CELL)
+            add_named_message(changes, owner.namespace_id, key, message)
+            replace_named_queue(changes, queue_type, queue_id, row["data"], queue)
+            await self._journal.write(connection, changes)
         return message_id
 
     async def read_messages(
@@ -145,10 +158,12 @@ class QueueV2:
         """
         check_number("last_message_id", last_message_id)
         _, queue_id = await self._identified(queue_type, queue_name)
-        async with self._database.connection(EVERY_NAMESPACE) as connection:
+        changes = deleted_named_messages(queue_type, queue_id, last_message_id)
+        async with self._journal.entry(changes) as entry, self._database.connection(EVERY_NAMESPACE) as connection:
             await _check_exists(connection, queue_type, queue_id)
-            tag = await connection.execute(_SQL["delete"], queue_type, queue_id, last_message_id)
-        return int(tag.rpartition(" ")[2])
+            row = await connection.fetchrow(_SQL["delete"], queue_type, queue_id, last_message_id, *entry.row)
+            entry.refused = row is None
+        return 0 if row is None else int(row["messages"])
 
     async def list_queues(self, queue_type: int, *, page_size: int, page_token: bytes | None = None) -> QueueV2InfoPage:
         """List the queues of a type, in the order of their tokens. This order reveals nothing about their names.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.journal.entry import Changes
 
+from .journal import replace_record
 from .outbox import add_to_outbox
 from .records import hashed_columns
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.writer import Journal
 
     from .records import VisibilityRow
 
@@ -22,29 +25,33 @@ _SQL = load_queries("visibility_rows/epochs")
 _FIRST = (2**63 - 1, 2**63 - 1, b"\xff" * 17)
 
 
+async def count_epochs(database: Database, namespace_id: UUID) -> dict[int, int]:
+    """Return the number of records of each epoch of a namespace.
+
+    Raises:
+        StorageError: The database does not answer.
+    """
+    async with database.connection(namespace_id) as connection:
+        return {row["k"]: row["records"] for row in await connection.fetch(_SQL["count"], namespace_id)}
+
+
 class VisibilityEpochs:
     """Reads the records of a namespace, and rewrites their tokens. Every method raises `StorageError` if the database does not answer.
 
     Args:
         database: The database.
+        journal: The journal of this process.
         outbox: Whether a search index outside the database takes rewritten records from the outbox.
     """
 
-    def __init__(self, database: Database, *, outbox: bool) -> None:
+    def __init__(self, database: Database, journal: Journal, *, outbox: bool) -> None:
+        self._journal = journal
         self._database = database
         self._outbox = outbox
 
     async def count(self, namespace_id: UUID) -> dict[int, int]:
-        """Return the number of records of each epoch.
-
-        Args:
-            namespace_id: The namespace.
-
-        Raises:
-            StorageError: The database does not answer.
-        """
-        async with self._database.connection(namespace_id) as connection:
-            return {row["k"]: row["records"] for row in await connection.fetch(_SQL["count"], namespace_id)}
+        """Return the number of records of each epoch; see `count_epochs`."""
+        return await count_epochs(self._database, namespace_id)
 
     async def others(self, namespace_id: UUID, epoch: int, *, piece: int) -> AsyncIterator[Sequence[Row]]:
         """Yield the records of all other epochs without their tokens, piece by piece.
@@ -114,6 +121,18 @@ class VisibilityEpochs:
                 [row.sealed for row in new],
                 *hashed_columns(new),
             )
+            await self._journal.write(connection, *_rewritten(namespace_id, written, new))
             if self._outbox and written:
                 await add_to_outbox(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])
         return len(written)
+
+
+def _rewritten(namespace_id: UUID, written: Sequence[Row], new: Sequence[VisibilityRow]) -> list[Changes]:
+    """Return what changed, by shard. Only records that were to be written count."""
+    records = {(row.shard_id, row.id): row for row in new}
+    changes: dict[int, Changes] = {}
+    for old in written:
+        record = records[old["shard_id"], old["id"]]
+        of_shard = changes.setdefault(record.shard_id, Changes(record.shard_id))
+        replace_record(of_shard, namespace_id, old, record.clear, record.sealed)
+    return list(changes.values())

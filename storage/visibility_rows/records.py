@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.journal.entry import Changes
 
+from .journal import add_record, deleted_record
 from .outbox import add_to_outbox
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("visibility_rows/records")
 
@@ -47,6 +50,11 @@ class VisibilityRow(NamedTuple):
     hashes: tuple[int | None, ...] = _NO_COLUMNS
 
     @property
+    def clear(self) -> tuple[int, int, int, int]:
+        """Version, epoch, close bucket and start bucket, which the journal has too."""
+        return self.version, self.epoch, self.close_bucket, self.start_bucket
+
+    @property
     def token_array(self) -> str:
         """The tokens as an array literal. They travel as text because arrays of arrays must be rectangular."""
         return "{" + ",".join(map(str, self.tokens)) + "}"
@@ -64,12 +72,18 @@ def all_tokens(row: Row) -> list[int]:
 
 
 async def put_visibility_records(
-    connection: Connection, namespace_id: UUID, rows: Sequence[VisibilityRow], *, outbox: bool = False
+    connection: Connection,
+    journal: Journal,
+    namespace_id: UUID,
+    rows: Sequence[VisibilityRow],
+    *,
+    outbox: bool = False,
 ) -> int:
     """Write records in the caller's transaction. A record of an older version, or of a run deleted since, is left out.
 
     Args:
         connection: A connection in a transaction.
+        journal: The journal of this process.
         namespace_id: The namespace.
         rows: The records in any order. If a record has several versions, the newest is written.
         outbox: Whether a search index outside the database takes them from the outbox.
@@ -83,23 +97,34 @@ async def put_visibility_records(
     # All writers lock rows in the order of their key, so they can't deadlock.
     newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
     ordered = [newest[key] for key in sorted(newest)]
-    written = await connection.fetch(
-        _SQL["put"],
-        namespace_id,
-        [row.shard_id for row in ordered],
-        [row.id for row in ordered],
-        [row.version for row in ordered],
-        [row.epoch for row in ordered],
-        [row.close_bucket for row in ordered],
-        [row.start_bucket for row in ordered],
-        [row.token_array for row in ordered],
-        [row.sealed for row in ordered],
-        *hashed_columns(ordered),
-    )
+    async with journal.entries(_put_records(namespace_id, ordered), in_transaction=True) as entries:
+        written = await connection.fetch(
+            _SQL["put"],
+            namespace_id,
+            [row.shard_id for row in ordered],
+            [row.id for row in ordered],
+            [row.version for row in ordered],
+            [row.epoch for row in ordered],
+            [row.close_bucket for row in ordered],
+            [row.start_bucket for row in ordered],
+            [row.token_array for row in ordered],
+            [row.sealed for row in ordered],
+            *hashed_columns(ordered),
+            *entries.arguments,
+        )
     if outbox and written:
         ids = {row["id"] for row in written}
         await add_to_outbox(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
     return len(written)
+
+
+def _put_records(namespace_id: UUID, rows: Sequence[VisibilityRow]) -> list[Changes]:
+    """Return what the writes of records change, by shard."""
+    changes: dict[int, Changes] = {}
+    for row in rows:
+        of_shard = changes.setdefault(row.shard_id, Changes(row.shard_id))
+        add_record(of_shard, namespace_id, row.id, row.clear, row.sealed)
+    return list(changes.values())
 
 
 async def get_visibility_record(connection: Connection, namespace_id: UUID, *, shard_id: int, id: bytes) -> Row | None:  # noqa: A002 - the column's name
@@ -119,10 +144,9 @@ async def get_visibility_record(connection: Connection, namespace_id: UUID, *, s
 
 async def delete_visibility_record(
     connection: Connection,
-    namespace_id: UUID,
+    journal: Journal,
+    key: tuple[UUID, int, bytes],
     *,
-    shard_id: int,
-    id: bytes,  # noqa: A002 - the column's name
     version: int,
     outbox: bool = False,
 ) -> bool:
@@ -130,9 +154,8 @@ async def delete_visibility_record(
 
     Args:
         connection: A connection in a transaction.
-        namespace_id: The namespace.
-        shard_id: The workflow's shard.
-        id: The id of the record, 16 bytes.
+        journal: The journal of this process.
+        key: The namespace, the workflow's shard, and the id of the record.
         version: The version of the deletion. A record of a newer version stays.
         outbox: Whether a search index outside the database takes the deletion from the outbox.
 
@@ -142,11 +165,15 @@ async def delete_visibility_record(
     Raises:
         StorageError: The database does not answer.
     """
-    key = (shard_id, namespace_id, id)
-    deleted = await connection.fetch(_SQL["delete"], *key, version)
-    if not deleted and await connection.fetchrow(_SQL["newer"], *key) is not None:
+    namespace_id, shard_id, record_id = key
+    row = (shard_id, namespace_id, record_id)
+    async with journal.entries([deleted_record(*key)], in_transaction=True) as entries:
+        writer, _, (number,), (entry,) = entries.arguments
+        deleted = await connection.fetch(_SQL["delete"], *row, version, writer, number, entry)
+        entries.refused = not deleted
+    if not deleted and await connection.fetchrow(_SQL["newer"], *row) is not None:
         return False
-    await connection.execute(_SQL["bury"], *key, version)
+    await connection.execute(_SQL["bury"], *row, version)
     if outbox:
-        await add_to_outbox(connection, [key])
+        await add_to_outbox(connection, [row])
     return True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from uuid import uuid4
 
 import asyncpg
@@ -219,14 +220,14 @@ async def test_the_confined_functions_do_the_same_for_many_callers(distributed_c
 
 
 async def test_a_function_leaves_rows_of_other_shards_alone(distributed_cell):
-    """The conditions in a function leave out rows of other shards."""
+    """The conditions in a function leave out rows of other shards. A statement that does not write all its rows fails."""
     namespace_id, tree = uuid4(), uuid4()
     append = load_functions(distributed=True)["append_history_nodes"]
+    node = ([2], [namespace_id], [tree], [tree], [1], [1], [0], [b"node"])
     async with distributed_cell.database.connection(EVERY_NAMESPACE) as connection:
         for p_shard in (1, 2):
-            await append.call(
-                connection, p_shard, [2], [namespace_id], [tree], [tree], [1], [1], [0], [b"node"], [], [], [], [], []
-            )
+            with nullcontext() if p_shard == 2 else pytest.raises(StorageError):
+                await append.call(connection, p_shard, *node, [], [], [], [], [], uuid4(), [], [], [])
             rows = await connection.fetch("SELECT shard_id FROM history_node WHERE namespace_id = $1", namespace_id)
             assert [row["shard_id"] for row in rows] == [2] * (p_shard == 2)
 

@@ -32,7 +32,7 @@ START = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture
 def cluster_store(own_cell):
-    return ClusterMetadataStore(own_cell.database, own_cell.keyring)
+    return ClusterMetadataStore(own_cell.database, own_cell.keyring, own_cell.journal.journal)
 
 
 async def join(store, host_id=None, **changed):

@@ -27,7 +27,7 @@ BLOB = DataBlob(b"some endpoint", Encoding.JSON)
 
 @pytest.fixture
 def nexus_store(own_cell):
-    return NexusEndpointStore(own_cell.database, own_cell.keyring)
+    return NexusEndpointStore(own_cell.database, own_cell.keyring, own_cell.journal.journal)
 
 
 async def table_version(store):

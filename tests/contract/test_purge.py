@@ -106,10 +106,10 @@ async def test_all_rows_of_a_namespace_go_and_no_others(own_cell, distributed):
         await fill(own_cell, table, stays, 5)
         await fill(own_cell, table, gone, number, first=100)
     assert await count(own_cell, gone) == rows
-    assert dict(await purge_namespace(own_cell.database, gone)) == rows
+    assert dict(await purge_namespace(own_cell.database, own_cell.journal.journal, gone)) == rows
     assert set((await count(own_cell, gone)).values()) == {0}
     assert set((await count(own_cell, stays)).values()) == {5}
-    assert dict(await purge_namespace(own_cell.database, gone)) == {}
+    assert dict(await purge_namespace(own_cell.database, own_cell.journal.journal, gone)) == {}
 
 
 @pytest.mark.parametrize("table", PURGED)
@@ -120,7 +120,7 @@ async def test_chunks_of_any_size_find_all_rows(cell, table, chunk):
     first = gone.int % 10**6 * 1000  # the cell is shared by the session, so the test uses its own numbers
     await fill(cell, table, gone, 20, lead=first, first=first)
     await fill(cell, table, gone, 10, first=first + 100)
-    assert dict(await purge_namespace(cell.database, gone, chunk=chunk)) == {table: 30}
+    assert dict(await purge_namespace(cell.database, cell.journal.journal, gone, chunk=chunk)) == {table: 30}
     assert (await count(cell, gone))[table] == 0
 
 
@@ -131,7 +131,7 @@ async def test_a_key_with_more_first_columns_than_one_statement_looks_into(own_c
     await fill(own_cell, "history_tree", gone, 3000, first=200)
     for lead in (-(2**31), -1, 0, 2**31 - 1):
         await fill(own_cell, "history_tree", gone, 1, lead=lead)
-    assert dict(await purge_namespace(own_cell.database, gone)) == {"history_tree": 3004}
+    assert dict(await purge_namespace(own_cell.database, own_cell.journal.journal, gone)) == {"history_tree": 3004}
 
 
 async def test_progress_is_told_for_each_chunk_and_each_table(own_cell):
@@ -139,7 +139,9 @@ async def test_progress_is_told_for_each_chunk_and_each_table(own_cell):
     gone, told = await dead_namespace(own_cell), []
     await fill(own_cell, "tasks", gone, 25, lead=1)
     await fill(own_cell, "history_tasks", gone, 25, lead=1)
-    await purge_namespace(own_cell.database, gone, progress=lambda *seen: told.append(seen), chunk=10)
+    await purge_namespace(
+        own_cell.database, own_cell.journal.journal, gone, progress=lambda *seen: told.append(seen), chunk=10
+    )
     for table in ("tasks", "history_tasks"):
         counts = [rows for name, rows in told if name == table]
         assert counts == sorted(counts)
@@ -159,10 +161,12 @@ async def test_a_purge_that_breaks_off_keeps_what_it_did_and_goes_on(own_cell):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await purge_namespace(own_cell.database, gone, progress=stop, chunk=10)
+        await purge_namespace(own_cell.database, own_cell.journal.journal, gone, progress=stop, chunk=10)
     left = await count(own_cell, gone)
     assert (left["executions"], left["tasks"], left["build_id_to_task_queue"]) == (0, 20, 40)
-    both = await asyncio.gather(*(purge_namespace(own_cell.database, gone, chunk=5) for _ in range(2)))
+    both = await asyncio.gather(
+        *(purge_namespace(own_cell.database, own_cell.journal.journal, gone, chunk=5) for _ in range(2))
+    )
     assert sum(sum(each.values()) for each in both) == 60
     assert set((await count(own_cell, gone)).values()) == {0}
 
@@ -178,7 +182,7 @@ async def test_a_chunk_is_short_and_locks_little(own_cell):
     await execute(own_cell, "CREATE TRIGGER slow BEFORE DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION slow()")
     limited = Database(own_cell.config.dsn, statement_timeout=0.6, insecure=True)
     try:
-        assert dict(await purge_namespace(limited, gone, chunk=10)) == {"tasks": 60}
+        assert dict(await purge_namespace(limited, own_cell.journal.journal, gone, chunk=10)) == {"tasks": 60}
     finally:
         await limited.aclose()
 
@@ -190,7 +194,7 @@ async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
     await fill(own_cell, "history_tree", gone, 30, first=50_000)
     limited = Database(own_cell.config.dsn, statement_timeout=2.0, insecure=True)
     try:
-        assert dict(await purge_namespace(limited, gone)) == {"history_tree": 30}
+        assert dict(await purge_namespace(limited, own_cell.journal.journal, gone)) == {"history_tree": 30}
     finally:
         await limited.aclose()
 
@@ -202,7 +206,7 @@ async def test_no_key_is_needed(own_cell):
     await execute(own_cell, "DELETE FROM namespaces WHERE namespace_id = $1", gone)
     await execute(own_cell, "DELETE FROM data_keys WHERE namespace_id = $1", gone)
     own_cell.config.kms["local"].keyring.unlink()
-    assert dict(await purge_namespace(own_cell.database, gone)) == {"executions": 3}
+    assert dict(await purge_namespace(own_cell.database, own_cell.journal.journal, gone)) == {"executions": 3}
 
 
 async def test_a_living_namespace_is_not_purged(own_cell):
@@ -211,23 +215,23 @@ async def test_a_living_namespace_is_not_purged(own_cell):
     for namespace_id, first in ((living, 1), (cell_id, 100)):
         await fill(own_cell, "queue_v2_messages", namespace_id, 3, first=first)
         with pytest.raises(ConditionFailed):
-            await purge_namespace(own_cell.database, namespace_id)
+            await purge_namespace(own_cell.database, own_cell.journal.journal, namespace_id)
         assert (await count(own_cell, namespace_id))["queue_v2_messages"] == 3
     await execute(own_cell, "UPDATE data_keys SET state = 'disabled' WHERE namespace_id = $1", living)
     with pytest.raises(ConditionFailed):
-        await purge_namespace(own_cell.database, living)
+        await purge_namespace(own_cell.database, own_cell.journal.journal, living)
 
 
 @pytest.mark.parametrize("wrong", [None, "x", str(UUID(int=1)), 1])
 async def test_what_is_not_an_id_is_refused(cell, wrong):
     """A malformed id is refused before a statement is sent."""
     with pytest.raises(InvalidPersistenceRequest):
-        await purge_namespace(cell.database, wrong)
+        await purge_namespace(cell.database, cell.journal.journal, wrong)
 
 
 async def test_an_unknown_namespace_has_no_rows(cell):
     """An unknown namespace is not an error."""
-    assert dict(await purge_namespace(cell.database, uuid4())) == {}
+    assert dict(await purge_namespace(cell.database, cell.journal.journal, uuid4())) == {}
 
 
 async def test_a_missing_table_is_told_as_such(own_cell):
@@ -235,7 +239,7 @@ async def test_a_missing_table_is_told_as_such(own_cell):
     gone = await dead_namespace(own_cell)
     await execute(own_cell, "DROP TABLE build_id_to_task_queue")
     with pytest.raises(SchemaMismatch):
-        await purge_namespace(own_cell.database, gone)
+        await purge_namespace(own_cell.database, own_cell.journal.journal, gone)
 
 
 async def test_shredding_purges_every_table_and_keeps_the_name_to_the_end(own_cell):

@@ -26,7 +26,7 @@ BLOB = DataBlob(b"namespace task", Encoding.JSON)
 
 @pytest.fixture
 def message_queue(own_cell):
-    return Queue(own_cell.database, own_cell.keyring)
+    return Queue(own_cell.database, own_cell.keyring, own_cell.journal.journal)
 
 
 class DeadLetters:
@@ -102,7 +102,7 @@ async def test_many_that_append_at_once_leave_no_gap(own_cell, either, request):
     """100 messages of ten senders in two processes have the ids 0 to 99."""
     dead = "dead" in request.node.name
     async with Strongroom.open(own_cell.config) as elsewhere:
-        other = Queue(elsewhere.database, elsewhere.keyring)
+        other = Queue(elsewhere.database, elsewhere.keyring, elsewhere.journal.journal)
         queues = (either, DeadLetters(other) if dead else other)
 
         async def send(sender):
@@ -211,7 +211,7 @@ async def test_appends_and_updates_at_once_lose_nothing(message_queue):
 
 async def test_a_queue_its_dead_letters_and_another_queue_do_not_meet(own_cell, message_queue):
     """A queue and its dead letters have separate ids, messages, acknowledgement levels and deletions."""
-    other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
+    other = Queue(own_cell.database, own_cell.keyring, own_cell.journal.journal, queue_type=2)
     made = await enqueue(message_queue, 3)
     await message_queue.enqueue_message_to_dlq(DataBlob(b"dead"))
     await other.enqueue_message(DataBlob(b"other"))
@@ -264,7 +264,7 @@ async def test_dead_letters_are_deleted_one_by_one_and_by_range(message_queue):
 async def test_messages_are_read_across_a_rotation_of_the_cells_keys(own_cell, message_queue):
     """Messages sealed before and after a rotation open, also for a process that caches the old keys."""
     async with Strongroom.open(own_cell.config) as elsewhere:
-        other = Queue(elsewhere.database, elsewhere.keyring)
+        other = Queue(elsewhere.database, elsewhere.keyring, elsewhere.journal.journal)
         made = await enqueue(other, 1)
         await rotate_data_key(own_cell.keyring, own_cell.keyring.cell_id)
         made.append(QueueMessage(await message_queue.enqueue_message(BLOB), BLOB))
@@ -351,12 +351,12 @@ async def test_malformed_requests_are_refused(own_cell, message_queue):
         await message_queue.enqueue_message(DataBlob(bytes(4 * 2**20 + 1)))
     for queue_type in (0, -1, 2**31, None):
         with pytest.raises(InvalidPersistenceRequest, match="queue_type"):
-            Queue(own_cell.database, own_cell.keyring, queue_type=queue_type)
+            Queue(own_cell.database, own_cell.keyring, own_cell.journal.journal, queue_type=queue_type)
 
 
 async def test_a_token_of_another_queue_is_refused(own_cell, message_queue):
     """A token of another queue is refused."""
-    other = Queue(own_cell.database, own_cell.keyring, queue_type=2)
+    other = Queue(own_cell.database, own_cell.keyring, own_cell.journal.journal, queue_type=2)
     await enqueue(DeadLetters(message_queue), 2)
     page = await message_queue.read_messages_from_dlq(first_message_id=-1, last_message_id=1, page_size=1)
     with pytest.raises(InvalidPersistenceRequest, match="page token"):

@@ -34,7 +34,7 @@ BLOB = DataBlob(b"a history task", Encoding.JSON)
 
 @pytest.fixture
 def queues(own_cell):
-    return QueueV2(own_cell.database, own_cell.keyring)
+    return QueueV2(own_cell.database, own_cell.keyring, own_cell.journal.journal)
 
 
 async def made_queue(queues, name="some queue", queue_type=NORMAL, messages=0):
@@ -142,7 +142,7 @@ async def test_many_that_append_at_once_leave_no_gap(own_cell, queues):
     """Every message of senders in two processes has its own id."""
     await made_queue(queues)
     async with Strongroom.open(own_cell.config) as elsewhere:
-        stores = (queues, QueueV2(elsewhere.database, elsewhere.keyring))
+        stores = (queues, QueueV2(elsewhere.database, elsewhere.keyring, elsewhere.journal.journal))
         made = await asyncio.gather(
             *(enqueue(stores[number % 2], data=DataBlob(b"%d" % number)) for number in range(60))
         )
@@ -266,7 +266,7 @@ async def test_messages_whose_keys_are_destroyed_hide_no_other(own_cell, queues)
     made = [await enqueue(queues, namespace_id=each) for each in (gone, None, stays, gone)]
     await destroy_data_keys(own_cell.keyring, gone)
     async with Strongroom.open(own_cell.config) as elsewhere:
-        for store in (queues, QueueV2(elsewhere.database, elsewhere.keyring)):
+        for store in (queues, QueueV2(elsewhere.database, elsewhere.keyring, elsewhere.journal.journal)):
             first, second, third, fourth = await read(store)
             assert [second, third] == made[1:3]
             for message, number in ((first, 0), (fourth, 3)):
@@ -283,7 +283,7 @@ async def test_messages_whose_keys_cannot_be_had_hide_no_other(own_cell, queues)
     made = [await enqueue(queues, namespace_id=each) for each in (None, lost, await new_namespace(own_cell))]
     without_kek(own_cell.config.kms["local"].keyring, kek)
     async with Strongroom.open(own_cell.config) as elsewhere:
-        first, second, third = await read(QueueV2(elsewhere.database, elsewhere.keyring))
+        first, second, third = await read(QueueV2(elsewhere.database, elsewhere.keyring, elsewhere.journal.journal))
     assert [first, third] == [made[0], made[2]]
     assert (second.namespace_id, second.data) == (lost, None)
     assert isinstance(second.unreadable, KmsError)

@@ -33,7 +33,7 @@ PLANTED = "planted-Kühlschrank"
 async def user_data(cell):
     """The store, on connections as the driver opens them."""
     database = Database(cell.config.dsn, by_key=True, lock_timeout=5, size=8, insecure=True)
-    yield TaskQueueUserDataStore(database, cell.keyring)
+    yield TaskQueueUserDataStore(database, cell.keyring, cell.journal.journal)
     await database.aclose()
 
 
@@ -229,7 +229,7 @@ async def test_the_most_and_the_largest_pass(user_data, namespace_id):
 async def test_nothing_of_a_tenant_is_in_clear(own_cell):
     """Names, build ids and data are in no column. The same scan finds a value that is in clear."""
     namespace_id = await new_namespace(own_cell)
-    store = TaskQueueUserDataStore(own_cell.database, own_cell.keyring)
+    store = TaskQueueUserDataStore(own_cell.database, own_cell.keyring, own_cell.journal.journal)
     planted = {PLANTED: update(0, PLANTED.encode(), added=[f"1.0-{PLANTED}"])}
     await store.update_task_queue_user_data(namespace_id, planted)
     await assert_only_sealed(

@@ -8,6 +8,7 @@ from tests.support.fixtures.contract import open_cell
 from tests.support.fixtures.driver_role import owner_dsn
 from tests.support.freshness.rows import administrator
 from tests.support.freshness.scene import new_scene
+from tests.support.freshness.verification import accept
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,6 @@ async def admin(attacked_cell):
 
 @pytest.fixture
 async def scene(attacked_cell, admin):
-    """The scene of one attack. What the administrator did is undone afterwards, for tables that all scenes share."""
+    """The scene of one attack. Afterwards the tables that all scenes share are accepted as they are."""
     yield await new_scene(attacked_cell, admin)
-    await admin.undo()
+    await accept(attacked_cell)

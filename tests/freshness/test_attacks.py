@@ -6,12 +6,11 @@ import pytest
 
 from tests.support.freshness.all_attacks import FOUND, REFUSED
 from tests.support.freshness.scene import new_scene
-from tests.support.freshness.verification import JOURNAL, REASON, RUNS_ARE_BOUND, differences, tables
+from tests.support.freshness.verification import RUNS_ARE_BOUND, differences, fold, tables
 
 pytestmark = pytest.mark.integration
 
 _DONE = object()
-verified = pytest.mark.skipif(not JOURNAL, reason=REASON)
 
 
 @pytest.mark.parametrize("attack", REFUSED, ids=str)
@@ -35,28 +34,24 @@ async def test_an_attack_is_refused(scene, admin, attack):
             await refusal.call(scene)
 
 
-@verified
+@pytest.mark.parametrize("is_folded", [False, True], ids=["entries", "folded"])
 @pytest.mark.parametrize("attack", FOUND, ids=str)
-async def test_an_attack_is_found(scene, attack):
-    """Verification names the table. What the service writes afterwards does not hide it. Without the attack it names nothing."""
+async def test_an_attack_is_found(scene, admin, attack, is_folded):
+    """Verification names the table, and what the service writes afterwards does not hide it. Without the attack it names nothing."""
+    shard_id, cell = scene.shard_id, scene.cell
+    before = await differences(cell, shard_id)
     steps = attack.steps(scene)
     await anext(steps)
-    before = await differences(scene.cell)
+    if is_folded:
+        await fold(cell, shard_id)
+    assert await differences(cell, shard_id) == before, "no alarm before the attack"
     await anext(steps)
     wanted = {found.table for found in attack.findings}
-    assert wanted <= tables(await differences(scene.cell) - before)
+    assert wanted <= tables(await differences(cell, shard_id) - before)
+    if not is_folded:
+        await admin.undo()
+        assert await differences(cell, shard_id) == before, "no alarm after it was undone"
+        return
     await anext(steps, _DONE)
-    assert wanted <= tables(await differences(scene.cell) - before)
-
-
-@verified
-@pytest.mark.parametrize("attack", FOUND, ids=str)
-async def test_honest_callers_raise_no_alarm(scene, admin, attack):
-    """Verification names nothing before the attack, and nothing once the administrator has undone it."""
-    before = await differences(scene.cell)
-    steps = attack.steps(scene)
-    await anext(steps)
-    assert await differences(scene.cell) == before
-    await anext(steps)
-    await admin.undo()
-    assert await differences(scene.cell) == before
+    await fold(cell, shard_id)
+    assert wanted <= tables(await differences(cell, shard_id) - before)

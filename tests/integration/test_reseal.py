@@ -245,7 +245,13 @@ async def test_a_row_that_changed_since_it_was_read_is_left_to_who_changed_it(st
     await strongroom.tasks.update_task_queue(newer, previous_range_id=queue.range_id)
     keys = await strongroom.keyring.open(made.namespace_id)
     done = await reseal_rows(
-        strongroom.by_key, keys, COLUMNS["task_queues.data"], rows, outbox=False, distributed=False
+        strongroom.by_key,
+        strongroom.journal.journal,
+        keys,
+        COLUMNS["task_queues.data"],
+        rows,
+        outbox=False,
+        distributed=False,
     )
     assert (done.written, done.missed, list(done.unreadable)) == (len(rows) - 1, 1, [])
     assert await strongroom.tasks.get_task_queue(queue.queue) == newer

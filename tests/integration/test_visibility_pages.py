@@ -177,7 +177,7 @@ async def test_a_list_fetches_a_full_second_at_once_if_an_earlier_list_of_the_fi
     ]
     searched = await populated(strongroom, "burst", [], records)
     index = _CountingIndex(strongroom.database)
-    manager = VisibilityManager(strongroom.database, strongroom.keyring, index=index)
+    manager = VisibilityManager(strongroom.database, strongroom.keyring, strongroom.journal.journal, index=index)
     expected = searched.expected("")
 
     async def listed(page_token=None):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from strongroom.storage import VisibilityEpochs
+from strongroom.storage.visibility_rows.epochs import count_epochs
 
 from .postgres_query import condition_of, from_position, where
 from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
@@ -61,7 +61,7 @@ class PostgresIndex:
 
     async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
         """See `SearchIndex.epochs`."""
-        return await VisibilityEpochs(self._database, outbox=False).count(namespace_id)
+        return await count_epochs(self._database, namespace_id)
 
     async def refresh(self) -> None:
         """Return at once: searches see committed rows."""

@@ -32,6 +32,7 @@ from .searcher import Searcher
 if TYPE_CHECKING:
     from strongroom.kms import Keyring
     from strongroom.storage import Connection, Database, OutboxNotifier, VisibilityRow
+    from strongroom.storage.journal.writer import Journal
     from strongroom.visibility.backends.search_index import SearchIndex
 
     from .cost import CostModel
@@ -77,6 +78,7 @@ class VisibilityManager:
     Args:
         database: The database of the records.
         keyring: The keys of the namespaces.
+        journal: The journal of this process.
         index: The search index. Without one, searches read the records themselves.
         notifier: Notifies the indexers. It is called after each write, except for writes in a transaction of the caller.
         limits: What one search may use.
@@ -87,20 +89,19 @@ class VisibilityManager:
         self,
         database: Database,
         keyring: Keyring,
+        journal: Journal,
         *,
         index: SearchIndex | None = None,
         notifier: OutboxNotifier | None = None,
         limits: SearchLimits = LIMITS,
         costs: CostModel | None = None,
     ) -> None:
-        self._database = database
-        self._keyring = keyring
+        self._database, self._keyring, self._journal = database, keyring, journal
         searched: SearchIndex = PostgresIndex(database) if index is None else index
-        searcher = Searcher(Scanner(searched, keyring, limits, costs))
-        self._searcher = LimitedSearcher(searcher, searched.concurrent_searches, deadline=limits.seconds)
+        scanner = Scanner(searched, keyring, limits, costs)
+        self._searcher = LimitedSearcher(Searcher(scanner), searched.concurrent_searches, deadline=limits.seconds)
         self._prepared = PreparedFilters()
-        self._outbox = searched.is_copy
-        self._notifier = notifier
+        self._outbox, self._notifier = searched.is_copy, notifier
 
     async def record_workflow_executions(
         self,
@@ -126,9 +127,9 @@ class VisibilityManager:
         """
         rows = await self.seal_workflow_executions(namespace_id, records, types)
         if transaction is not None:
-            return await put_visibility_records(transaction, namespace_id, rows, outbox=self._outbox)
+            return await put_visibility_records(transaction, self._journal, namespace_id, rows, outbox=self._outbox)
         async with self._database.transaction(namespace_id) as own:
-            written = await put_visibility_records(own, namespace_id, rows, outbox=self._outbox)
+            written = await put_visibility_records(own, self._journal, namespace_id, rows, outbox=self._outbox)
         self._notify()
         return written
 
@@ -171,11 +172,9 @@ class VisibilityManager:
             StorageError: The database does not answer.
         """
         keys = await namespace_keys(self._keyring, namespace_id)
-        identifier = document_id(keys, workflow_id, run_id)
-        async with self._database.transaction(namespace_id) as connection:
-            deleted = await delete_visibility_record(
-                connection, namespace_id, shard_id=shard_id, id=identifier, version=version, outbox=self._outbox
-            )
+        key = (namespace_id, shard_id, document_id(keys, workflow_id, run_id))
+        async with self._database.transaction(namespace_id) as own:
+            deleted = await delete_visibility_record(own, self._journal, key, version=version, outbox=self._outbox)
         self._notify()
         return deleted
 

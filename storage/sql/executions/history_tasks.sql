@@ -15,8 +15,13 @@ INSERT INTO journal (shard_id, writer, number, data, replaced)
 SELECT $1, $7, $8, $9, coalesce(string_agg(image, ''), '') FROM deleted
 
 -- name: put_dlq
+-- In a transaction, because the journal needs the replaced row. No row is returned if there is one.
 INSERT INTO replication_dlq_tasks (shard_id, source_cluster_name, task_id, namespace_id, data) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (shard_id, source_cluster_name, task_id) DO UPDATE SET namespace_id = excluded.namespace_id, data = excluded.data
+ON CONFLICT DO NOTHING RETURNING task_id
+
+-- name: delete_dlq
+DELETE FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id = $3
+RETURNING namespace_id, data
 
 -- name: get_dlq
 SELECT task_id, namespace_id, data FROM replication_dlq_tasks
@@ -24,7 +29,15 @@ WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 AND task_id <
 ORDER BY task_id LIMIT $5
 
 -- name: range_delete_dlq
-DELETE FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 AND task_id < $4
+-- $5, $6 and $7: the entry of the journal. An image has the length of the cluster's name.
+WITH deleted AS (
+    DELETE FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 AND task_id < $4
+    RETURNING '\x0c'::bytea || uuid_send(namespace_id) || convert_to(source_cluster_name, 'UTF8') || int8send(task_id)
+              || substr(data, octet_length(data) - 15) AS image
+)
+INSERT INTO journal (shard_id, writer, number, data, replaced)
+SELECT $1, $5, $6, $7, string_agg(int2send(octet_length(image)::smallint) || image, '') FROM deleted HAVING count(*) > 0
+RETURNING number
 
 -- name: any_dlq
 SELECT 1 FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 LIMIT 1

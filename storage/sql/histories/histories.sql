@@ -41,6 +41,15 @@ WHERE (shard_id, namespace_id, tree_id, branch_id) > ($1, $2, $3, $4)
 ORDER BY shard_id, namespace_id, tree_id, branch_id LIMIT $5
 
 -- name: delete_nodes
-DELETE FROM history_node AS n USING unnest($4::uuid[], $5::bigint[], $6::bigint[]) AS d (branch_id, node_id, txn_id)
-WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3
-  AND n.branch_id = d.branch_id AND n.node_id = d.node_id AND n.txn_id = d.txn_id
+-- $7, $8 and $9: the entry of the journal. The images are those of kms/FORMAT.md section 7.6 after their length. Returns the number of
+-- nodes by the length of their images; no row if there are none.
+WITH deleted AS (
+    DELETE FROM history_node AS n USING unnest($4::uuid[], $5::bigint[], $6::bigint[]) AS d (branch_id, node_id, txn_id)
+    WHERE n.shard_id = $1 AND n.namespace_id = $2 AND n.tree_id = $3
+      AND n.branch_id = d.branch_id AND n.node_id = d.node_id AND n.txn_id = d.txn_id
+    RETURNING '\x005105'::bytea || uuid_send(n.namespace_id) || uuid_send(n.tree_id) || uuid_send(n.branch_id)
+              || int8send(n.node_id) || int8send(n.txn_id) || substr(n.data, octet_length(n.data) - 15) AS image
+)
+INSERT INTO journal (shard_id, writer, number, data, replaced)
+SELECT $1, $7, $8, $9, string_agg(image, '') FROM deleted HAVING count(*) > 0
+RETURNING octet_length(replaced) / 83 AS nodes

@@ -8,6 +8,10 @@ SELECT number, data FROM journal_sums WHERE shard_id = $1 FOR UPDATE
 -- The oldest entries of each writer first, so that a limited page has no gap of its own.
 SELECT writer, number, data, replaced FROM journal WHERE shard_id = $1 ORDER BY number LIMIT $2
 
+-- name: write
+INSERT INTO journal (shard_id, writer, number, data, replaced)
+SELECT j.shard_id, $1, j.number, j.data, '' FROM unnest($2::integer[], $3::bigint[], $4::bytea[]) AS j (shard_id, number, data)
+
 -- name: put_sums
 -- Compare and set: sums are replaced only by their successor.
 INSERT INTO journal_sums AS s (shard_id, number, data) VALUES ($1, $2, $3)

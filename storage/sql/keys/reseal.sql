@@ -37,7 +37,7 @@ WITH locked AS MATERIALIZED (
     JOIN {table} AS t ON {same_as_r} AND t.{column} = r.old{confined}
     FOR NO KEY UPDATE OF t{locked_rows}
 )
-UPDATE {table} AS t SET {column} = l.new FROM locked AS l WHERE {same_as_l}{confined} RETURNING {key}
+UPDATE {table} AS t SET {column} = l.new FROM locked AS l WHERE {same_as_l}{confined} RETURNING {key}{image}
 
 -- name: newest
 -- The age of the newest data key by the server's clock.

@@ -2,8 +2,10 @@
 SELECT version, data FROM task_queue_user_data WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3
 
 -- name: versions
-SELECT task_queue_id, version FROM task_queue_user_data
+-- The rows are locked until the update is committed, in the order of the tokens. The journal needs their tags.
+SELECT task_queue_id, version, substr(data, octet_length(data) - 15) AS tag FROM task_queue_user_data
 WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = ANY ($3)
+ORDER BY task_queue_id FOR UPDATE
 
 -- name: write
 -- Writes in the order of the tokens, so that two updates of the same queues never deadlock. A row whose version changed since it was
@@ -20,13 +22,14 @@ RETURNING task_queue_id
 INSERT INTO build_id_to_task_queue (range_hash, namespace_id, build_id, task_queue_id, data)
 SELECT $1, $2, b.build_id, b.task_queue_id, b.data
 FROM unnest($3::bytea[], $4::bytea[], $5::bytea[]) AS b (build_id, task_queue_id, data)
-ON CONFLICT DO NOTHING
+ON CONFLICT DO NOTHING RETURNING build_id, task_queue_id
 
 -- name: remove_build_ids
 DELETE FROM build_id_to_task_queue AS stored
 USING unnest($3::bytea[], $4::bytea[]) AS b (build_id, task_queue_id)
 WHERE stored.range_hash = $1 AND stored.namespace_id = $2
   AND stored.build_id = b.build_id AND stored.task_queue_id = b.task_queue_id
+RETURNING stored.build_id, stored.task_queue_id, substr(stored.data, octet_length(stored.data) - 15) AS tag
 
 -- name: list
 SELECT task_queue_id, version, data FROM task_queue_user_data

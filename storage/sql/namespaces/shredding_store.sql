@@ -43,6 +43,9 @@ WHERE namespace_id = $1
 -- name: record_documents
 UPDATE shreddings SET documents = coalesce(documents, $2) WHERE namespace_id = $1
 
+-- name: lock_name
+SELECT details, data FROM namespaces WHERE namespace_id = $1 AND shredded_at IS NULL FOR UPDATE
+
 -- name: forget_name
 UPDATE namespaces SET name_token = NULL, details = NULL, data = NULL, version = version + 1, shredded_at = $2
 WHERE namespace_id = $1 AND shredded_at IS NULL

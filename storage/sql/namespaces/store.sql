@@ -18,6 +18,9 @@ SELECT namespaces.namespace_id, version, details, created_at, shredded_at, delet
 FROM namespaces LEFT JOIN shreddings ON shreddings.namespace_id = namespaces.namespace_id
 ORDER BY created_at, namespaces.namespace_id
 
+-- name: lock
+SELECT details, data FROM namespaces WHERE namespace_id = $1 AND version = $2 FOR UPDATE
+
 -- name: update
 UPDATE namespaces SET version = version + 1, details = $3 WHERE namespace_id = $1 AND version = $2 RETURNING version
 

@@ -5,7 +5,7 @@ SELECT next_message_id, version, data FROM queues WHERE queue_type = $1
 SELECT next_message_id, version, data FROM queues WHERE queue_type = $1 FOR UPDATE
 
 -- name: create
-INSERT INTO queues (queue_type, next_message_id, version, data) VALUES ($1, 0, 0, $2) ON CONFLICT DO NOTHING
+INSERT INTO queues (queue_type, next_message_id, version, data) VALUES ($1, 0, 0, $2) ON CONFLICT DO NOTHING RETURNING queue_type
 
 -- name: insert_message
 INSERT INTO queue_messages (queue_type, message_id, namespace_id, data) VALUES ($1, $2, $3, $4)
@@ -25,4 +25,11 @@ WHERE queue_type = $1 AND message_id > $2 AND ($3::bigint IS NULL OR message_id 
 ORDER BY message_id LIMIT $4
 
 -- name: delete_range
-DELETE FROM queue_messages WHERE queue_type = $1 AND message_id > $2 AND message_id <= $3
+-- The last four parameters are an entry of the journal. The images are those of kms/FORMAT.md section 7.6 after their length.
+WITH deleted AS (
+    DELETE FROM queue_messages WHERE queue_type = $1 AND message_id > $2 AND message_id <= $3
+    RETURNING '\x002d0e'::bytea || uuid_send(namespace_id) || int4send(queue_type) || int8send(message_id)
+              || substr(data, octet_length(data) - 15) AS image
+)
+INSERT INTO journal (shard_id, writer, number, data, replaced)
+SELECT $4, $5, $6, $7, string_agg(image, '') FROM deleted HAVING count(*) > 0 RETURNING number

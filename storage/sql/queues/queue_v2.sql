@@ -19,7 +19,16 @@ SELECT message_id, namespace_id, data FROM queue_v2_messages
 WHERE queue_type = $1 AND queue_id = $2 AND message_id > $3 ORDER BY message_id LIMIT $4
 
 -- name: delete
-DELETE FROM queue_v2_messages WHERE queue_type = $1 AND queue_id = $2 AND message_id <= $3
+-- The last four parameters are an entry of the journal. The images are those of kms/FORMAT.md section 7.6 after their length. Returns the
+-- number of messages by the length of their images; no row if there are none.
+WITH deleted AS (
+    DELETE FROM queue_v2_messages WHERE queue_type = $1 AND queue_id = $2 AND message_id <= $3
+    RETURNING '\x003d10'::bytea || uuid_send(namespace_id) || int4send(queue_type) || queue_id || int8send(message_id)
+              || substr(data, octet_length(data) - 15) AS image
+)
+INSERT INTO journal (shard_id, writer, number, data, replaced)
+SELECT $4, $5, $6, $7, string_agg(image, '') FROM deleted HAVING count(*) > 0
+RETURNING octet_length(replaced) / 63 AS messages
 
 -- name: list
 SELECT queue.queue_id, queue.next_message_id, queue.data,

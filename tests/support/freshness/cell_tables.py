@@ -12,8 +12,8 @@ from .attacks import AttackList, Found, Refused
 
 NAMESPACES, CLUSTERS = AttackList("namespace"), AttackList("cluster")
 REGISTRY, SHREDDED = AttackList("registry"), AttackList("shredded namespace")
-POLICY, AUDIT_LOG = AttackList("policy"), AttackList("audit log")
-ATTACKS = (NAMESPACES, CLUSTERS, REGISTRY, SHREDDED, POLICY, AUDIT_LOG)
+POLICY, AUDIT_LOG, JOURNAL = AttackList("policy"), AttackList("audit log"), AttackList("journal")
+ATTACKS = (NAMESPACES, CLUSTERS, REGISTRY, SHREDDED, POLICY, AUDIT_LOG, JOURNAL)
 _NAMESPACE = "namespace_id = $1"
 _REGISTRY = "tests/integration/registry/test_attacks.py::"
 _OLDER_POLICY = "tests/access/test_older_policy.py::"
@@ -181,3 +181,8 @@ AUDIT_LOG.tested("cut the log, and write as much again", _CHECKPOINTS + "test_a_
 AUDIT_LOG.tested("take a stream away", _CHECKPOINTS + "test_a_stream_that_was_taken_away_is_named")
 AUDIT_LOG.tested("edit or delete checkpoints", _CHECKPOINTS + "test_rows_that_were_altered_are_named")
 AUDIT_LOG.tested("put older checkpoints back", _CHECKPOINTS + "test_an_older_state_of_the_rows_is_named")
+
+_JOURNAL = "tests/contract/test_journal.py::"
+JOURNAL.tested("delete an entry with what it wrote", _JOURNAL + "test_an_entry_that_vanished_is_found")
+JOURNAL.tested("name a deleted row as replaced", _JOURNAL + "test_a_removal_needs_a_permission")
+JOURNAL.tested("put older sums back", _JOURNAL + "test_older_sums_are_found")

@@ -17,6 +17,7 @@ attack, tested = ATTACKS.attack, ATTACKS.tested
 
 READ = Refused(lambda scene: scene.read_history(), (DataLoss, IntegrityError))
 END = Refused(lambda scene: scene.read_history(), (DataLoss, IntegrityError), of_run=True)
+DELETE_BRANCH = Refused(lambda scene: scene.histories.delete(scene.kept["branch"]), DataLoss, writes=True)
 READ_TREE = Refused(lambda scene: scene.histories.tree(scene.kept["branch"]), IntegrityError)
 
 
@@ -146,15 +147,14 @@ async def _(scene):
     await scene.histories.trim(branch, node(2, 2, 1))
 
 
-@attack("delete a fork's row, after which the service deletes the base", TREES)
+@attack("delete a fork's row, so that the service deletes the nodes that it shares with its base", DELETE_BRANCH, TREES)
 async def _(scene):
-    branch = scene.histories.branch()
+    branch = scene.kept["branch"] = scene.histories.branch()
     await scene.histories.append(branch, *chain(1, 4, txn=1))
     fork = await scene.histories.fork(branch, 3)
     yield
     await scene.admin.delete("history_tree", "branch_id = $1", fork.branch_id)
     yield
-    await scene.histories.delete(branch)
 
 
 @attack("make up a branch in a tree", READ_TREE, TREES)

@@ -12,7 +12,7 @@ from .attacks import AttackList, Found, Refused
 
 STATE, CURRENT = AttackList("state"), AttackList("current run")
 ATTACKS = (STATE, CURRENT)
-RUNS, MAPS, CURRENTS = Found("executions"), Found("execution_maps"), Found("current_executions")
+RUNS, CURRENTS = Found("executions"), Found("current_executions")
 READ = Refused(lambda scene: scene.read_run(), (IntegrityError, DataLoss))
 BOUND = Refused(lambda scene: scene.read_run(), (IntegrityError, DataLoss), of_run=True)
 READ_CURRENT = Refused(lambda scene: scene.workflow.current(), IntegrityError)
@@ -33,7 +33,7 @@ ENTRIES = {
 
 
 def _attacks_on_an_entry(name, number, added, deleted):
-    @STATE.attack(f"delete {name}", BOUND, MAPS)
+    @STATE.attack(f"delete {name}", BOUND)
     async def _(scene):
         run = await scene.start()
         await scene.write(run, **added)
@@ -42,7 +42,7 @@ def _attacks_on_an_entry(name, number, added, deleted):
         yield
         await scene.write(run)
 
-    @STATE.attack(f"put back {name} that was deleted", BOUND, MAPS)
+    @STATE.attack(f"put back {name} that was deleted", BOUND)
     async def _(scene):
         run = await scene.start()
         await scene.write(run, **added)
@@ -58,7 +58,7 @@ for _name, _parts in ENTRIES.items():
     _attacks_on_an_entry(_name, *_parts)
 
 
-@STATE.attack("delete all entries of the maps", BOUND, MAPS)
+@STATE.attack("delete all entries of the maps", BOUND)
 async def _(scene):
     run = await scene.start()
     await scene.write(run, upsert_activity_infos={5: blob(), 6: blob()}, upsert_timer_infos={"timer": blob()})
@@ -68,7 +68,7 @@ async def _(scene):
     await scene.write(run)
 
 
-@STATE.attack("put an older activity back", BOUND, MAPS)
+@STATE.attack("put an older activity back", BOUND)
 async def _(scene):
     run = await scene.start()
     await scene.write(run, upsert_activity_infos={5: blob()})
@@ -91,7 +91,7 @@ async def _(scene):
     yield
 
 
-@STATE.attack("put a whole run back as it was", RUNS, MAPS)
+@STATE.attack("put a whole run back as it was", RUNS)
 async def _(scene):
     run = await scene.start()
     await scene.write(run, upsert_activity_infos={5: blob()})
@@ -126,7 +126,7 @@ async def _(scene):
     yield
 
 
-@STATE.attack("bring a deleted run back", RUNS, MAPS)
+@STATE.attack("bring a deleted run back", RUNS)
 async def _(scene):
     run = await scene.start()
     await scene.write(run, upsert_activity_infos={5: blob()})

@@ -60,7 +60,7 @@ class Scene:
         self.workflow = Workflow(self.cell, self.namespace_id, self.shard_id)
         self.histories = Histories(self.cell, self.namespace_id, self.shard_id)
         self.queue_type = next(_queue_types)
-        self.queue = Queue(self.cell.database, self.cell.keyring, queue_type=self.queue_type)
+        self.queue = Queue(self.cell.database, self.cell.keyring, self.cell.journal.journal, queue_type=self.queue_type)
         self.task_queue = TaskQueueKey(self.namespace_id, "orders", 1)
 
     def on(self, cell: Strongroom) -> Scene:

@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.executions.binding import Refusal
+from strongroom.storage.journal.images import CELL, TASK_QUEUE_GROUPS
+from strongroom.storage.journal.keeping import JournalKeeper
+from strongroom.storage.journal.writer import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RUNS_ARE_BOUND = hasattr(Refusal, "STALE")
 """Whether a run's sealed state binds its maps and the end of its history."""
-JOURNAL = importlib.util.find_spec("strongroom.storage.journal") is not None
-REASON = "no verification yet: strongroom.storage.journal does not exist"
+OF_THE_CELL = (CELL, *(-1 - group for group in range(TASK_QUEUE_GROUPS)))
+"""The shards of the journal that are not shards of workflows."""
 
 
 class Difference(NamedTuple):
     """A difference that a verification names.
 
     Attributes:
-        partition: The shard, range hash or queue type; None for a table without partitions.
-        table: The table.
-        key: The key of the row; None if the table is known only.
+        shard_id: The shard in the journal.
+        table: The table, or what else was changed.
     """
 
-    partition: int | None
+    shard_id: int
     table: str
-    key: object = None
 
 
-async def differences(cell) -> set[Difference]:
-    """Verify the whole cell, and return every difference."""
-    raise NotImplementedError
+async def differences(cell, *shards: int) -> set[Difference]:
+    """Verify shards and the tables of the cell, as this process and as one that starts now. Return what both find."""
+    fresh = JournalKeeper(cell.database, cell.keyring, Journal(cell.keyring))
+    found = set()
+    for shard_id in (*shards, *OF_THE_CELL):
+        own, new = await cell.journal.verify(shard_id), await fresh.verify(shard_id)
+        assert own.tables == new.tables
+        found |= {Difference(shard_id, name) for name in (*own.tables, *own.problems)}
+    return found
+
+
+async def fold(cell, *shards: int) -> None:
+    """Fold the entries of shards and of the tables of the cell into their sums."""
+    for shard_id in (*shards, *OF_THE_CELL):
+        await cell.journal.fold(shard_id)
+
+
+async def accept(cell) -> None:
+    """Accept the tables of the cell as they are now, so that the next attack on them is found by itself."""
+    for shard_id in OF_THE_CELL:
+        await cell.journal.accept(shard_id)
 
 
 def tables(found: Iterable[Difference]) -> set[str]:

@@ -51,6 +51,7 @@ EVERYWHERE = {
     "visibility_rows/outbox.created_again": "as visibility_rows/outbox.take",
     "visibility_rows/outbox.old_deletes": "as visibility_rows/outbox.take",
     "visibility_rows/outbox.forget_deletes": "as visibility_rows/outbox.take",
+    "journal/journal.write": "the entries of a transaction may be of several shards; Citus sends each row where it belongs",
     "journal/journal.with_entries": "a process folds what others have left behind, in all shards",
     "journal/journal.stop_writes": "accepting a restore stops all writes",
     "visibility.count": "a filter asks for the runs of all shards",
@@ -68,6 +69,11 @@ EVERYWHERE = {
         ("namespaces/purge.count", "the rows that a shredding of a namespace will delete"),
     )
 }
+ELSEWHERE = {
+    # An entry is in the shard of its group of task queues, so that a statement for many queues has few entries.
+    "create_tasks": ["inserts rows of any shard_id into journal"]
+}
+"""What functions do in another shard than the one that they are called for."""
 COLUMNS = {str(column): column for column in sealed_columns()}
 EVERYWHERE |= {
     f"reseal.of_table({name})": "resealing reads all rows of a table whose key does not continue with the namespace"
@@ -100,7 +106,7 @@ def plain_statements():
                 found[f"{store}.{name}"] = [statement]
                 continue
             for table in PURGED_TABLES:
-                sent = statement.format(table=table.name, partition=table.partition_column)
+                sent = statement.format(table=table.name, partition=table.partition_column, returning="")
                 found[f"{store}.{name}({table.name})"] = [sent]
     return found | of_reseal() | asyncio.run(of_visibility()) | statements_in_python()
 
@@ -180,7 +186,7 @@ def faults_of(statements):
 def test_each_statement_of_a_function_stays_in_the_shard_that_it_is_called_for(name):
     """Citus plans it for one node, and a wrong row does not touch another shard."""
     function = load_functions(distributed=True)[name]
-    assert faults_of_function(function.sql) == []
+    assert faults_of_function(function.sql) == ELSEWHERE.get(name, [])
     assert "p_shard integer" in function.sql
     assert function.types[0] == "integer"
 

@@ -91,6 +91,11 @@ DECLARE
     stale integer[];          -- requests whose run is at the expected version, but is not the known one
     old_request integer[];    -- images of the current runs that are replaced (kms/FORMAT.md section 7.7), each after its length
     old_image bytea[];
+    written integer;
+    seen_request integer[];   -- the visibility records before the write: request, id and image
+    seen_id bytea[];
+    seen_image bytea[];
+    raced boolean;
     one integer;
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(r_namespace, ','), ''), true);
@@ -233,13 +238,6 @@ BEGIN
         WHERE c.rule = 4 AND c.request <> ALL (refused);
     END IF;
 
-    INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
-    SELECT r_shard[j.request], p_writer, j.number, j.entry,
-           coalesce((SELECT string_agg(o.image, '') FROM unnest(old_request, old_image) AS o (request, image) WHERE o.request = j.request), '')
-    FROM unnest(j_request, j_number, j_entry) AS j (request, number, entry)
-    WHERE j.request <> ALL (refused)
-      /* confined: AND r_shard[j.request] = p_shard */;
-
     IF cardinality(c_request) > 0 THEN
         UPDATE strongroom.current_executions e
         SET run_id = c.run_id, state = c.state, last_write_version = c.last_write_version,
@@ -336,7 +334,20 @@ BEGIN
         FROM unnest(h_request, h_tree, h_branch, h_data) AS h (request, tree_id, branch_id, data)
         WHERE h.request <> ALL (refused)
           /* confined: AND r_shard[h.request] = p_shard */
-        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id) DO NOTHING; -- a row that exists may have the tree's list of branches
+        ON CONFLICT DO NOTHING; -- a row that exists may have the tree's list of branches
+        GET DIAGNOSTICS written = ROW_COUNT;
+        IF written < (SELECT count(*) FROM unnest(h_request) AS h (request) WHERE h.request <> ALL (refused)) THEN
+            -- The image of a row that was not written counts as replaced. Each sealed value differs.
+            SELECT old_request || array_agg(h.request), old_image || array_agg('\x004104'::bytea || uuid_send(r_namespace[h.request])
+                || uuid_send(h.tree_id) || uuid_send(h.branch_id) || substr(h.data, octet_length(h.data) - 15))
+            INTO old_request, old_image
+            FROM unnest(h_request, h_tree, h_branch, h_data) AS h (request, tree_id, branch_id, data)
+            LEFT JOIN strongroom.history_tree AS s
+              ON s.shard_id = r_shard[h.request] AND s.namespace_id = r_namespace[h.request] AND s.tree_id = h.tree_id
+             AND s.branch_id = h.branch_id
+             /* confined: AND s.shard_id = p_shard */
+            WHERE h.request <> ALL (refused) AND s.data IS DISTINCT FROM h.data;
+        END IF;
     END IF;
     IF cardinality(n_request) > 0 THEN
         INSERT INTO strongroom.history_node (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
@@ -345,10 +356,45 @@ BEGIN
              AS n (request, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
         WHERE n.request <> ALL (refused)
           /* confined: AND r_shard[n.request] = p_shard */
-        ON CONFLICT (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
-        DO UPDATE SET prev_txn_id = excluded.prev_txn_id, data = excluded.data;
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS written = ROW_COUNT;
+        IF written < (SELECT count(*) FROM unnest(n_request) AS n (request) WHERE n.request <> ALL (refused)) THEN
+            WITH old AS MATERIALIZED (
+                SELECT n.request, s.shard_id, s.namespace_id, s.tree_id, s.branch_id, s.node_id, s.txn_id, n.prev_txn_id AS new_prev,
+                       n.data AS new, substr(s.data, octet_length(s.data) - 15) AS tag
+                FROM unnest(n_request, n_tree, n_branch, n_node, n_txn, n_prev_txn, n_data)
+                     AS n (request, tree_id, branch_id, node_id, txn_id, prev_txn_id, data)
+                JOIN strongroom.history_node AS s
+                  ON s.shard_id = r_shard[n.request] AND s.namespace_id = r_namespace[n.request] AND s.tree_id = n.tree_id
+                 AND s.branch_id = n.branch_id AND s.node_id = n.node_id AND s.txn_id = n.txn_id AND s.data <> n.data
+                 /* confined: AND s.shard_id = p_shard */
+                WHERE n.request <> ALL (refused)
+                FOR UPDATE OF s
+            ), updated AS (
+                UPDATE strongroom.history_node AS s SET prev_txn_id = o.new_prev, data = o.new FROM old AS o
+                WHERE s.shard_id = o.shard_id AND s.namespace_id = o.namespace_id AND s.tree_id = o.tree_id AND s.branch_id = o.branch_id
+                  AND s.node_id = o.node_id AND s.txn_id = o.txn_id
+                  /* confined: AND s.shard_id = p_shard */
+                RETURNING o.request, '\x005105'::bytea || uuid_send(s.namespace_id) || uuid_send(s.tree_id) || uuid_send(s.branch_id)
+                          || int8send(s.node_id) || int8send(s.txn_id) || o.tag AS image
+            )
+            SELECT old_request || array_agg(u.request), old_image || array_agg(u.image) INTO old_request, old_image FROM updated AS u;
+        END IF;
     END IF;
     IF cardinality(v_request) > 0 THEN
+        -- The journal needs the replaced records.
+        SELECT array_agg(k.request), array_agg(k.id), array_agg(k.image) INTO seen_request, seen_id, seen_image
+        FROM (
+            SELECT v.request, v.id,
+                   '\x004d06'::bytea || uuid_send(s.namespace_id) || s.id || int8send(s.version) || int4send(s.k) || int8send(s.b1)
+                   || int8send(s.b2) || substr(s.s, octet_length(s.s) - 15) AS image
+            FROM unnest(v_request, v_id) AS v (request, id)
+            JOIN strongroom.visibility_records AS s
+              ON s.shard_id = r_shard[v.request] AND s.namespace_id = r_namespace[v.request] AND s.id = v.id
+              /* confined: AND s.shard_id = p_shard */
+            WHERE v.request <> ALL (refused)
+            FOR UPDATE OF s
+        ) AS k;
         INSERT INTO strongroom.visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run,
                                                   h_type, h_status, h_queue, h_division)
         SELECT r_shard[v.request], r_namespace[v.request], v.id, v.version, v.k, v.b1, v.b2, v.t::bigint[], v.s,
@@ -369,6 +415,27 @@ BEGIN
             h_run = excluded.h_run, h_type = excluded.h_type, h_status = excluded.h_status, h_queue = excluded.h_queue,
             h_division = excluded.h_division
         WHERE stored.version < excluded.version;
+        -- The image of a record that was not written counts as replaced. A record that was replaced and not seen before is of another
+        -- transaction that was committed meanwhile.
+        SELECT old_request || array_agg(k.request) FILTER (WHERE k.image IS NOT NULL), old_image || array_agg(k.image) FILTER (WHERE k.image IS NOT NULL),
+               coalesce(bool_or(k.is_unknown), false)
+        INTO old_request, old_image, raced
+        FROM (
+            SELECT v.request, s.s = v.s AND s.xmax <> 0 AND o.image IS NULL AS is_unknown, CASE
+                WHEN s.s = v.s THEN o.image
+                ELSE '\x004d06'::bytea || uuid_send(r_namespace[v.request]) || v.id || int8send(v.version) || int4send(v.k)
+                    || int8send(v.b1) || int8send(v.b2) || substr(v.s, octet_length(v.s) - 15)
+            END AS image
+            FROM unnest(v_request, v_id, v_version, v_epoch, v_close_bucket, v_start_bucket, v_sealed) AS v (request, id, version, k, b1, b2, s)
+            LEFT JOIN strongroom.visibility_records AS s
+              ON s.shard_id = r_shard[v.request] AND s.namespace_id = r_namespace[v.request] AND s.id = v.id
+              /* confined: AND s.shard_id = p_shard */
+            LEFT JOIN unnest(seen_request, seen_id, seen_image) AS o (request, id, image) ON o.request = v.request AND o.id = v.id
+            WHERE v.request <> ALL (refused)
+        ) AS k;
+        IF raced THEN
+            RAISE 'another transaction wrote the first record of a run' USING ERRCODE = 'serialization_failure'; -- the request is sent again
+        END IF;
         IF p_outbox THEN
             INSERT INTO strongroom.visibility_outbox (shard_id, namespace_id, id)
             SELECT DISTINCT r_shard[v.request], r_namespace[v.request], v.id
@@ -379,6 +446,12 @@ BEGIN
             ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp, retry_at = NULL;
         END IF;
     END IF;
+    INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
+    SELECT r_shard[j.request], p_writer, j.number, j.entry,
+           coalesce((SELECT string_agg(o.image, '') FROM unnest(old_request, old_image) AS o (request, image) WHERE o.request = j.request), '')
+    FROM unnest(j_request, j_number, j_entry) AS j (request, number, entry)
+    WHERE j.request <> ALL (refused)
+      /* confined: AND r_shard[j.request] = p_shard */;
     PERFORM set_config('strongroom.namespaces', callers, true);
 END
 $$;

@@ -8,12 +8,16 @@ CREATE FUNCTION fork_history_branch(
     p_branch uuid,
     p_data bytea,
     p_holder uuid,
-    p_holder_data bytea
+    p_holder_data bytea,
+    j_writer uuid,            -- an entry of the journal, which is inserted unless false is returned
+    j_number bigint,
+    j_data bytea
 )
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     unchanged boolean;
+    old_holder bytea;         -- the image of the replaced row (kms/FORMAT.md section 7.6) after its length
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(p_namespace::text, ''), true);
     PERFORM 1 FROM strongroom.history_tree AS t
@@ -32,7 +36,15 @@ BEGIN
         unchanged := FOUND;
         IF unchanged THEN
             UPDATE strongroom.history_tree AS t SET data = p_holder_data
-            WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_holder;
+            FROM (
+                SELECT h.data FROM strongroom.history_tree AS h
+                WHERE h.shard_id = p_shard AND h.namespace_id = p_namespace AND h.tree_id = p_tree AND h.branch_id = p_holder
+            ) AS o
+            WHERE t.shard_id = p_shard AND t.namespace_id = p_namespace AND t.tree_id = p_tree AND t.branch_id = p_holder
+            RETURNING '\x004104'::bytea || uuid_send(t.namespace_id) || uuid_send(t.tree_id) || uuid_send(t.branch_id)
+                      || substr(o.data, octet_length(o.data) - 15) INTO old_holder;
+            INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
+            VALUES (p_shard, j_writer, j_number, j_data, coalesce(old_holder, ''));
         END IF;
     END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);

@@ -1,0 +1,33 @@
+"""What writes of the namespace table change, for the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import CELL
+from strongroom.storage.journal.rows import RowImages
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+_IMAGES = RowImages("namespaces")
+
+
+def replaced_namespace(
+    namespace_id: UUID,
+    old: tuple[bytes | None, bytes | None] | None,
+    new: tuple[bytes | None, bytes | None],
+) -> Changes:
+    """Return the changes of a write to a namespace's row.
+
+    Args:
+        namespace_id: The namespace.
+        old: The sealed details and data of before; None for a new namespace.
+        new: The sealed details and data.
+    """
+    changes, row = Changes(CELL), _IMAGES.row(namespace_id)
+    if old is not None:
+        changes.remove(row, _IMAGES.tags(*old))
+    changes.add(row, _IMAGES.tags(*new))
+    return changes

@@ -1,0 +1,51 @@
+"""What writes of visibility records change, for the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.rows import RowImages
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from strongroom.storage.engine.connection import Row
+
+_IMAGES = RowImages("visibility_records")
+
+
+def add_record(changes: Changes, namespace_id: UUID, record_id: bytes, clear: tuple[int, ...], sealed: bytes) -> None:
+    """Add a record, which may replace an older one.
+
+    Args:
+        changes: The changes of its shard.
+        namespace_id: The namespace.
+        record_id: The record.
+        clear: Version, epoch, close bucket and start bucket.
+        sealed: The sealed record.
+    """
+    row = _IMAGES.row(namespace_id, record_id)
+    changes.rows.append(row)
+    changes.images.append(row + _IMAGES.tags(sealed, clear=clear))
+
+
+def deleted_record(namespace_id: UUID, shard_id: int, record_id: bytes) -> Changes:
+    """Return the changes of a write that deletes a record."""
+    return Changes(shard_id, rows=[_IMAGES.row(namespace_id, record_id)])
+
+
+def replace_record(changes: Changes, namespace_id: UUID, old: Row, clear: tuple[int, ...], sealed: bytes) -> None:
+    """Add a record in place of the stored one.
+
+    Args:
+        changes: The changes of its shard.
+        namespace_id: The namespace.
+        old: Id, version, epoch and buckets of the stored record, and the tag of its sealed value.
+        clear: Version, epoch, close bucket and start bucket of the new record.
+        sealed: The new sealed record.
+    """
+    row = _IMAGES.row(namespace_id, old["id"])
+    stored = (old["version"], old["old_k"], old["old_b1"], old["old_b2"])
+    changes.remove(row, _IMAGES.tags(old["old_tag"], clear=stored))
+    changes.add(row, _IMAGES.tags(sealed, clear=clear))
