@@ -23,6 +23,8 @@ pytestmark = pytest.mark.integration
 
 ROUNDS = 50
 WRITERS = 8
+PATIENCE = 60.0
+"""Time for a server to end and to start, in seconds. A condition that becomes true ends the waiting."""
 
 
 class Writer:
@@ -90,8 +92,9 @@ def kill(data):
 
 def wait_until_gone(processes):
     """Wait until every killed process has ended."""
+    end = time.monotonic() + PATIENCE
     for process in processes:
-        for _ in range(500):
+        while time.monotonic() < end:
             try:
                 state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
             except (FileNotFoundError, ProcessLookupError):
@@ -99,11 +102,14 @@ def wait_until_gone(processes):
             if state == "Z":
                 break
             time.sleep(0.01)
+        else:
+            pytest.fail(f"process {process} did not end")
 
 
 async def reconnect(dsn):
     """Wait until the server answers again."""
-    for _ in range(200):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         with suppress(OSError, asyncpg.PostgresError):
             connection = await asyncpg.connect(dsn)
             await connection.close()

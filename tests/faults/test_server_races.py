@@ -104,7 +104,7 @@ async def test_a_standby_reads_and_is_promoted(server_bench, heard):
 
 async def test_an_append_that_was_lost_once_stays_in_doubt(server_bench, heard, limits):
     """The second attempt of an append is refused, but the outcome of the first is unknown, and the error says so."""
-    limits(lock_timeout=0.5)
+    limits(lock_timeout=2.0)  # the first attempt must be ended before it is over
     async with server_bench.host() as host:
         async with server_bench.tables_locked():
             calls = asyncio.ensure_future(host.at_once("append"))

@@ -19,6 +19,8 @@ from tests.support.fixtures.executions import RUNNING, Workflow
 pytestmark = pytest.mark.integration
 
 QUICK = ProbeLimits(interval=0.1, timeout=0.5)
+SOON = 25.0
+"""Below the 35 s that a statement may wait, and far above what a busy machine needs."""
 
 
 async def until(condition):
@@ -75,7 +77,7 @@ async def test_a_connection_that_died_while_idle_is_not_lent(dsn):
         started = time.monotonic()
         async with database.connection(NO_NAMESPACE) as connection:
             assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < SOON
         assert proxy.opened > old
         await database.aclose()
 
@@ -109,7 +111,7 @@ async def test_a_silent_cell_is_closed_in_a_moment(silent_cell):
         started = time.monotonic()
     took = time.monotonic() - started
     answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
-    assert took < 10
+    assert took < SOON
     assert {type(answer) for answer in answers} == {DatabaseUnavailable}
     assert {answer.may_have_been_committed for answer in answers} == {True, False}
 
@@ -128,7 +130,7 @@ async def test_a_caller_of_a_shared_statement_gives_up(silent_cell):
             for call in calls:
                 call.cancel()
             await asyncio.wait(calls, timeout=60)
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < SOON
             assert all(call.cancelled() for call in calls)
             proxy.heal()
 

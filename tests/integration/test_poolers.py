@@ -175,8 +175,9 @@ async def test_a_pooler_that_is_switched_while_a_service_runs(dsn, monkeypatch):
         configuration = Path(folder) / "pgbouncer.ini"
         configuration.write_text(configuration.read_text().replace("pool_mode = session", "pool_mode = transaction"))
         os.kill(int(re.search(r"\[(\d+)\] LOG process up", printed(folder))[1]), signal.SIGHUP)
-        while "re-reading config" not in printed(folder):  # noqa: ASYNC110 - another process's log
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while "re-reading config" not in printed(folder):  # noqa: ASYNC110 - another process's log
+                await asyncio.sleep(0.05)
         refused = 0
         for number in (0, 1, 0, 1):  # the first transaction of each is still in its own session
             try:

@@ -144,10 +144,21 @@ async def test_a_run_without_waiting_leaves_what_others_write_with_old_keys(conf
         await ours.reseal(wait=0).run(made.namespace_id, rate=0)
         await made.on(theirs).write_workflow(50)
         assert await all_versions(ours, made.namespace_id) == {1, 2}
-        waiting = asyncio.create_task(ours.reseal(wait=2).run(made.namespace_id, rate=0))
-        await asyncio.sleep(1)
+        now, waits, goes_on = 0.0, asyncio.Event(), asyncio.Event()
+
+        async def sleep(seconds):
+            nonlocal now
+            waits.set()
+            await goes_on.wait()
+            now += seconds
+
+        work = ours.reseal(wait=2)
+        work.wait = replace(work.wait, monotonic=lambda: now, sleep=sleep)
+        running = asyncio.create_task(work.run(made.namespace_id, rate=0))
+        await asyncio.wait_for(waits.wait(), 60)
         await made.on(theirs).write_workflow(51)
-        await waiting
+        goes_on.set()
+        await running
         assert await all_versions(ours, made.namespace_id) == {2}, "it looks again when it has waited"
         await made.read()
 
@@ -205,7 +216,7 @@ async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
     mine = uuid4()
     await put_raw(own_cell, uuid4(), 100_000)
     await put_raw(own_cell, mine, 30, first=50_000)
-    limited = Database(own_cell.config.dsn, statement_timeout=2.0, by_key=True, insecure=True)
+    limited = Database(own_cell.config.dsn, statement_timeout=10.0, by_key=True, insecure=True)
     try:
         pages = SealedPages(limited, TREE, mine, 2, wanted=OLDER, limit=1000)
         assert sum([page.wanted async for page in pages]) == 30
@@ -267,7 +278,7 @@ async def test_a_locked_row_is_waited_for_alone(config_path):
                 "SELECT FROM executions WHERE namespace_id = $1 LIMIT 1 FOR UPDATE", made.namespace_id
             )
             running = asyncio.create_task(ours.reseal(wait=0).run(made.namespace_id, rate=0))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len((await versions_in_use(theirs, made.namespace_id))["executions.data"]) < 2:  # noqa: ASYNC110 - rows, no event
                     await asyncio.sleep(0.05)
             assert (await versions_in_use(theirs, made.namespace_id))["executions.data"] == {1: 1, 2: 2}
