@@ -62,6 +62,9 @@ def cursor_file(path: Path | None) -> Iterator[tuple[Cursor, Callable[[], None]]
     if path is None:
         yield Cursor(), lambda: None
         return
+    if not path.name:
+        msg = f"the cursor {path} is a folder; name a file"
+        raise ConfigError(msg)
     try:
         lock = os.open(
             path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600

@@ -186,7 +186,7 @@ def revoke(config_path: Path, key_id: str) -> None:
 )
 @click.option(
     "--stale-days",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 36_500),
     default=90,
     show_default=True,
     help="Number of days without use after which a role is reported as stale.",

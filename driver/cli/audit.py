@@ -13,6 +13,7 @@ from strongroom.driver.audit.export import cursor_file, export
 from strongroom.driver.audit.formats import FORMATS
 from strongroom.driver.audit.sinks import File, Output, SyslogOverTls
 from strongroom.kms import client_context
+from strongroom.storage.checks import check_text
 
 from .cell import named, with_cell
 from .commands import Group, refuse_unused
@@ -114,6 +115,7 @@ def key_(config_path: Path) -> None:
 @click.pass_obj
 def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
     """Print the hash of an argument in the audit log, to search for it."""
+    check_text("ARGUMENT", argument)
 
     async def run(strongroom: Strongroom) -> None:
         given = named(namespace).get("namespace_id") or await strongroom.namespaces.find(namespace)

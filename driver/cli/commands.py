@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import click
@@ -32,6 +33,21 @@ class Command(click.Command):
                     ["--json"], is_flag=True, is_eager=True, expose_value=False, callback=_want_json, help=json_help
                 )
             )
+
+
+class FiniteRange(click.FloatRange):
+    """A number of a range. Unlike click's own type, it refuses NaN, which is neither above nor below a limit, and infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number", param, ctx)
+        return number
+
+
+MOST_WAIT = 30 * 86_400
+"""The longest wait that a command accepts, in seconds."""
 
 
 class Group(click.Group):

@@ -120,7 +120,7 @@ def query(
         elif count:
             await cli_show.count(strongroom, namespace_name, filter_)
         else:
-            token = page_token.encode() if page_token else None
+            token = page_token.encode(errors="surrogateescape") if page_token else None
             await cli_show.executions(strongroom, namespace_name, filter_, limit=limit, page_token=token)
 
     try:

@@ -10,7 +10,7 @@ import click
 from strongroom.driver.access import grants
 
 from .cell import caller_name, with_cell
-from .commands import Command
+from .commands import Command, FiniteRange
 from .show import access as cli_show_access
 from .show.output import result
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--reason", required=True, help="Reason. It is recorded, and shown in each review.")
 @click.option(
     "--hours",
-    type=click.FloatRange(0, 8, min_open=True),
+    type=FiniteRange(0, 8, min_open=True),
     default=1.0,
     show_default=True,
     help="Lifetime of the right, in hours.",

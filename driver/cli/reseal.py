@@ -10,7 +10,7 @@ import click
 from strongroom.storage import RATE, KeyInUse, destroy_retired_key, retired_versions
 
 from .cell import with_cell
-from .commands import Command, refuse, refuse_unused
+from .commands import MOST_WAIT, Command, FiniteRange, refuse, refuse_unused
 from .show.output import busy, json_wanted, line, progress_bar, result
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _NAMESPACE = click.argument("namespace_name", metavar="[NAMESPACE]", required=Fa
 _CELL = click.option("--cell", "of_cell", is_flag=True, help="The cell's own keys and rows, in place of a namespace's.")
 _WAIT = click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(0, MOST_WAIT),
     metavar="SECONDS",
     help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and 100 s.",
 )

@@ -9,7 +9,7 @@ import click
 from strongroom.visibility import PRESETS, attribute_types, new_layout
 
 from .cell import with_cell
-from .commands import Command
+from .commands import MOST_WAIT, Command, FiniteRange
 from .show.output import busy, result
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _STEPS = {
 @click.option("--preset", type=click.Choice(PRESETS), help="Preset of the index. Default: the current one.")
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(0, MOST_WAIT),
     metavar="SECONDS",
     help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and 100 s.",
 )
