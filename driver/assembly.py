@@ -34,11 +34,12 @@ from strongroom.storage import (
     VisibilityOutbox,
 )
 from strongroom.storage.journal.keeping import JournalKeeper
+from strongroom.storage.journal.position import JournalPositions
 from strongroom.storage.journal.writer import Journal
 from strongroom.storage.keys.registry_position import RegistryPosition
 from strongroom.storage.keys.store import heads_of
 from strongroom.storage.visibility_rows.marks import IndexMarks
-from strongroom.visibility import Indexer, VisibilityManager, new_layout
+from strongroom.visibility import Indexer, VisibilityManager
 
 from .access import CALLER, AccessControl
 from .access.position import PolicyPosition
@@ -47,8 +48,8 @@ from .audit import AuditLog, KeyRecords, LogSettings, Witness
 from .audit.log import opened
 from .background import background_work
 from .cell_keys import new_keyring
+from .cell_stores import make_stores
 from .deletions import new_deletions
-from .namespace_keks import kek_rule
 from .providers import make_providers
 from .proxy import bare, chained, proxied
 from .search_index import new_search_index
@@ -208,29 +209,13 @@ async def assembled(
         journal = Journal(keyring)
         deletions = new_deletions(config, database, keyring, journal, search_index)
         keeper = JournalKeeper(database, keyring, journal)
-        made: Any = {"index_layout": str(new_layout("compatible")), "kek_rule": kek_rule(config.namespaces, keyring)}
-        executions = ExecutionStore(by_key, keyring, journal, distributed=distributed, notifier=notifier)
-        stores: dict[str, Any] = {
-            "shards": ShardStore(by_key, keyring, journal, shard_count=config.cell.shard_count),
-            "executions": executions,
-            "history": HistoryManager(by_key, keyring, journal, ends=executions.ends, distributed=distributed),
-            "history_tasks": HistoryTaskStore(by_key, keyring, journal, distributed=distributed),
-            "tasks": TaskStore(by_key, keyring, journal, distributed=distributed),
-            "fair_tasks": TaskStore(by_key, keyring, journal, fair=True, distributed=distributed),
-            "task_queue_user_data": TaskQueueUserDataStore(by_key, keyring, journal),
-            "namespaces": NamespaceStore(database, keyring, journal, **made),
-            "metadata": MetadataStore(database, keyring, journal, delete=deletions.delete, **made),
-            "cluster_metadata": ClusterMetadataStore(database, keyring, journal),
-            "namespace_replication_queue": Queue(database, keyring, journal),
-            "queues": QueueV2(database, keyring, journal),
-            "nexus_endpoints": NexusEndpointStore(database, keyring, journal),
-            "visibility": VisibilityManager(database, keyring, journal, index=search_index, notifier=notifier),
-        }
+        stores = make_stores(config, database, by_key, keyring, journal, deletions, search_index, notifier)
         for store in stores.values():
             if hasattr(store, "aclose"):
                 stack.push_async_callback(store.aclose)
         access = AccessControl(policies := AccessPolicyStore(database, keyring), log=log)
-        sources = (RegistryPosition(database, heads_of(keyring)), PolicyPosition(policies, access))
+        shards = JournalPositions(database, keyring, keeper, shard_count=config.cell.shard_count)
+        sources = (RegistryPosition(database, heads_of(keyring)), PolicyPosition(policies, access), shards)
         anchors = configured_anchors(config, sources, log)
         stack.push_async_callback(anchors.aclose)
         outbox = VisibilityOutbox(database)

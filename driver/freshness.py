@@ -8,6 +8,7 @@ from strongroom.kms import StrongroomError
 from strongroom.storage.cell.positions import POLICY, REGISTRY, UNKNOWN
 from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.journal.images import journal_shards
+from strongroom.storage.journal.position import shard_of
 from strongroom.storage.keys.store import heads_of
 
 from .anchor.writing import Writing
@@ -84,6 +85,10 @@ async def refuse_older(cell: Cell, *, accept: bool) -> None:
     registry = cell.anchors.newest(REGISTRY)
     if registry is not None:
         heads_of(cell.keyring).anchored(registry)
+    for position in cell.anchors.known:
+        shard_id = shard_of(position.name)
+        if shard_id is not None:
+            cell.journal.has_seen(shard_id, position.number)
 
 
 async def keep_verifying(cell: Cell) -> None:

@@ -139,6 +139,15 @@ class CellMismatch(StorageError):  # noqa: N818
     """The database does not belong to the cell in the configuration."""
 
 
+_FEW = 5
+
+
+def few(sentences: Sequence[str]) -> str:
+    """Return the first sentences of a list that may be long, and how many there are besides."""
+    left = len(sentences) - _FEW
+    return "; ".join([*sentences[:_FEW], *([f"and {left} more"] if left > 0 else [])])
+
+
 class OlderThanAnchor(StorageError):  # noqa: N818
     """The database, or a part of it, is older than a state that is anchored outside of the database.
 
@@ -149,7 +158,7 @@ class OlderThanAnchor(StorageError):  # noqa: N818
     def __init__(self, differences: Sequence[str], *, advice: str = "") -> None:
         accept = advice or "run 'strongroom restore accept --reason TEXT' on each host"
         super().__init__(
-            f"the database is older than it was: {'; '.join(differences)}. An older state was put back, so nothing is read or "
+            f"the database is older than it was: {few(differences)}. An older state was put back, so nothing is read or "
             f"written. If the database was restored from a backup on purpose, {accept}; see docs/backup-and-restore.md"
         )
         self.differences = tuple(differences)

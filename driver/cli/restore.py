@@ -13,10 +13,11 @@ from strongroom.driver.audit.rows import describe
 from strongroom.driver.audit.whole_log import acceptable, verify_log
 from strongroom.driver.config import ConfigError
 from strongroom.storage.cell.positions import POLICY
+from strongroom.storage.journal.images import journal_shards
 
 from .cell import with_older_database
 from .commands import Group
-from .show.output import busy, json_wanted, line, result
+from .show.output import busy, json_wanted, line, progress_bar, result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from strongroom.driver.audit.acceptance import Acceptance, Difference
     from strongroom.driver.strongroom import Strongroom
+    from strongroom.storage.journal.reading import ShardVerification
 
 _MOST_REASON = 500
 
@@ -44,12 +46,12 @@ def restore() -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be accepted.")
 @click.pass_obj
 def accept(config_path: Path, reason: str, dry_run: bool) -> None:
-    """Accept a database that is older than its anchors, and the differences that `audit verify` finds on this host.
+    """Accept a database that is older than its anchors, and the differences that `verify` and `audit verify` find on this host.
 
-    It adds a signed record with what is older than an anchored state, the lost checkpoints, the breaks and the streams that were ended
-    or are missing. Processes open the database again, and `audit verify` shows the differences as accepted. Every other difference is
-    still refused. Only an owner can do this; with access control it needs a second person: `strongroom access request --operation
-    restore.accept`. Accept an older access policy first (`access accept-older`).
+    It adds a signed record with what is older than an anchored state, the changed rows, the lost checkpoints, the breaks and the
+    streams that were ended or are missing. Processes open the database again, and `verify` and `audit verify` show the differences as
+    accepted. Every other difference is still refused. Only an owner can do this; with access control it needs a second person:
+    `strongroom access request --operation restore.accept`. Accept an older access policy first (`access accept-older`).
     """
     if not reason.strip() or len(reason) > _MOST_REASON:
         msg = f"--reason takes a text of at most {_MOST_REASON} characters"
@@ -72,7 +74,9 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
             if each.found.name == POLICY:
                 await each.source.continue_after(each.anchored)  # its error names the command
         differences, refused = acceptable(found)
-        differences = [*(of_older(each.text) for each in older), *differences]
+        changed = await _changed_shards(strongroom)
+        texts = [each.text for each in older] + [text for each in changed for text in each.texts]
+        differences = [*map(of_older, texts), *differences]
         if refused:
             msg = (
                 "nothing is accepted, because no restore makes these differences. Keep a copy of the folder and of the table "
@@ -86,10 +90,23 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
                 await log.record(of_acceptance(statement.at, statement.fields(key.public_key), CALLER.get()))
             for each in older:
                 await each.source.continue_after(each.anchored)
+            for shard in changed:
+                await strongroom.journal.accept(shard.shard_id)
             await log.checkpoint()
         _show(differences, made, dry_run=dry_run)
 
     with_older_database(config_path, run, "restore.accept", reason=reason)
+
+
+async def _changed_shards(strongroom: Strongroom) -> list[ShardVerification]:
+    """Return the shards whose rows are not those that were written."""
+    shards = journal_shards(strongroom.config.cell.shard_count)
+    with progress_bar("verifying shards", len(shards)) as show:
+        found = []
+        for done, shard_id in enumerate(shards, 1):
+            found.append(await strongroom.journal.verify(shard_id))
+            show(done)
+    return [each for each in found if not each.ok]
 
 
 def _show(differences: Sequence[Difference], made: Sequence[Acceptance], *, dry_run: bool) -> None:

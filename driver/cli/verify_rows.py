@@ -122,7 +122,5 @@ def _report(found: Sequence[ShardVerification]) -> None:
 
 def _print(found: Sequence[ShardVerification]) -> None:
     for each in found:
-        for table in each.tables:
-            line(f"shard {each.shard_id}: rows of {table} were put back, deleted, altered or brought back", style="red")
-        for problem in each.problems:
-            line(f"shard {each.shard_id}: {problem}", style="red")
+        for text in each.texts:
+            line(text, style="red")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from strongroom.driver.audit.rows import check_rows
 from strongroom.driver.freshness import advice_for, read_anchors, read_checkpoints
 from strongroom.kms import StrongroomError
+from strongroom.storage.errors import few
 
 from .report import Finding, wrong
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
 
 ANCHORS = "Anchors"
-_CHECKPOINTS, _DATABASE, _BUCKET = "audit checkpoints", "database", "object store"
+_CHECKPOINTS, _DATABASE, _BUCKET, _JOURNAL = "audit checkpoints", "database", "object store", "journal"
+_MANY_ENTRIES = 100_000
 _EVIDENCE = "Keep copies of the table audit_checkpoints and of the audit log, and run strongroom audit verify."
 _LATE = 3
 """Number of intervals after which an anchor is reported as old."""
@@ -42,11 +44,26 @@ async def anchors(strongroom: Strongroom) -> AsyncIterator[Finding]:
         yield Finding(ANCHORS, _CHECKPOINTS, f"{len(signed)} rows, signed and complete")
     if older:
         advice = f"Find out who put an older state back. After a restore on purpose, {advice_for(older)}."
-        yield Finding(ANCHORS, _DATABASE, "; ".join(each.text for each in older), "wrong", advice)
+        yield Finding(ANCHORS, _DATABASE, few([each.text for each in older]), "wrong", advice)
     else:
         stated = sorted(each.name for each in strongroom.anchors.known if "/" not in each.name)
         yield Finding(ANCHORS, _DATABASE, f"not older than what is anchored: {', '.join(stated) or 'nothing'}")
+    yield await _journal(strongroom)
     yield _bucket(strongroom.anchors.bucket)
+
+
+async def _journal(strongroom: Strongroom) -> Finding:
+    try:
+        waiting = await strongroom.journal.waiting()
+    except StrongroomError as error:
+        return wrong(ANCHORS, _JOURNAL, error)
+    text = (
+        f"{waiting} entries are not in the sums of their shards yet; strongroom verify compares rows with the journal"
+    )
+    if waiting < _MANY_ENTRIES:
+        return Finding(ANCHORS, _JOURNAL, text)
+    advice = "Services fold entries every ten seconds. Find out why they do not: metric strongroom.background.failures."
+    return Finding(ANCHORS, _JOURNAL, text, "note", advice)
 
 
 def _bucket(bucket: AnchorBucket | None) -> Finding:

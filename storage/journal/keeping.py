@@ -13,6 +13,7 @@ from strongroom.kms import Background
 from strongroom.kms.sealing.record_kinds import JOURNAL_SUMS
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
+from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.schema.table import NAMESPACE
 from strongroom.storage.schema.tables import TABLES
 
@@ -187,8 +188,41 @@ class JournalKeeper:
         number = 0 if stored_sums is None else stored_sums["number"]
         return ShardVerification(shard_id, rows, number, len(result.pending), tables, result.problems)
 
-    async def accept(self, shard_id: int) -> int:
+    async def waiting(self) -> int:
+        """Return the number of entries that are not in the sums yet, in all shards.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            row = await connection.fetchrow(_SQL["waiting"])
+        return int(row["count"]) if row is not None else 0
+
+    def has_seen(self, shard_id: int, number: int) -> None:
+        """Refuse sums of a shard below a number from now on, because an anchor has that number."""
+        self._newest[shard_id] = max(number, self._newest.get(shard_id, 0))
+
+    async def check(self, shard_id: int) -> None:
+        """Refuse a shard whose sums are older than the newest ones that this process or an anchor has seen.
+
+        Raises:
+            OlderThanAnchor: They are older.
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            row = await connection.fetchrow(_SQL["sums"], shard_id)
+        number, newest = 0 if row is None else row["number"], self._newest.get(shard_id, 0)
+        if number < newest:
+            raise OlderThanAnchor(
+                [f"shard {shard_id} in the database is version {number}, and version {newest} was seen"]
+            )
+
+    async def accept(self, shard_id: int, *, above: int = 0) -> int:
         """Make the sums of a shard those of the rows that it has now, after a restore on purpose. Writes wait meanwhile.
+
+        Args:
+            shard_id: The shard in the journal.
+            above: A number below the new one.
 
         Returns:
             The new number of the sums.
@@ -206,7 +240,7 @@ class JournalKeeper:
             for row in entries:
                 sums.writers[row["writer"]] = max(row["number"], sums.writers.get(row["writer"], 0))
             sums.sums, _ = await scan(connection, shard_id, ElementHash(keys, shard_id))
-            number = max(sums.number, self._newest.get(shard_id, 0)) + 1
+            number = max(sums.number, self._newest.get(shard_id, 0), above) + 1
             sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), sums.pack())
             await connection.execute(_SQL["replace_sums"], shard_id, number, sealed)
             await connection.execute(_SQL["delete_all_entries"], shard_id)

@@ -44,6 +44,12 @@ class ShardVerification:
         """Whether nothing was changed."""
         return not (self.tables or self.problems)
 
+    @property
+    def texts(self) -> list[str]:
+        """What was changed, in sentences without a tenant's value."""
+        rows = (f"rows of {table} were put back, deleted, altered or brought back" for table in self.tables)
+        return [f"shard {self.shard_id}: {text}" for text in (*rows, *self.problems)]
+
 
 def open_sums(keys: NamespaceKeys, shard_id: int, row: Row | None, problems: list[str]) -> ShardSums:
     """Open the sums of a shard. If they do not open, `problems` gets a sentence."""

@@ -1,6 +1,12 @@
 -- name: sums
 SELECT number, data FROM journal_sums WHERE shard_id = $1
 
+-- name: numbers
+SELECT shard_id, number FROM journal_sums
+
+-- name: sums_of
+SELECT shard_id, number, data FROM journal_sums WHERE shard_id = ANY ($1::integer[])
+
 -- name: lock_sums
 SELECT number, data FROM journal_sums WHERE shard_id = $1 FOR UPDATE
 
@@ -35,3 +41,6 @@ ON CONFLICT (shard_id) DO UPDATE SET number = excluded.number, data = excluded.d
 
 -- name: with_entries
 SELECT DISTINCT shard_id FROM journal
+
+-- name: waiting
+SELECT count(*) AS count FROM journal

@@ -1,0 +1,124 @@
+"""The positions of the shards: the numbers of their sums, for an anchor outside of the database."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from strongroom.kms import IntegrityError
+from strongroom.storage.cell.positions import UNKNOWN, Position
+from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.row_level_security import NO_NAMESPACE
+
+from .images import journal_shards
+from .reading import open_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from strongroom.kms import Keyring
+    from strongroom.storage.engine.database import Database
+
+    from .keeping import JournalKeeper
+
+INTERVAL = 600.0
+"""Seconds between two readings of the positions. An older state of one shard that is newer than the last one is not refused."""
+SHARD = "shard/"
+"""The beginning of the name of a shard's position."""
+_SQL = load_queries("journal/journal")
+
+
+def shard_of(name: str) -> int | None:
+    """Return the shard of a position's name; None for another part of the cell."""
+    return int(name.removeprefix(SHARD)) if name.startswith(SHARD) else None
+
+
+class JournalPositions:
+    """The source of the shards' positions; see `PositionSource`.
+
+    Args:
+        database: The cell's database.
+        keyring: The unwrapped keys.
+        keeper: Folds and verifies.
+        shard_count: The number of the cell's shards.
+        interval: Seconds in which the positions to anchor stay the same. Each takes about 120 bytes in the audit log.
+        clock: Returns the time in seconds; it never goes backwards.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        keeper: JournalKeeper,
+        *,
+        shard_count: int,
+        interval: float = INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._keyring = keyring
+        self._keeper = keeper
+        self._shards = journal_shards(shard_count)
+        self._interval = interval
+        self._clock = clock
+        self._next = clock()
+        self._opened: dict[int, Position] = {}
+
+    async def positions(self) -> Sequence[Position]:
+        """Read and open the sums that have changed since the last call.
+
+        Raises:
+            IntegrityError: The sums of a shard do not open.
+            KmsError, StorageError: They can't be read or opened.
+        """
+        if self._clock() < self._next:
+            return list(self._opened.values())
+        keys = await self._keyring.open(self._keyring.cell_id)
+        numbers = await self._numbers()
+        changed = [
+            shard_id
+            for shard_id, number in numbers.items()
+            if self._opened.get(shard_id, _none(shard_id)).number != number
+        ]
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            rows = await connection.fetch(_SQL["sums_of"], changed) if changed else []
+        for row in rows:
+            problems: list[str] = []
+            packed = open_sums(keys, row["shard_id"], row, problems).pack()
+            if problems:
+                msg = (
+                    f"the sums of shard {row['shard_id']} do not open; run: strongroom verify --shard {row['shard_id']}"
+                )
+                raise IntegrityError(msg)
+            name = f"{SHARD}{row['shard_id']}"
+            self._opened[row["shard_id"]] = Position(name, row["number"], sha256(packed).digest())
+        self._next = self._clock() + self._interval
+        return list(self._opened.values())
+
+    async def stored(self) -> Sequence[Position]:
+        """Return the positions that the database states, with 0 for a shard without sums.
+
+        Raises:
+            StorageError: The database can't be read.
+        """
+        numbers = await self._numbers()
+        return [Position(f"{SHARD}{shard_id}", numbers.get(shard_id, 0), UNKNOWN) for shard_id in self._shards]
+
+    async def continue_after(self, anchored: Position) -> None:
+        """Make the sums of a shard those of its present rows, with a number above an anchored one.
+
+        Raises:
+            KmsError, StorageError: They can't be read or changed.
+        """
+        shard_id = shard_of(anchored.name)
+        assert shard_id is not None  # noqa: S101 - the name of this source
+        await self._keeper.accept(shard_id, above=anchored.number)
+
+    async def _numbers(self) -> dict[int, int]:
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            return {row["shard_id"]: row["number"] for row in await connection.fetch(_SQL["numbers"])}
+
+
+def _none(shard_id: int) -> Position:
+    return Position(f"{SHARD}{shard_id}", 0, UNKNOWN)
