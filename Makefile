@@ -100,6 +100,10 @@ bench-all: bench-env env ## all benchmarks one after the other, continuing an in
 	$(BIN)/python -m benchmarks.visibility.contest --out benchmarks/report/visibility.jsonl --documents $(if $(QUICK),2000,200000)
 	$(BIN)/python -m benchmarks.lib.journals
 
+bench-leakage: env ## what a thief recovers from a stolen index in each preset; 3 minutes, the same figures on every machine
+	$(BIN)/python -m benchmarks.leakage.contest --out benchmarks/report/leakage.jsonl
+	$(BIN)/python -m benchmarks.lib.journals
+
 bench-visibility: env ## sealed search against plaintext copies, in Elasticsearch and PostgreSQL; 15 minutes
 	$(BIN)/python -m benchmarks.visibility.contest
 

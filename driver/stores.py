@@ -255,6 +255,7 @@ COMMANDS = (
     command("index.run", SERVICE, "update", "cell"),
     command("index.reconcile", ACCOUNT_ADMIN, "update", "cell"),
     command("index.rotate", KEYS, "update", "cell", "name"),
+    command("index.advise", READ, "read", "namespace", "name"),
     command("codec_server.run", SERVICE, "read", "cell"),
     command("serve.run", SERVICE, "update", "cell"),
     command("access.list", AUDIT, "read", "cell"),

@@ -36,8 +36,9 @@ from .filter.parser import parse_filter
 from .filter.tree import Attribute, ListFilter, SearchAttributes
 from .filter.values import parse_datetime
 from .index.document import check_record, registrable
-from .index.layout import PRESETS, Layout, new_layout, parse_layout
+from .index.layout import BUCKETS, LENGTHS, PRESETS, Layout, new_layout, parse_layout
 from .index.record import AttributeValue, VisibilityRecord
+from .jobs.advice import Advice, IndexAdviser, PresetAdvice
 from .jobs.indexer import Indexer, IndexerState
 from .jobs.reconciler import Reconciler
 from .jobs.reconciliation import NamespaceTally, Reconciliation
@@ -51,8 +52,11 @@ from .search.explain import ExplainedCondition, Explanation
 from .search.manager import ExecutionCount, ExecutionsPage, VisibilityManager
 
 __all__ = [
+    "BUCKETS",
+    "LENGTHS",
     "PRESETS",
     "VISIBILITY_RECORD",
+    "Advice",
     "Attribute",
     "AttributeType",
     "AttributeValue",
@@ -61,6 +65,7 @@ __all__ = [
     "ExecutionsPage",
     "ExplainedCondition",
     "Explanation",
+    "IndexAdviser",
     "IndexCopies",
     "IndexRotation",
     "Indexer",
@@ -73,6 +78,7 @@ __all__ = [
     "ListFilter",
     "MalformedQuery",
     "NamespaceTally",
+    "PresetAdvice",
     "QueryBudgetExceeded",
     "QueryDeadlineExceeded",
     "Reconciler",

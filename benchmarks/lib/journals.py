@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.leakage import tables as leakage
 from benchmarks.lib.figures import table
 from benchmarks.temporal.tables import PLOT, tables
 
@@ -17,6 +18,7 @@ TITLES = {
     "audit": "Authorisation and audit: bare stores, a session without its log, and a session",
     "row_level_security": "Row-level security: operations a second as the services' role and as the owner",
     "bridge": "Where the time goes: CPU time of `strongroom serve` for a call, and the study's",
+    "leakage": "Leakage: what a thief recovers from the index, by preset",
     "temporal": "A Temporal server: sealed, and on its own PostgreSQL stores",
     "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
     "search": "Search in large namespaces: sealed divided by plaintext, end to end, and the plaintext's milliseconds",
@@ -39,6 +41,8 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
         f"## {TITLES[name]}",
         f"{place}, {at['sealed_with']}; load at the start {at['load_before']:.1f}; {told}.",
     ]
+    if name == "leakage":
+        return "\n\n".join([*parts, *leakage.tables(rows)])
     if name == "temporal":
         return "\n\n".join([*parts, *tables(rows)])
     kinds: dict[tuple[str, ...], dict[tuple[Any, ...], list[dict[str, float]]]] = {}

@@ -11,6 +11,7 @@ from strongroom.driver.config import ConfigError
 from strongroom.driver.index_status import REPAIR, read_index_status
 from strongroom.storage.visibility_rows.marks import IndexMarks
 
+from .advise import advise
 from .cell import with_cell
 from .commands import Group, is_given, refuse
 from .reconcile import reconcile
@@ -145,6 +146,7 @@ def run_indexer(config_path: Path) -> None:
 
 index.add_command(reconcile)
 index.add_command(rotate_index)
+index.add_command(advise)
 
 
 def _configured(strongroom: Strongroom) -> tuple[ElasticsearchIndex, Indexer]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.visibility import PRESETS, attribute_types, new_layout
+from strongroom.visibility import BUCKETS, LENGTHS, PRESETS, attribute_types, new_layout
 
 from .cell import with_cell
-from .commands import MOST_WAIT, Command, FiniteRange
+from .commands import MOST_WAIT, Command, FiniteRange, refuse
 from .show.output import busy, result
 
 if TYPE_CHECKING:
@@ -28,10 +28,21 @@ _STEPS = {
     "rotate",
     cls=Command,
     epilog="\b\nExamples:\n  strongroom index rotate payments\n  strongroom index rotate payments --preset strict\n"
+    "  strongroom index rotate payments --preset strict --bucket 15m\n"
     "  strongroom index rotate payments --wait 0   # only if no other process has the cell open",
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.option("--preset", type=click.Choice(PRESETS), help="Preset of the index. Default: the current one.")
+@click.option(
+    "--bucket",
+    type=click.Choice(list(BUCKETS)),
+    help="With --preset strict: size of the time buckets in clear. A page of a list opens all runs of its buckets. Default: 1h.",
+)
+@click.option(
+    "--record-length",
+    type=click.Choice(list(LENGTHS)),
+    help="With --preset strict: shortest length of a sealed record. `strongroom index advise` proposes one. Default: 1KiB.",
+)
 @click.option(
     "--wait",
     type=FiniteRange(0, MOST_WAIT),
@@ -39,12 +50,21 @@ _STEPS = {
     help="Time until every process has read the registry again. Default: encrypt_ttl_seconds and 100 s.",
 )
 @click.pass_obj
-def rotate_index(config_path: Path, namespace_name: str, preset: str | None, wait: float | None) -> None:
+def rotate_index(
+    config_path: Path,
+    namespace_name: str,
+    preset: str | None,
+    bucket: str | None,
+    record_length: str | None,
+    wait: float | None,
+) -> None:
     """Make a new index key, and write all tokens of a namespace with it. Services keep reading and writing.
 
     While two keys are in use every search asks for both. The old key is destroyed when no document of it is left.
     An interrupted rotation continues where it stopped.
     """
+    if preset != "strict" and (bucket is not None or record_length is not None):
+        refuse("--bucket and --record-length belong to the preset strict; add --preset strict, or leave them out")
 
     async def run(strongroom: Strongroom) -> None:
         namespace = await strongroom.namespaces.get(namespace_name)
@@ -54,7 +74,7 @@ def rotate_index(config_path: Path, namespace_name: str, preset: str | None, wai
             shares = await strongroom.visibility.count_workflow_executions(
                 namespace.namespace_id, "GROUP BY ExecutionStatus", types
             )
-            layout = new_layout(preset, dict(shares.groups))
+            layout = new_layout(preset, dict(shares.groups), bucket=bucket, length=record_length)
         with busy() as update:
             done = await strongroom.index_rotation(wait=wait).rotate(
                 namespace.namespace_id,

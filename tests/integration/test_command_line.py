@@ -135,7 +135,11 @@ def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_pa
     named, as_before = (f"{name} >= 'cust-00005' GROUP BY ExecutionStatus" for name in ("Kunde", "CustomerId"))
     assert cell.done("query", "orders", named, "--count") == cell.done("query", "orders", as_before, "--count") != "0\n"
     explained = cell.done("query", "orders", "WorkflowId STARTS_WITH 'orde'", "--explain")
-    rotated = cell.done("index", "rotate", "orders", "--preset", "strict", "--wait", "0")
+    advice = cell.done("index", "advise", "orders")
+    assert all(text in advice for text in ("346 runs, preset compatible", "WorkflowType", "CustomerId", "1KiB"))
+    assert "cust-00005" not in advice
+    assert '"sampled":346' in cell.done("index", "advise", "orders", "--json")
+    rotated = cell.done("index", "rotate", "orders", "--preset", "strict", "--bucket", "15m", "--wait", "0")
     assert "346 records rewritten; keys destroyed: 1" in rotated
     assert "epoch 2, preset strict" in rotated
     assert cell.done("query", "orders", named, "--count") == cell.done("query", "orders", as_before, "--count") != "0\n"
@@ -324,6 +328,9 @@ WRONG_INPUT = [
     ("namespace", "attributes", "shop", "--alias", f"WorkflowId={CANARY}"),
     ("index", "rotate", CANARY),
     ("index", "rotate", "shop", "--preset", "loose"),
+    ("index", "rotate", "shop", "--bucket", "1h"),
+    ("index", "rotate", "shop", "--preset", "compatible", "--record-length", "4KiB"),
+    ("index", "advise", "shop", "--sample", "1"),
     ("index", "rotate", "shop", "--wait", "-1"),
     ("query", "shop", "--page-token", CANARY),
     ("query", "shop", "--limit", "0"),

@@ -127,7 +127,7 @@ class IndexRotation:
         ]
         resumed = len(epochs) > 1
         target = epochs[-1] if resumed else await self._begin(namespace_id, layout)
-        if layout is not None and layout.preset != parse_layout(target.layout).preset:
+        if layout is not None and not _resumes(layout, parse_layout(target.layout)):
             msg = "a rotation to another preset is in progress; finish it first: strongroom index rotate NAMESPACE"
             raise ConditionFailed(msg)
         if target.state is KeyState.PENDING:
@@ -202,3 +202,8 @@ class IndexRotation:
             await asyncio.sleep(self._pause)
         msg = f"the search index keeps {fewest} documents of an old epoch; repair it, then continue: strongroom index reconcile"
         raise SearchIndexMismatch(msg)
+
+
+def _resumes(wanted: Layout, begun: Layout) -> bool:
+    """Return whether a rotation to a layout may finish one that has begun. Other salts are no reason against it."""
+    return (wanted.preset, wanted.bucket, wanted.length) == (begun.preset, begun.bucket, begun.length)

@@ -14,6 +14,7 @@ from tests.support.tree import ROOT
 pytestmark = pytest.mark.integration
 
 SHORT = {
+    "benchmarks.leakage.contest": "--smoke",
     "benchmarks.persistence.bridge": "--rounds 1 --calls 32",
     "benchmarks.persistence.contest": "--rounds 1 --seconds 0.1 --callers 2 --operations get",
     "benchmarks.persistence.audit": "--rounds 1 --seconds 0.1 --callers 2 --operation get --records 1000",
