@@ -212,6 +212,20 @@ CUSTOM_FIELDS: Mapping[AttributeType, Field] = MappingProxyType(
 )
 """Custom search attributes, by type."""
 
+_GROUPED_PREFIX = "TemporalLowCardinalityKeyword"
+
+
+def is_groupable(name: str, attribute_type: AttributeType) -> bool:
+    """Return whether GROUP BY takes an attribute, as in Temporal.
+
+    With `compatible`, such an attribute has a group token for its value too. ExecutionStatus has none, because its values are known.
+    A group token shows which attribute it belongs to, as a column does (see `HASHED`), so that the index can count its values.
+    """
+    return name in ("ExecutionStatus", "TemporalNamespaceDivision") or (
+        name.startswith(_GROUPED_PREFIX) and attribute_type is AttributeType.KEYWORD
+    )
+
+
 NOT_SEARCHABLE = frozenset({"NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey"})
 """Reserved names, which can be neither registered nor searched."""
 

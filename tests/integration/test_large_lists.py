@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from strongroom.visibility import QueryBudgetExceeded, VisibilityManager
+from strongroom.kms import activate_index_key, begin_index_rotation
+from strongroom.visibility import Layout, QueryBudgetExceeded, VisibilityManager, new_layout
 from strongroom.visibility.search.cost import CostModel, SearchLimits
 from strongroom.visibility.search.listing import SORTED_RUNS
 from tests.support.sealed_namespace import sealed
@@ -92,13 +93,13 @@ async def test_a_second_may_grow_beyond_memory_between_two_pages(config_path, el
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "order", ["StartTime", "StartTime DESC", "CloseTime", "CloseTime DESC", "CloseTime, WorkflowId"]
+    "order", ["StartTime", "StartTime DESC", "ExecutionTime", "CloseTime", "CloseTime DESC", "CloseTime, WorkflowId"]
 )
 async def test_a_list_in_an_order_of_the_index_opens_no_more_than_its_page(config_path, elasticsearch, kind, order):
     """ORDER BY StartTime and CloseTime read the index in its order, so a page of any namespace opens about as many runs as it has."""
     documents = [run(number, start=BASE + number * SECOND, close=BASE + number * 3 * SECOND) for number in range(600)]
     documents += [run(1000 + number, start=BASE + number * SECOND // 4) for number in range(40)]
-    key = "StartTime" if order.startswith("StartTime") else "CloseTime"
+    key = order.split()[0].rstrip(",")
     descending = order.endswith("DESC")
     farthest = -1 if descending else 2**63
     by_run_id = sorted(documents, key=lambda each: each["RunId"], reverse=True)
@@ -111,7 +112,9 @@ async def test_a_list_in_an_order_of_the_index_opens_no_more_than_its_page(confi
         assert [run_id for page in pages for run_id in page] == [each["RunId"] for each in expected]
         index = ours.strongroom.search_index
         costs = _Opened()
-        visibility = VisibilityManager(ours.strongroom.database, ours.strongroom.keyring, index=index, costs=costs)
+        visibility = VisibilityManager(
+            ours.strongroom.database, ours.strongroom.keyring, ours.strongroom.journal.journal, index=index, costs=costs
+        )
         await visibility.list_workflow_executions(ours.namespace_id, f"ORDER BY {order}", ours.types, page_size=50)
         assert costs.documents < 100
 
@@ -175,6 +178,56 @@ async def test_counts_and_groups_of_sealed_conditions_have_no_limit_on_documents
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_groups_are_counted_in_the_index_also_while_the_key_rotates(config_path, elasticsearch, kind):
+    """The index counts each value, and one document of each is opened. Tokens of two epochs are of one group if their value is one."""
+    tier = "TemporalLowCardinalityKeywordTier"
+    documents = [
+        run(number, start=BASE + number, **({tier: f"t{number % 700}"} if number % 3 else {})) for number in range(2100)
+    ]
+    wanted = Counter(each.get(tier, "") for each in documents)
+    async with sealed(config_path, elasticsearch, kind, attributes={tier: "Keyword"}) as ours:
+        cell = ours.strongroom
+        await ours.write(documents)
+        costs = _Opened()
+        visibility = VisibilityManager(
+            cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, costs=costs
+        )
+
+        async def grouped(query=""):
+            found = await visibility.count_workflow_executions(
+                ours.namespace_id, f"{query} GROUP BY {tier}", ours.types
+            )
+            assert found.count == sum(dict(found.groups).values())
+            assert list(found.groups) == sorted(found.groups, key=lambda group: (-group[1], group[0]))
+            return dict(found.groups)
+
+        assert await grouped() == wanted
+        assert await grouped(f"{tier} IN ('t1', 't2')") == {"t1": wanted["t1"], "t2": wanted["t2"]}
+        begun = await begin_index_rotation(cell.keyring, ours.namespace_id, layout=str(Layout()))
+        await activate_index_key(cell.keyring, ours.namespace_id, begun.version)
+        await ours.write(documents[::2], version=2)
+        assert await grouped() == wanted
+        assert costs.documents == 0, "no document was scanned"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_groups_under_strict_are_tallied_in_one_pass(config_path, elasticsearch, kind):
+    """Without group tokens, each document is opened once, and the groups are the same."""
+    documents = [run(number, start=BASE + number, TemporalNamespaceDivision=f"d{number % 40}") for number in range(600)]
+    async with sealed(config_path, elasticsearch, kind, index_layout=str(new_layout("strict"))) as ours:
+        await ours.write(documents)
+        cell, costs = ours.strongroom, _Opened()
+        visibility = VisibilityManager(
+            cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, costs=costs
+        )
+        found = await visibility.count_workflow_executions(
+            ours.namespace_id, "GROUP BY TemporalNamespaceDivision", ours.types
+        )
+        assert (found.count, dict(found.groups)) == (600, {f"d{number}": 15 for number in range(40)})
+        assert costs.documents == 600
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_an_in_of_a_thousand_values_is_answered(config_path, elasticsearch, kind):
     """Programs ask for a thousand ids at once, by IN or by OR, and deeply nested filters are answered too."""
     documents = many(1200)
@@ -198,7 +251,11 @@ async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_pa
         await ours.write(many(2500))
         cell = ours.strongroom
         slow = VisibilityManager(
-            cell.database, cell.keyring, costs=_Fixed(seconds=1.0), limits=SearchLimits(seconds=60.0)
+            cell.database,
+            cell.keyring,
+            cell.journal.journal,
+            costs=_Fixed(seconds=1.0),
+            limits=SearchLimits(seconds=60.0),
         )
         message = r"needs 2500 opened documents, .* 2500 s .* expensive are: WorkflowType < .*WorkflowId or StartTime"
         searches = (
@@ -209,7 +266,7 @@ async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_pa
             with pytest.raises(QueryBudgetExceeded, match=message) as refused:
                 await search(ours.namespace_id, query, ours.types)
             assert "zzz" not in str(refused.value)
-        small = VisibilityManager(cell.database, cell.keyring, limits=SearchLimits(bytes=1000))
+        small = VisibilityManager(cell.database, cell.keyring, cell.journal.journal, limits=SearchLimits(bytes=1000))
         with pytest.raises(QueryBudgetExceeded, match="more than 1000 bytes of sealed records"):
             await small.list_workflow_executions(ours.namespace_id, "WorkflowType > 'zzz'", ours.types)
 

@@ -40,7 +40,7 @@ async def test_edited_tokens_never_give_a_wrong_row(small):
             expected = small.expected(query)
             listed = await small.listed(query, page_size=7)
             assert [record for record in expected if record in listed] == listed, query
-            candidates = await wrong_sides(small, query, compile_filter)
+            candidates = await wrong_sides(small, query, compile_filter, edited=True)
             brought_in += bool(candidates)
     assert brought_in > 0, "control: the edited index gives wrong answers"
 

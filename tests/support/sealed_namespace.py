@@ -52,7 +52,7 @@ class Sealed:
 
 
 @asynccontextmanager
-async def sealed(config_path, elasticsearch, kind, *, index_layout=None, **changes):
+async def sealed(config_path, elasticsearch, kind, *, index_layout=None, attributes=CUSTOM, **changes):
     """Open a cell with a search index of a kind, and an empty namespace. The default layout is that of new namespaces."""
     config = replace(load_config(config_path), **changes)
     if kind == "Elasticsearch":
@@ -65,6 +65,6 @@ async def sealed(config_path, elasticsearch, kind, *, index_layout=None, **chang
         kek = KekRef.parse("local:sealed")
         await strongroom.create_kek(kek)
         namespace = await strongroom.namespaces.create(
-            "sealed", kek=kek, search_attributes=CUSTOM, index_layout=index_layout
+            "sealed", kek=kek, search_attributes=attributes, index_layout=index_layout
         )
         yield Sealed(strongroom, namespace)

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.storage.visibility_rows.epochs import count_epochs
+from strongroom.visibility.index.tokens import GROUP_TOKENS, last_group_token
 
-from .postgres_query import condition_of, from_position, where
-from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
+from .postgres_query import FEW_TOKENS, condition_of, from_position, where
+from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, DocumentGroup, IndexPosition
 from .token_query import without_implied
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _FEW_CONNECTIONS = 2
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
+_HEX_ID = 32
+_HIGHEST_TOKENS = f"CASE WHEN r.t[cardinality(r.t) - 7] < {GROUP_TOKENS} THEN r.t[cardinality(r.t) - 7:] ELSE r.t END"
+"""The last eight tokens of a row, or all of them if there can be more group tokens."""
 
 
 class PostgresIndex:
@@ -132,7 +136,7 @@ class PostgresReader:
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        condition, parameters = where(self._namespace_id, without_implied(query), self._records)
+        condition, parameters = self._counted(query)
         row = await self._connection.fetchrow(
             f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}", *parameters
         )
@@ -140,18 +144,44 @@ class PostgresReader:
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
-        condition, parameters = where(self._namespace_id, without_implied(within), self._records)
+        condition, parameters = self._counted(within)
         columns = ", ".join(
             f"count(*) FILTER (WHERE {condition_of(without_implied(part), parameters)})" for part in parts
         )
         row = await self._connection.fetchrow(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
         return list(row.values()) if row else []
 
+    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Sequence[DocumentGroup]:
+        """See `IndexReader.groups`. Tokens are in ascending order and group tokens are the highest, so the last ones suffice."""
+        condition, parameters = self._counted(query)
+        parameters += [first, last_group_token(first)]
+        low, high = f"${len(parameters) - 1}", f"${len(parameters)}"
+        grouped = await self._connection.fetch(
+            "SELECT u.token, count(*) AS documents, min((encode(r.id, 'hex') || r.shard_id) COLLATE \"C\") AS named "
+            f"FROM {self._records} AS r CROSS JOIN LATERAL unnest({_HIGHEST_TOKENS}) AS u (token) "
+            f"WHERE {condition} AND u.token BETWEEN {low} AND {high} GROUP BY u.token LIMIT {most + 1}",
+            *parameters,
+        )
+        keys = [(int(row["named"][_HEX_ID:]), bytes.fromhex(row["named"][:_HEX_ID])) for row in grouped]
+        rows: dict[tuple[int, bytes], Row] = {}
+        for start in range(0, len(keys), LARGE_CHUNK):
+            shards, identifiers = zip(*keys[start : start + LARGE_CHUNK], strict=True)
+            found = await self._connection.fetch(
+                f"SELECT {_COLUMNS} FROM {self._records} WHERE namespace_id = $1 "
+                "AND (shard_id, id) IN (SELECT n.shard_id, n.id FROM unnest($2::integer[], $3::bytea[]) AS n (shard_id, id))",
+                self._namespace_id,
+                list(shards),
+                list(identifiers),
+            )
+            rows |= {(row["shard_id"], row["id"]): row for row in found}
+        pairs = zip(grouped, keys, strict=True)
+        return [DocumentGroup(row["token"], row["documents"], rows[key]) for row, key in pairs]
+
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`. One statement sees one snapshot."""
-        condition, parameters = where(self._namespace_id, without_implied(counted), self._records)
+        condition, parameters = self._counted(counted)
         documents = f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}"
         page = self._page(f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
         rows = await self._connection.fetch(
@@ -182,6 +212,10 @@ class PostgresReader:
             position = IndexPosition(tuple(last[column] for column in order.columns), last["id"])
             condition = f"({base}) AND {from_position(order, position, bound)}"
             rows = await self._connection.fetch(self._page(condition, size, order), *bound)
+
+    def _counted(self, query: TokenQuery) -> tuple[str, list[object]]:
+        """Return the condition of a count and its parameters."""
+        return where(self._namespace_id, without_implied(query), self._records, compared=FEW_TOKENS)
 
     def _page(self, condition: str, limit: int, order: IndexOrder = LIST_ORDER) -> str:
         direction = "DESC" if order.descending else "ASC"

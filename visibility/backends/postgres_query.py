@@ -12,24 +12,33 @@ if TYPE_CHECKING:
 
     from .search_index import IndexOrder, IndexPosition
 
+FEW_TOKENS = 4
+"""Number of tokens that a count compares with those of each row. The planner takes `&&` for cheap, and does not use the GIN."""
 _MANY_TOKENS = 300
-"""Number of tokens from which on `&&` is not used. It compares each token of a row with each of them, unless it uses the GIN."""
+"""Number of tokens up to which `&&` is used in a list. It compares each token of a row with each of them, unless it uses the GIN."""
 
 
-def where(namespace_id: UUID, query: TokenQuery, records: str) -> tuple[str, list[object]]:
+def where(
+    namespace_id: UUID, query: TokenQuery, records: str, *, compared: int = _MANY_TOKENS
+) -> tuple[str, list[object]]:
     """Return an SQL condition and its parameters. The namespace comes first, outside all that a query can negate.
 
     Args:
         namespace_id: The namespace.
         query: The query.
         records: The table of the documents, or its view.
+        compared: Maximum number of tokens that are compared with those of each row, unless another condition selects rows.
+            `FEW_TOKENS` is best for a count.
     """
     parameters: list[object] = [namespace_id]
+    items = list(_conjuncts(query))
+    if any(map(_selects, items)):
+        compared = _MANY_TOKENS
     parts = [
         _by_gin(item.tokens, parameters, records)
-        if isinstance(item, AnyOf) and _is_large(item)
+        if isinstance(item, AnyOf) and item.column is None and len(item.tokens) > compared
         else f"({condition_of(item, parameters)})"
-        for item in _conjuncts(query)
+        for item in items
     ]
     return " AND ".join(["namespace_id = $1", *parts]), parameters
 
@@ -79,18 +88,25 @@ def _conjuncts(query: TokenQuery) -> Iterator[TokenQuery]:
         yield query
 
 
+def _selects(query: TokenQuery) -> bool:
+    """Return whether an index finds the few rows of a condition, so that other conditions are cheap."""
+    return isinstance(query, Bucket) or (
+        isinstance(query, AnyOf) and len(query.tokens) <= FEW_TOKENS and not query.is_presence
+    )
+
+
 def _is_large(query: AnyOf) -> bool:
-    return query.column is None and len(query.tokens) >= _MANY_TOKENS
+    return query.column is None and len(query.tokens) > _MANY_TOKENS
 
 
 def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
-    """Return the SQL of a condition with many tokens that is joined to others by AND: each token is looked up in the GIN.
+    """Return the SQL of a condition that is joined to others by AND: each token is looked up in the GIN.
 
-    OFFSET 0 keeps the planner from looking for tokens row by row. Such a filter names a few runs by many ids.
+    OFFSET 0 keeps the planner from looking for tokens row by row.
     """
     parameters.append(sorted(tokens))
     return (
-        f"(id IN (SELECT n.id FROM unnest(${len(parameters)}::bigint[]) AS u (token) "
+        f"((shard_id, id) IN (SELECT n.shard_id, n.id FROM unnest(${len(parameters)}::bigint[]) AS u (token) "
         f"JOIN {records} AS n ON n.t @> ARRAY[u.token] AND n.namespace_id = $1 OFFSET 0))"
     )
 

@@ -65,6 +65,21 @@ class Refusal:
     passing: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentGroup:
+    """The documents that share a group token.
+
+    Attributes:
+        token: The token.
+        documents: The number of documents.
+        row: The row of one of them, like those of `IndexReader.pages`.
+    """
+
+    token: int
+    documents: int
+    row: Row
+
+
 class IndexReader(Protocol):
     """Answers the token queries of one search in one namespace."""
 
@@ -73,6 +88,18 @@ class IndexReader(Protocol):
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """Return, for each of several queries, the number of documents that satisfy it and `within`, all at one moment."""
+
+    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Sequence[DocumentGroup]:
+        """Return the documents of a query, grouped by their group tokens of one attribute.
+
+        Args:
+            query: The query that the documents satisfy.
+            first: The lowest group token of the attribute.
+            most: Maximum number of groups.
+
+        Returns:
+            The groups; one more than `most` if there are more. A group of a token of another attribute may be among them.
+        """
 
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int

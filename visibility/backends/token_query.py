@@ -27,12 +27,14 @@ class AnyOf:
         implied: A bucket range that contains every document with such a token. An index may search this range only.
         column: The PostgreSQL column of the tokens; None for the token set.
         is_presence: Whether the documents are exactly those that have a value in the column.
+        is_exclusive: Whether each document has at most one of the tokens, as of a number or a Keyword.
     """
 
     tokens: frozenset[int]
     implied: Bucket | None = None
     column: str | None = None
     is_presence: bool = False
+    is_exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,16 @@ def without_implied(query: TokenQuery) -> TokenQuery:
     return query
 
 
+def _differ_in_tokens(query: AnyOf, excluded: AnyOf) -> bool:
+    exclusive = query.is_exclusive and excluded.is_exclusive and query.column == excluded.column
+    return exclusive and query.tokens > excluded.tokens
+
+
 def difference(query: TokenQuery, excluded: TokenQuery) -> TokenQuery:
     """Return a query for the documents that satisfy `query` and not `excluded`.
 
-    Two queries often differ in one of several conditions; then only that condition is negated. Two bucket ranges differ in their
-    ends. An index finds both faster than the negation of a complete query.
+    Two queries often differ in one of several conditions; then only that condition is negated. Two ranges differ in their ends. An
+    index finds both faster than the negation of a complete query.
     """
     if query == excluded:
         return NOTHING
@@ -144,6 +151,8 @@ def difference(query: TokenQuery, excluded: TokenQuery) -> TokenQuery:
             (position,) = differing
             rest = difference(*pairs[position])
             return all_of(*query.items[:position], rest, *query.items[position + 1 :])
+    if isinstance(query, AnyOf) and isinstance(excluded, AnyOf) and _differ_in_tokens(query, excluded):
+        return replace(query, tokens=query.tokens - excluded.tokens)
     if isinstance(query, Bucket) and isinstance(excluded, Bucket) and query.column == excluded.column:
         below = query.low, min(query.high, excluded.low - 1)
         above = max(query.low, excluded.high + 1), query.high

@@ -16,7 +16,7 @@ from lark import Token, Tree
 
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.errors import InvalidExpression, MalformedQuery, UnknownAttribute, UnsupportedQuery
-from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE
+from strongroom.visibility.fields import BUILT_IN, NOT_SEARCHABLE, is_groupable
 
 from .syntax import read
 from .tree import (
@@ -51,8 +51,6 @@ MAX_TERMS = 10_000
 """Maximum number of conditions, of values of IN, and of keys of ORDER BY, all together."""
 
 _DIVISION = Attribute("TemporalNamespaceDivision", AttributeType.KEYWORD)
-_GROUPED = ("ExecutionStatus", _DIVISION.name)
-_GROUPED_PREFIX = "TemporalLowCardinalityKeyword"
 
 SCHEDULER_ARCHETYPE_ID = 403_648_407
 """The number of Temporal's archetype `scheduler.scheduler`."""
@@ -232,9 +230,8 @@ class _Walk:
     def group_by(self, tree: Tree[Token]) -> Attribute:
         name, *more = cast("Sequence[Token]", tree.children)
         attribute = self.attribute(name)
-        low_cardinality = attribute.name.startswith(_GROUPED_PREFIX) and attribute.type is AttributeType.KEYWORD
-        if attribute.name not in _GROUPED and not low_cardinality:
-            allowed = f"{', '.join(_GROUPED)} or a Keyword named {_GROUPED_PREFIX}..."
+        if not is_groupable(attribute.name, attribute.type):
+            allowed = "ExecutionStatus, TemporalNamespaceDivision or a Keyword named TemporalLowCardinalityKeyword..."
             raise UnsupportedQuery(f"the 'GROUP BY' clause is only supported for {allowed}", position=_at(name))
         if more:
             raise UnsupportedQuery("the 'GROUP BY' clause supports only a single field", position=_at(more[0]))

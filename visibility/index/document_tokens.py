@@ -14,7 +14,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility.attributes import AttributeType
 
-from .tokens import PRESENT, SAME, TREES, encoder, equal_to, filler, number_on_tree, prefix, range_node, salted, word
+from .tokens import (
+    PRESENT,
+    SAME,
+    TREES,
+    encoder,
+    equal_to,
+    filler,
+    first_group_token,
+    group_token,
+    grouped,
+    number_on_tree,
+    prefix,
+    range_node,
+    salted,
+    word,
+)
 from .words import split_words
 
 if TYPE_CHECKING:
@@ -85,7 +100,23 @@ def _add_attribute(tokenizer: Tokenizer, name: str, attribute_type: AttributeTyp
             document.hashes[column_index] = token
     elif profile.equality:
         _add(key, token_sets, values, equal_to(attribute_type))
+    _add_group_tokens(tokenizer, name, attribute_type, token_sets, values)
     _add_parts(key, profile, attribute_type, token_sets, values)
+
+
+def _add_group_tokens(
+    tokenizer: Tokenizer,
+    name: str,
+    attribute_type: AttributeType,
+    token_sets: Sequence[set[int]],
+    values: Sequence[Any],
+) -> None:
+    """Add the group token of each value, if the attribute has them."""
+    if tokenizer.layout.has_group_tokens(name, attribute_type):
+        key = tokenizer.key(name)
+        first = first_group_token(key)
+        for token_set, number in zip(token_sets, _make(key, values, grouped(attribute_type)), strict=True):
+            token_set.add(group_token(first, number))
 
 
 def _add_parts(

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
-from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED
+from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, is_groupable
 from strongroom.visibility.filter.tree import STATUS_NAMES
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ class Layout:
     def column(self, name: str) -> str | None:
         """Return the PostgreSQL column of an attribute's equality token, or None if the token is in the token set."""
         return HASHED.get(name) if self.preset == "compatible" else None
+
+    def has_group_tokens(self, name: str, attribute_type: AttributeType) -> bool:
+        """Return whether the index can count the values of an attribute, because each value has a group token."""
+        return self.preset == "compatible" and name != "ExecutionStatus" and is_groupable(name, attribute_type)
 
     def __str__(self) -> str:
         """Return the text that `parse_layout` reads."""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 NANOSECONDS = 10**9
 _BRANCH_BITS = 4
 _BRANCHES = 1 << _BRANCH_BITS
-_SUB_BITS = 3
+_SUB_BITS = 7
 _SUB_LEAVES = 1 << _SUB_BITS
-"""Number of leaves between two powers of two: a leaf is at most an eighth of the power wide."""
-_MIDDLE = 1024
+"""Number of leaves between two powers of two: a leaf is at most 1/128 of the power wide."""
+_MIDDLE = 2**15
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -98,7 +98,7 @@ def _magnitude_lowest(leaf: int) -> int:
 
 
 def _first_in(exponent: int, sub: int) -> int:
-    """Return the smallest size of at least 2^exponent * (1 + sub / 8)."""
+    """Return the smallest size of at least 2^exponent * (1 + sub / 128)."""
     size = (_SUB_LEAVES + sub) << exponent
     return -(-size // _SUB_LEAVES)
 
@@ -111,8 +111,8 @@ def _second_lowest(leaf: int) -> int:
     return leaf * NANOSECONDS if leaf > 0 else INT64_MIN
 
 
-MAGNITUDES = RangeTree(3, _magnitude_leaf, _magnitude_lowest)
-"""Tree of integers by magnitude: one leaf per integer up to 15, then leaves of an eighth of a power of two."""
+MAGNITUDES = RangeTree(4, _magnitude_leaf, _magnitude_lowest)
+"""Tree of integers by magnitude: one leaf per integer up to 255, then leaves of 1/128 of a power of two."""
 
 SECONDS = RangeTree(9, _second_leaf, _second_lowest)
 """Tree of times in nanoseconds: one leaf per second from 1970 on."""

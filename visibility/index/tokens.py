@@ -11,6 +11,8 @@ its kind:
     "^" length(2) prefix        the first bytes of the value
     "w" word                    a word of a text
     "#" level(1) node(8)        a node of a range tree
+    "g" value                   the value, for a group token
+    "G"                         the tag of the attribute's group tokens
 """
 
 from __future__ import annotations
@@ -105,6 +107,40 @@ def prefix(head: bytes) -> bytes:
 def word(value: str) -> bytes:
     """Return the message of a word token."""
     return b"w" + value.encode("utf-8", "surrogatepass")
+
+
+GROUP_TOKENS = 0x7F << 56
+"""The lowest group token. All group tokens are from here on, and about one in 256 of the other tokens."""
+_VALUE_BITS = 44
+GROUP_TAG_BITS = 20
+"""Number of highest bits that the group tokens of one attribute share."""
+
+
+def grouped(attribute_type: AttributeType) -> Callable[[Scalar], bytes]:
+    """Return a function that returns the message of a value's group token."""
+    encode = _ENCODERS[attribute_type]
+    return lambda value: b"g" + encode(value)
+
+
+def first_group_token(key: TokenKey) -> int:
+    """Return the lowest group token of an attribute. `last_group_token` is the highest one."""
+    tag = int.from_bytes(key.token(b"G")[:2]) >> 4
+    return GROUP_TOKENS | tag << _VALUE_BITS
+
+
+def last_group_token(first: int) -> int:
+    """Return the highest group token of an attribute with this lowest one."""
+    return first | ((1 << _VALUE_BITS) - 1)
+
+
+def group_token(first: int, number: int) -> int:
+    """Return the group token of a value.
+
+    Args:
+        first: The lowest group token of the attribute.
+        number: The first 8 bytes of the MAC of the value's message, as a number.
+    """
+    return first | (number & ((1 << _VALUE_BITS) - 1))
 
 
 def range_node(level: int, node: int) -> bytes:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from strongroom.kms import NamespaceKeys
+    from strongroom.visibility.backends.token_query import TokenQuery
     from strongroom.visibility.filter.tree import Value
 
 
@@ -73,11 +74,22 @@ def compile_query(node: Node, keys: NamespaceKeys) -> Approximation:
     )
 
 
+def same_as_start(attribute: Attribute, keys: NamespaceKeys) -> TokenQuery | None:
+    """Return the documents whose value for an attribute is their StartTime; None if a layout does not show this."""
+    queries = []
+    for epoch in keys.epochs():
+        tokenizer = Tokenizer(keys, epoch=epoch)
+        if profile_of(attribute, tokenizer).same_as != "StartTime":
+            return None
+        queries.append(all_of(Epoch(epoch), holding(attribute, (tokens.SAME,), tokenizer)))
+    return any_of(*queries)
+
+
 def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
     """Compile a filter for the documents of one epoch."""
     match node:
         case And(items):
-            parts = [compile_filter(item, tokenizer) for item in items]
+            parts = _conjuncts(items, tokenizer)
             return Approximation(all_of(*(part.sure for part in parts)), all_of(*(part.possible for part in parts)))
         case Or(items):
             parts = [compile_filter(item, tokenizer) for item in merged_alternatives(items)]
@@ -97,6 +109,25 @@ def compile_filter(node: Node, tokenizer: Tokenizer) -> Approximation:
             return _with_same_as(attribute, tokenizer, lambda each: _prefix(each, encoded, tokenizer))
         case Compare() | Between():
             return _with_same_as(node.attribute, tokenizer, lambda each: _ordered(each, node, tokenizer))
+
+
+def _conjuncts(items: Sequence[Node], tokenizer: Tokenizer) -> list[Approximation]:
+    """Compile the items of an AND. Bounds of one number or time are one range, whose ends alone are opened."""
+    ranges: dict[Attribute, list[Compare | Between]] = {}
+    others: list[Node] = []
+    for item in items:
+        if isinstance(item, Compare | Between) and _is_bound(item, tokenizer):
+            ranges.setdefault(item.attribute, []).append(item)
+        else:
+            others.append(item)
+    compiled = [compile_filter(item, tokenizer) for item in others]
+    return [*(ordered(attribute, nodes, tokenizer) for attribute, nodes in ranges.items()), *compiled]
+
+
+def _is_bound(node: Compare | Between, tokenizer: Tokenizer) -> bool:
+    in_order = node.attribute.type in (AttributeType.INT, AttributeType.DOUBLE, AttributeType.DATETIME)
+    is_equality = isinstance(node, Compare) and node.operator == "="
+    return in_order and not is_equality and profile_of(node.attribute, tokenizer).same_as is None
 
 
 def _with_same_as(
@@ -167,7 +198,7 @@ def _ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer
         return _equal(attribute, satisfying, tokenizer)
     if attribute.type is AttributeType.KEYWORD:
         return undecided(attribute, tokenizer)  # tokens do not show the order of texts
-    return ordered(attribute, node, tokenizer)
+    return ordered(attribute, (node,), tokenizer)
 
 
 def _all_values(attribute: Attribute) -> Sequence[Value]:

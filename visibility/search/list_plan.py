@@ -113,7 +113,7 @@ def list_plan(order: Sequence[Order], bucket: int) -> ListPlan | None:
     if key.attribute.name == "CloseTime":
         return _by_close(bucket, descending=key.descending, is_sorted=is_sorted)
     if key.attribute.name == "StartTime" and bucket == 1:  # wider buckets do not show the start of a closed run
-        return _by_start(descending=key.descending, is_sorted=is_sorted)
+        return by_start(descending=key.descending, is_sorted=is_sorted)
     return None
 
 
@@ -128,7 +128,9 @@ def _by_default(bucket: int) -> ListPlan:
     return ListPlan((Leg(EVERYTHING, LIST_ORDER),), group, start, is_sorted=bucket > 1)
 
 
-def _by_start(*, descending: bool, is_sorted: bool) -> ListPlan:
+def by_start(*, descending: bool, is_sorted: bool) -> ListPlan:
+    """Return the plan of ORDER BY StartTime, for buckets of a second."""
+
     def group(b1: int, b2: int) -> Group:
         del b1
         return (b2,)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from strongroom.visibility.backends.search_index import CHUNK
+from strongroom.visibility.backends.token_query import all_of, none_of
+from strongroom.visibility.errors import InvalidPageToken
+from strongroom.visibility.index.buckets import start_bucket
 from strongroom.visibility.index.layout import coarsest_bucket, has_one_order
 
+from .compiler import same_as_start
 from .evaluate import predicate
-from .list_plan import list_plan
+from .list_plan import by_start, list_plan
 from .ordering import position_of, rank, ranking
 from .scan import matching_places
 
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from strongroom.storage import Row
+    from strongroom.visibility.backends.token_query import TokenQuery
     from strongroom.visibility.index.record import VisibilityRecord
 
     from .list_plan import Group, ListPlan
@@ -36,12 +42,14 @@ class Entry(NamedTuple):
         row: The row of its document.
         record: Its record.
         group: Its group, see `list_plan.py`.
+        is_in_index_order: Whether the runs of its group are listed in the order of the index.
     """
 
     rank: tuple[Any, ...]
     row: Row
     record: VisibilityRecord
     group: Group
+    is_in_index_order: bool = False
 
 
 class OrderedPage:
@@ -121,54 +129,83 @@ async def listed_page(
 
     Raises:
         QueryBudgetExceeded: The search reads more than it may, or can't end in time.
+        InvalidPageToken: The buckets of the index have become wider since the page before.
     """
-    plan = list_plan(prepared.parsed.order_by, coarsest_bucket(prepared.keys))
-    if plan is None:
-        return await _sorted_page(scanner, prepared, after=after, page_size=page_size)
-    return await _ordered_page(scanner, prepared, plan, after=after, page_size=page_size)
+    bucket, order = coarsest_bucket(prepared.keys), prepared.parsed.order_by
+    plan = list_plan(order, bucket)
+    possible = prepared.compiled.possible
+    if plan is not None and plan.is_sorted and after is not None and after.document is not None:
+        raise InvalidPageToken  # the buckets have become wider since, so the order of the index is another one
+    if plan is not None:
+        entries = await _in_order(scanner, prepared, plan, possible, after=after, wanted=page_size + 1)
+    elif order[0].attribute.name == "ExecutionTime" and bucket == 1:
+        entries = await _by_execution_time(scanner, prepared, after=after, wanted=page_size + 1)
+    else:
+        entries = await _sorted(scanner, prepared, possible, after=after, wanted=page_size + 1)
+    listed = [entry.record for entry in entries[:page_size]]
+    if len(entries) <= page_size:
+        return listed, None
+    last = entries[page_size - 1]
+    return listed, position_of(last.record, order, last.row, is_in_index_order=last.is_in_index_order)
 
 
-async def _ordered_page(
-    scanner: Scanner, prepared: PreparedFilter, plan: ListPlan, *, after: Position | None, page_size: int
-) -> tuple[list[VisibilityRecord], Position | None]:
-    keys, parsed, compiled, overlap = prepared
-    order, select = parsed.order_by, _selector(prepared, plan.group_of)
-    collected = OrderedPage(page_size + 1, plan, after, () if after is None else rank(after, order))
+async def _by_execution_time(
+    scanner: Scanner, prepared: PreparedFilter, *, after: Position | None, wanted: int
+) -> list[Entry]:
+    """Merge the runs whose first task was due at their start, which the index orders, and the others, which are opened."""
+    key, possible = prepared.parsed.order_by[0], prepared.compiled.possible
+    at_start = same_as_start(key.attribute, prepared.keys)
+    if at_start is None:
+        return await _sorted(scanner, prepared, possible, after=after, wanted=wanted)
+    plan = by_start(descending=key.descending, is_sorted=True)
+    if after is not None:  # the last run may be one of the others, so its execution time leads to the position
+        after = replace(after, buckets=(after.buckets[0], start_bucket(cast("int", after.values[0]))))
+    found = await _in_order(scanner, prepared, plan, all_of(possible, at_start), after=after, wanted=wanted)
+    found += await _sorted(scanner, prepared, all_of(possible, none_of(at_start)), after=after, wanted=wanted)
+    return sorted({entry.row["id"]: entry for entry in found}.values(), key=_rank)[:wanted]
+
+
+async def _in_order(
+    scanner: Scanner,
+    prepared: PreparedFilter,
+    plan: ListPlan,
+    query: TokenQuery,
+    *,
+    after: Position | None,
+    wanted: int,
+) -> list[Entry]:
+    """Return at least the wanted runs of a query, if there are as many, in the order of a plan."""
+    keys, parsed, _, overlap = prepared
+    select = _selector(prepared, plan.group_of)
+    collected = OrderedPage(wanted, plan, after, () if after is None else rank(after, parsed.order_by))
     async with scanner.reading(keys.namespace_id, snapshot=not has_one_order(keys)) as reader:
-        rows = plan.pages(reader, compiled.possible, after=after, chunk=min(page_size + overlap.documents, CHUNK))
-        scan = scanner.scan(prepared, rows, portion=page_size + 1, group_of=plan.group_of)
+        rows = plan.pages(reader, query, after=after, chunk=min(wanted - 1 + overlap.documents, CHUNK))
+        scan = scanner.scan(prepared, rows, portion=wanted, group_of=plan.group_of)
         while not collected.is_full and (portion := await scan.next_portion(unsorted=collected.unsorted)) is not None:
             collected.add(await select(portion), is_complete=portion.is_complete)
     collected.finish()
-    overlap.was(scan.documents - page_size + 1)  # the document after them shows where their last group ends
-    listed = [entry.record for entry in collected.entries[:page_size]]
-    if len(collected.entries) <= page_size:
-        return listed, None
-    last = collected.entries[page_size - 1]
-    return listed, position_of(last.record, order, last.row, is_in_index_order=last.group == collected.unsorted)
+    overlap.was(scan.documents - wanted + 2)  # the document after them shows where their last group ends
+    if collected.unsorted is None:
+        return collected.entries
+    return [entry._replace(is_in_index_order=entry.group == collected.unsorted) for entry in collected.entries[:wanted]]
 
 
-async def _sorted_page(
-    scanner: Scanner, prepared: PreparedFilter, *, after: Position | None, page_size: int
-) -> tuple[list[VisibilityRecord], Position | None]:
-    """Open all documents that may match, and keep the first ones of the order: no more than a page of runs is in memory."""
-    keys, parsed, compiled, _ = prepared
-    order, select = parsed.order_by, _selector(prepared, lambda _: ())
-    last = () if after is None else rank(after, order)
+async def _sorted(
+    scanner: Scanner, prepared: PreparedFilter, query: TokenQuery, *, after: Position | None, wanted: int
+) -> list[Entry]:
+    """Open all documents of a query, and return the first runs of the order: no more than a page of runs is in memory."""
+    keys, parsed, _, _ = prepared
+    select, last = _selector(prepared, lambda _: ()), () if after is None else rank(after, parsed.order_by)
     found: list[Entry] = []
     async with scanner.reading(keys.namespace_id, snapshot=True) as reader:
-        scan = scanner.scan(prepared, reader.pages(compiled.possible))
+        scan = scanner.scan(prepared, reader.pages(query))
         while (portion := await scan.next_portion()) is not None:
-            await scanner.check_cost(scan, prepared, reader, compiled.possible)
-            bound = found[page_size].rank if len(found) > page_size else None
+            await scanner.check_cost(scan, prepared, reader, query)
+            bound = found[wanted - 1].rank if len(found) >= wanted else None
             entries = await select(portion)
             found += [entry for entry in entries if entry.rank > last and (bound is None or entry.rank < bound)]
-            found = sorted(found, key=_rank)[: page_size + 1]
-    listed = [entry.record for entry in found[:page_size]]
-    if len(found) <= page_size:
-        return listed, None
-    end = found[page_size - 1]
-    return listed, position_of(end.record, order, end.row, is_in_index_order=False)
+            found = sorted(found, key=_rank)[:wanted]
+    return found
 
 
 def _selector(prepared: PreparedFilter, group_of: Callable[[Row], Group]) -> Any:

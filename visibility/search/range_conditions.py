@@ -18,6 +18,7 @@ from .approximation import Approximation, exact
 from .token_conditions import CLOSED, OPEN, holding, profile_of, undecided
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from decimal import Decimal
 
     from strongroom.visibility.backends.token_query import TokenQuery
@@ -26,19 +27,26 @@ if TYPE_CHECKING:
     from strongroom.visibility.index.tokens import Tokenizer
 
 
-def ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer) -> Approximation:
-    """Compile an order comparison of a number or a time."""
+def ordered(attribute: Attribute, nodes: Sequence[Compare | Between], tokenizer: Tokenizer) -> Approximation:
+    """Compile order comparisons of one number or time. All of them must hold."""
+    bounds = [_bounds(attribute, node) for node in nodes]
+    lows, highs = [low for low, _ in bounds if low is not None], [high for _, high in bounds if high is not None]
+    return within(attribute, max(lows, default=None), min(highs, default=None), tokenizer)
+
+
+def _bounds(attribute: Attribute, node: Compare | Between) -> tuple[int | None, int | None]:
+    """Return the smallest and the largest integer on the attribute's range tree that satisfy a comparison; None for no bound."""
     match node:
         case Between(_, low, high):
-            return within(attribute, _at_least(attribute, low), _at_most(attribute, high), tokenizer)
+            return _at_least(attribute, low), _at_most(attribute, high)
         case _ if node.operator == ">=":
-            return within(attribute, _at_least(attribute, node.value), None, tokenizer)
+            return _at_least(attribute, node.value), None
         case _ if node.operator == ">":
-            return within(attribute, _at_most(attribute, node.value) + 1, None, tokenizer)
+            return _at_most(attribute, node.value) + 1, None
         case _ if node.operator == "<=":
-            return within(attribute, None, _at_most(attribute, node.value), tokenizer)
+            return None, _at_most(attribute, node.value)
         case _:
-            return within(attribute, None, _at_least(attribute, node.value) - 1, tokenizer)
+            return None, _at_least(attribute, node.value) - 1
 
 
 def within(attribute: Attribute, low: int | None, high: int | None, tokenizer: Tokenizer) -> Approximation:
@@ -54,9 +62,7 @@ def within(attribute: Attribute, low: int | None, high: int | None, tokenizer: T
         return _in_buckets(profile, low, high, tokenizer.layout.bucket)
     if profile.ranges is None:
         return undecided(attribute, tokenizer)
-    return Approximation(
-        *(_nodes(attribute, leaves, tokenizer) for leaves in tokens.TREES[profile.ranges].leaves(low, high))
-    )
+    return _sides(attribute, *tokens.TREES[profile.ranges].leaves(low, high), tokenizer)
 
 
 def _in_buckets(profile: Profile, low: int, high: int, size: int) -> Approximation:
@@ -89,7 +95,7 @@ def _double_within(attribute: Attribute, low: int | None, high: int | None, toke
     first = INT64_MIN if low is None else _limited(low, INT64_MIN, INT64_MAX)
     last = INT64_MAX if high is None else _limited(high, INT64_MIN, INT64_MAX)
     overlapping = tree.leaves(first, last)[1]
-    return Approximation(_nodes(attribute, inside, tokenizer), _nodes(attribute, overlapping, tokenizer))
+    return _sides(attribute, inside, overlapping, tokenizer)
 
 
 def _at_least(attribute: Attribute, value: Value) -> int:
@@ -110,8 +116,28 @@ def _limited(number: int, least: int, most: int) -> int:
     return min(max(number, least), most)
 
 
-def _nodes(attribute: Attribute, leaves: tuple[int, int], tokenizer: Tokenizer) -> TokenQuery:
-    """Return the documents with a value in the leaves from the first to the last, inclusive."""
+def _sides(
+    attribute: Attribute, inside: tuple[int, int], overlapping: tuple[int, int], tokenizer: Tokenizer
+) -> Approximation:
+    """Compile a range of leaves. Possible are the same nodes and the leaves at both ends, so that the two sides differ in those.
+
+    Args:
+        attribute: The attribute.
+        inside: The first and the last leaf inside the range. The first is greater if there is none.
+        overlapping: The first and the last leaf that overlap the range.
+        tokenizer: The tokenizer of the epoch.
+    """
     ranges = profile_of(attribute, tokenizer).ranges
-    nodes = () if ranges is None else tokens.TREES[ranges].cover(*leaves)
-    return holding(attribute, starmap(tokens.range_node, nodes), tokenizer)
+    if ranges is None:
+        return undecided(attribute, tokenizer)
+    cover, (first, last) = tokens.TREES[ranges].cover, inside
+    nodes: list[tuple[int, int]] = []
+    ends = cover(*overlapping)
+    if first <= last:
+        nodes, ends = cover(first, last), [*cover(overlapping[0], first - 1), *cover(last + 1, overlapping[1])]
+    return Approximation(
+        *(
+            holding(attribute, starmap(tokens.range_node, chosen), tokenizer, exclusive=True)
+            for chosen in (nodes, [*nodes, *ends])
+        )
+    )

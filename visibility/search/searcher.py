@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
 from strongroom.visibility.backends.search_index import CHUNK
-from strongroom.visibility.backends.token_query import NOTHING
+from strongroom.visibility.backends.token_query import NOTHING, Epoch, all_of
 from strongroom.visibility.errors import QueryBudgetExceeded
 from strongroom.visibility.filter.tree import STATUS_NAMES, Compare
 from strongroom.visibility.index.layout import coarsest_bucket
 from strongroom.visibility.index.record import value_reader
-from strongroom.visibility.index.tokens import Tokenizer
+from strongroom.visibility.index.tokens import Tokenizer, first_group_token, group_token, grouped
 
 from .compiler import compile_query
 from .evaluate import predicate
@@ -20,6 +20,7 @@ from .explain import Explanation, explain_conditions
 from .list_plan import list_plan
 from .listing import listed_page
 from .scan import matching, open_rows
+from .token_conditions import present
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -128,7 +129,35 @@ class Searcher:
             if all(status.exact for status in statuses):
                 counts = await reader.counts(compiled.sure, [status.sure for status in statuses])
                 return dict(zip(STATUS_NAMES, counts, strict=True))
+        tokenizers = [Tokenizer(keys, epoch=epoch) for epoch in keys.epochs()]
+        if all(each.layout.has_group_tokens(attribute.name, attribute.type) for each in tokenizers):
+            return await self._counted_by_token(prepared, reader, attribute, tokenizers)
         return None
+
+    async def _counted_by_token(
+        self, prepared: PreparedFilter, reader: IndexReader, attribute: Attribute, tokenizers: Sequence[Tokenizer]
+    ) -> Mapping[str, int]:
+        """Count sure documents by group token, and open one of each group to know its value.
+
+        A value has another token in each epoch. Another attribute may have the same tag; the groups of its tokens are left out.
+        """
+        sure, read = prepared.compiled.sure, value_reader(attribute.name)
+        groups: Counter[str] = Counter()
+        for tokenizer in tokenizers:
+            key, namespace_id = tokenizer.key(attribute.name), prepared.keys.namespace_id
+            first = first_group_token(key)
+            having = all_of(sure, Epoch(tokenizer.epoch), present(attribute, tokenizer).possible)
+            found = await reader.groups(having, first, most=MAX_GROUPS)
+            if len(found) > MAX_GROUPS:
+                raise _too_many_groups()
+            records = await open_rows(self._scanner.keyring, namespace_id, [group.row for group in found])
+            values = [_group(read(record)) for record in records]
+            numbers = key.numbers(list(map(grouped(attribute.type), values)))
+            for group, value, number in zip(found, values, numbers, strict=True):
+                if group.token == group_token(first, number):
+                    groups[value] += group.documents
+        groups[_NO_VALUE] += await reader.count(sure) - groups.total()
+        return groups
 
     async def _matching(
         self, prepared: PreparedFilter, reader: IndexReader, query: TokenQuery
@@ -147,5 +176,8 @@ def _group(value: object) -> str:
 
 def _check_groups(groups: Mapping[str, int]) -> None:
     if len(groups) > MAX_GROUPS:
-        msg = f"more than {MAX_GROUPS} groups; add a condition"
-        raise QueryBudgetExceeded(msg)
+        raise _too_many_groups()
+
+
+def _too_many_groups() -> QueryBudgetExceeded:
+    return QueryBudgetExceeded(f"more than {MAX_GROUPS} groups; add a condition")

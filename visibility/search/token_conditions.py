@@ -35,10 +35,19 @@ def _implied(attribute: Attribute) -> Bucket | None:
     return CLOSED if attribute.name in OF_CLOSED_RUNS else None
 
 
-def holding(attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer) -> TokenQuery:
-    """Return the documents that have a token of any of some messages in their token set."""
+def holding(
+    attribute: Attribute, messages: Iterable[bytes], tokenizer: Tokenizer, *, exclusive: bool = False
+) -> TokenQuery:
+    """Return the documents that have a token of any of some messages in their token set.
+
+    Args:
+        attribute: The attribute.
+        messages: The messages of the tokens.
+        tokenizer: The tokenizer of the epoch.
+        exclusive: Whether each document has at most one of the tokens.
+    """
     searched = tokenizer.query(attribute.name, messages)
-    return AnyOf(searched, _implied(attribute)) if searched else NOTHING
+    return AnyOf(searched, _implied(attribute), is_exclusive=exclusive) if searched else NOTHING
 
 
 def equal_to(
@@ -54,7 +63,12 @@ def equal_to(
     """
     searched = tokenizer.query(attribute.name, messages)
     implied = CLOSED if closed else _implied(attribute)
-    return AnyOf(searched, implied, tokenizer.layout.column(attribute.name)) if searched else NOTHING
+    exclusive = attribute.type is not AttributeType.KEYWORD_LIST
+    return (
+        AnyOf(searched, implied, tokenizer.layout.column(attribute.name), is_exclusive=exclusive)
+        if searched
+        else NOTHING
+    )
 
 
 def present(attribute: Attribute, tokenizer: Tokenizer) -> Approximation:

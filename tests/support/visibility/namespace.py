@@ -110,8 +110,11 @@ async def stored(searched, record):
     )
 
 
-async def wrong_sides(searched, query, compiler):
-    """Ask for both sides of a compiled filter; return the ids for which one of them breaks its promise."""
+async def wrong_sides(searched, query, compiler, *, edited=False):
+    """Ask for both sides of a compiled filter; return the ids for which one of them breaks its promise.
+
+    If tokens were edited, a count may differ from a list: it leaves out the bucket ranges that genuine tokens imply.
+    """
     keys = await searched.strongroom.keyring.open(searched.namespace_id)
     tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
     compiled = compiler(parse_filter(query, searched.types).where, tokenizer)
@@ -121,7 +124,7 @@ async def wrong_sides(searched, query, compiler):
     async with index.reading(searched.namespace_id, snapshot=True) as reader:
         for side in (compiled.sure, compiled.possible):
             sides.append({row["id"] async for rows in reader.pages(side) for row in rows})
-            assert await reader.count(side) == len(sides[-1])
+            assert edited or await reader.count(side) == len(sides[-1])
     sure, possible = sides
     return (sure - matching) | (matching - possible)
 

@@ -65,6 +65,9 @@ EVERYWHERE = {
     "visibility.pages": "as visibility.count; merged in order by the coordinator",
     "visibility.pages, next": "as visibility.pages",
     "visibility.count_and_first": "as visibility.count",
+    "visibility.count, many tokens": "as visibility.count",
+    "visibility.groups": "as visibility.count",
+    "visibility.groups, rows": "one run of each group, of any shards",
     "driver/demo/proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
     "driver/demo/views.py": "as proofs.py: shows a stored row",
     "driver/demo/plaintext_copy.py": "as proofs.py: tables of plaintext with the same names, in another database",
@@ -146,14 +149,22 @@ async def of_visibility():
 
         async def fetch(self, statement, *_):
             sent.append(statement)
-            return [{"b1": 1, "b2": 1, "id": b"", "documents": 0}] * 200 if len(sent) in (2, 4) else []
+            if "GROUP BY" in statement:
+                return [{"token": 1, "documents": 1, "named": f"{'0' * 32}7"}]
+            return [{"shard_id": 7, "b1": 1, "b2": 1, "id": bytes(16), "documents": 0}] * 200 if len(sent) != 3 else []
 
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
     reader = PostgresReader(Listening(), uuid4(), row_level_security=False)
     await reader.count(query)
     _ = [rows async for rows in reader.pages(query, start=IndexPosition((1, 1)))]
     await reader.count_and_first(query, query, limit=200)
-    names = ("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first")
+    await reader.groups(query, 1, most=5)
+    many = AnyOf(frozenset(range(400)))
+    await reader.count(all_of(many, Not(many)))
+    names = (
+        *("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first"),
+        *("visibility.groups", "visibility.groups, rows", "visibility.count, many tokens"),
+    )
     return {name: [text] for name, text in zip(names, sent, strict=True)}
 
 

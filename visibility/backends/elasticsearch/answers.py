@@ -5,6 +5,7 @@ Each function takes the body of an answer and returns the part that the caller n
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from strongroom.visibility.errors import SearchIndexAnswerError, SearchIndexMismatch, SearchIndexUnavailable
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NOT_FOUND = 404
+_GROUP_KEY = re.compile("[0-9a-f]{16}", re.ASCII)
 _SOME_SHARDS = "some shards of the search index did not answer; retry later"
 _ALREADY_EXISTS = "resource_already_exists_exception"
 
@@ -126,6 +128,30 @@ def term_counts(body: Any, name: str) -> Mapping[int, int]:
     if found.get("sum_other_doc_count", 0) != 0:
         raise SearchIndexAnswerError
     return {_count(_object(each).get("key")): documents(each) for each in _list(found.get("buckets"))}
+
+
+def group_buckets(body: Any, name: str, hit: str, *, most: int) -> list[tuple[int, int, Any]]:
+    """Return token, number of documents and one hit of each bucket of a `terms` aggregation over group tokens.
+
+    Args:
+        body: The body of the answer.
+        name: The name of the aggregation.
+        hit: The name of the `top_hits` aggregation in it.
+        most: Maximum number of buckets of a complete answer.
+    """
+    found = aggregation(body, name)
+    buckets = _list(found.get("buckets"))
+    if len(buckets) <= most and (
+        found.get("sum_other_doc_count") != 0 or found.get("doc_count_error_upper_bound") != 0
+    ):
+        raise SearchIndexAnswerError
+    groups = []
+    for bucket in buckets:
+        key, named = _object(bucket).get("key"), hits(_object(bucket).get(hit))
+        if not isinstance(key, str) or _GROUP_KEY.fullmatch(key) is None or len(named) != 1:
+            raise SearchIndexAnswerError
+        groups.append((int(key, 16), documents(bucket), _object(named[0])))
+    return groups
 
 
 def found_documents(body: Any, names: Sequence[str]) -> dict[str, int]:

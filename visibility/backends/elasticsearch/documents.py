@@ -6,6 +6,7 @@ import re
 import struct
 from base64 import b64encode, urlsafe_b64encode
 from binascii import a2b_base64
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.kms.sealing.header import parse_header
 from strongroom.storage import all_tokens
 from strongroom.visibility.backends.drift import SealedCopy
+from strongroom.visibility.backends.search_index import LIST_ORDER
+from strongroom.visibility.index.tokens import GROUP_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,15 +106,22 @@ def mark_version(version: int) -> int:
     return min(version + 1, _HIGHEST_VERSION)
 
 
+def group_texts(tokens: Sequence[int]) -> list[str]:
+    """Return the texts of the group tokens among tokens in ascending order. A few other tokens look like group tokens."""
+    return [f"{token:016x}" for token in tokens[bisect_left(tokens, GROUP_TOKENS) :]]
+
+
 def to_document(namespace_id: UUID, row: Row) -> dict[str, Any]:
     """Return the document of a row of `visibility_records`, with all of its tokens in one set."""
+    tokens = all_tokens(row)
     return {
         "n": namespace_text(namespace_id),
         "k": row["k"],
         "b1": row["b1"],
         "b2": row["b2"],
         "d": tie_break(row["id"]),
-        "t": token_set_text(all_tokens(row)),
+        "t": token_set_text(tokens),
+        "g": group_texts(tokens),
         "s": b64encode(_SHARD_AND_VERSION.pack(row["shard_id"], row["version"]) + row["s"]).decode(),
     }
 
@@ -150,6 +160,19 @@ def to_row(hit: Mapping[str, Any], order: IndexOrder) -> Row:
         }
     except (KeyError, IndexError, TypeError, ValueError, struct.error):
         raise IntegrityError from None
+
+
+def grouped_row(hit: Mapping[str, Any]) -> Row:
+    """Return the row of a hit without sort values, see `to_row`.
+
+    Raises:
+        IntegrityError: Strongroom can't have written the document.
+    """
+    try:
+        buckets = [hit["fields"][name][0] for name in LIST_ORDER.columns]
+    except (KeyError, IndexError, TypeError):
+        raise IntegrityError from None
+    return to_row({**hit, "sort": buckets}, LIST_ORDER)
 
 
 def sealed_copy(namespace_id: UUID, hit: Mapping[str, Any]) -> SealedCopy:

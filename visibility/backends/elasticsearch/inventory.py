@@ -44,7 +44,7 @@ _MARKS = 1000
 """Number of marks that are read at a time."""
 _COMPARED_FIELDS: dict[str, Any] = {
     "stored_fields": ["s"],
-    "docvalue_fields": ["k", "b1", "b2", "d"],
+    "docvalue_fields": ["k", "b1", "b2", "d", "g"],
     "version": True,
     "track_total_hits": False,
 }
@@ -214,6 +214,8 @@ def _field_drift(row: Row, hits: Iterable[Mapping[str, Any]]) -> Drift | None:
         return Drift.VERSION
     if any(fields.get(name) != [expected[name]] for name in ("k", "b1", "b2", "d")):
         return Drift.BUCKET
+    if fields.get("g", []) != expected["g"]:
+        return Drift.TOKENS
     return Drift.RECORD if fields.get("s") != [expected["s"]] else None
 
 

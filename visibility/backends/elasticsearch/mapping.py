@@ -8,6 +8,7 @@
 | b1, b2 | bucket of the close time (a maximum for open runs) and of the start time | see `visibility/fields.py`; which runs are open |
 | d | first eight bytes of the id, which order documents of the same seconds | nothing that `_id` does not show |
 | t | tokens, sorted | the leakage of each attribute in `visibility/fields.py` |
+| g | group tokens, once more, where there are any | which of the tokens in `t` belong to which attribute of GROUP BY |
 | s | shard id, version, and the sealed record | shard id and version; the class of the record's length |
 
 Documents are sorted on disk in the order of a list. Tokens are one text. The record is a stored field, without `_source`. This was
@@ -29,6 +30,7 @@ PROPERTIES: dict[str, Any] = {
     "b2": {"type": "long"},
     "d": {"type": "long", "index": False},
     "t": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "docs"},
+    "g": {"type": "keyword", "index": False},
     "s": {"type": "binary", "store": True},
 }
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.visibility.backends.search_index import CHUNK, LARGE_CHUNK, LIST_ORDER
+from strongroom.visibility.backends.search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, DocumentGroup
 from strongroom.visibility.backends.token_query import any_of
+from strongroom.visibility.index.tokens import GROUP_TAG_BITS
 
-from .answers import aggregation, documents, filter_counts, hits, total
-from .documents import tie_break, to_row
+from .answers import aggregation, documents, filter_counts, group_buckets, hits, total
+from .documents import grouped_row, tie_break, to_row
 from .mapping import SORT
 from .query import to_clause, to_query
 
@@ -54,6 +55,21 @@ class ElasticsearchReader:
             "aggs": {"parts": {"filters": {"filters": filters}}},
         }
         return filter_counts(await self._search(body), "parts", list(filters))
+
+    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Sequence[DocumentGroup]:
+        """See `IndexReader.groups`. More than 10,000 groups are below Elasticsearch's default `search.max_buckets`."""
+        tag = f"{first:016x}"[: GROUP_TAG_BITS // 4]
+        one = {"top_hits": {"size": 1, "stored_fields": ["s"], "docvalue_fields": ["k", "b1", "b2"]}}
+        body = {
+            "query": to_query(self._namespace_id, query),
+            "size": 0,
+            "track_total_hits": False,
+            "aggs": {
+                "groups": {"terms": {"field": "g", "include": f"{tag}.*", "size": most + 1}, "aggs": {"one": one}}
+            },
+        }
+        found = group_buckets(await self._search(body), "groups", "one", most=most)
+        return [DocumentGroup(token, documents, grouped_row(hit)) for token, documents, hit in found]
 
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int

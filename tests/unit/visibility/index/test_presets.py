@@ -12,7 +12,7 @@ from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, SEALED
 from strongroom.visibility.index.document_tokens import tokens_of
 from strongroom.visibility.index.layout import SALTS, Layout, new_layout, parse_layout
-from strongroom.visibility.index.tokens import Tokenizer
+from strongroom.visibility.index.tokens import Tokenizer, first_group_token, last_group_token
 from tests.support.index_keys import index_keys
 
 MIX = {
@@ -152,6 +152,23 @@ def test_only_compatible_has_tokens_in_columns():
     assert set(token_set).isdisjoint(hashes)
     ((_, hashes),) = tokens_of(tokenizer(new_layout("strict")), [document], types)
     assert set(hashes) == {None}
+
+
+def test_an_attribute_of_group_by_has_one_group_token_with_compatible():
+    """Its tag is that of its attribute, so that the index counts its values alone. `strict` has no group token."""
+    tier, other = "TemporalLowCardinalityKeywordTier", "TemporalLowCardinalityKeywordOther"
+    types = dict.fromkeys((tier, other, "Customer"), AttributeType.KEYWORD)
+    maker = tokenizer(Layout())
+    first = first_group_token(maker.key(tier))
+    documents = [{tier: "a", other: "a", "Customer": "a"}, {tier: "b"}, {tier: "a"}]
+    found = [
+        {token for token in token_set if first <= token <= last_group_token(first)}
+        for token_set, _ in tokens_of(maker, documents, types)
+    ]
+    assert list(map(len, found)) == [1, 1, 1]
+    assert found[0] == found[2] != found[1]
+    assert first_group_token(maker.key(other)) != first
+    assert not new_layout("strict").has_group_tokens(tier, AttributeType.KEYWORD)
 
 
 @pytest.mark.parametrize("statuses", [None, {}, {"Completed": 10}, {"Completed": 900, "Failed": 100, "Running": 1}])
