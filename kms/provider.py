@@ -93,6 +93,7 @@ class Capabilities:
         batch: The maximum number of keys that `unwrap_many` takes.
         deletion: `scheduled` if the KMS waits before it deletes a KEK, else `immediate`.
         remote: Whether the KMS is called over a network. A file and a module in this process have no network's deadline.
+        retires_versions: Whether the KMS can forget an old version of a KEK while newer ones are used.
     """
 
     context: Literal["native", "commitment"]
@@ -100,6 +101,7 @@ class Capabilities:
     batch: int
     deletion: Literal["scheduled", "immediate"]
     remote: bool = True
+    retires_versions: bool = True
 
 
 def associated_data(label: bytes, key_id: str, version: int, context: Mapping[str, str]) -> bytes:

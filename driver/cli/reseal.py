@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from strongroom.kms import KeyDestroyed
 from strongroom.storage import RATE, KeyInUse, destroy_retired_key, retired_versions
 
 from .cell import with_cell
 from .commands import MOST_WAIT, Command, FiniteRange, refuse, refuse_unused
+from .forgetting import KEEP_KEK_VERSIONS, retire_keks
 from .show.output import busy, json_wanted, line, progress_bar, result
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ _NO_PAYLOADS = click.option(
 @click.option("--destroy", is_flag=True, help="Then destroy every older key that nothing uses, as a scan proves.")
 @_WAIT
 @_NO_PAYLOADS
+@KEEP_KEK_VERSIONS
 @click.pass_obj
 def reseal(
     config_path: Path,
@@ -74,6 +77,7 @@ def reseal(
     destroy: bool,
     wait: float | None,
     no_payloads: bool,
+    keep_kek_versions: bool,
 ) -> None:
     """Reseal all rows under older data keys with the active one. Services keep reading and writing.
 
@@ -81,7 +85,8 @@ def reseal(
     """
     _check_owner(namespace_name, of_cell=of_cell)
     if not destroy:
-        refuse_unused({"no_payloads": "--no-payloads"}, "it confirms a destruction; add --destroy, or leave it out")
+        unused = {"no_payloads": "--no-payloads", "keep_kek_versions": "--keep-kek-versions"}
+        refuse_unused(unused, "it is about a destruction; add --destroy, or leave it out")
 
     async def run(strongroom: Strongroom) -> None:
         owner = await _owner(strongroom, namespace_name)
@@ -92,8 +97,10 @@ def reseal(
             done = await work.run(owner, rate=rate, progress=shown)
         _print(done)
         outcomes = await _destroy(work, owner, await retired_versions(work, owner)) if destroy else []
+        is_kept = keep_kek_versions or not destroy
+        keks = [] if is_kept else await retire_keks(strongroom, owner, wait=wait)
         if json_wanted():
-            result({**_document(done), "versions": outcomes})
+            result({**_document(done), "versions": outcomes, "keks": keks})
         if done.unreadable or any(each["kept"] for each in outcomes):
             raise click.exceptions.Exit(1)
 
@@ -112,14 +119,22 @@ def reseal(
 )
 @_WAIT
 @_NO_PAYLOADS
+@KEEP_KEK_VERSIONS
 @click.pass_obj
 def destroy_key(
-    config_path: Path, namespace_name: str | None, of_cell: bool, version: int, wait: float | None, no_payloads: bool
+    config_path: Path,
+    namespace_name: str | None,
+    of_cell: bool,
+    version: int,
+    wait: float | None,
+    no_payloads: bool,
+    keep_kek_versions: bool,
 ) -> None:
     """Destroy an older data key permanently, if a scan of all sealed columns and of the search index proves that nothing uses it.
 
-    If something uses the key, its places are printed, nothing is destroyed, and the command ends with 1: reseal first. Backups are not
-    scanned. A whole backup has its own copy of the wrapped key, and single rows that are restored from it will not open.
+    If something uses the key, its places are printed, nothing is destroyed, and the command ends with 1: reseal first. Then the KMS
+    forgets too, where it can: the KEK is rotated, the other keys are wrapped again, and the older versions are retired. So backups of
+    the database from before can't be opened; --keep-kek-versions keeps them. If the command is interrupted, run it again.
     """
     _check_owner(namespace_name, of_cell=of_cell)
 
@@ -128,8 +143,10 @@ def destroy_key(
         if not of_cell:
             _ask_for_payloads(strongroom, no_payloads=no_payloads)
         outcomes = await _destroy(strongroom.reseal(wait=wait), owner, [version])
+        is_kept = keep_kek_versions or any(each["kept"] for each in outcomes)
+        keks = [] if is_kept else await retire_keks(strongroom, owner, wait=wait)
         if json_wanted():
-            result({"versions": outcomes})
+            result({"versions": outcomes, "keks": keks})
         if any(each["kept"] for each in outcomes):
             raise click.exceptions.Exit(1)
 
@@ -169,6 +186,8 @@ async def _destroy(work: Reseal, owner: UUID, versions: list[int]) -> list[dict[
         except KeyInUse as error:
             _say(str(error))
             outcome |= {"kept": True, "reason": str(error)}
+        except KeyDestroyed:
+            _say(f"version {version} was destroyed before")
         else:
             outcome["resealed_late"] = late
             also = f"; {late} rows that were written meanwhile were resealed" if late else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -42,6 +43,9 @@ def test_sealing_anew_and_destroying(run, dsn, sample):
     assert f"history_node.data {before['rows']}" in output
     assert int(rate.replace(",", "")) > 0
     assert "version 1 is destroyed: nothing used it" in output
+    assert re.search(
+        r"local:\S+: version 1 is retired in the KMS, and its keys are wrapped by version 2", " ".join(output.split())
+    )
     assert sql(dsn, OLD)[0]["rows"] == 0
     assert re.search(r"data\W+1\W.*destroyed", run("keys", "list", "payments"))
     assert "0 of 0 rows resealed with version 2" in run("keys", "reseal", "payments", "--wait", "0")
@@ -55,7 +59,14 @@ def test_a_key_in_use_is_kept(run, dsn):
     assert f"history_node.data {before['rows']}" in output
     assert "strongroom keys reseal" in output
     run("keys", "reseal", "payments", "--rate", "0", "--wait", "0")
-    assert "version 1 is destroyed" in run("keys", "destroy", "payments", "--version", "1", "--wait", "0")
+    destroy = ("keys", "destroy", "payments", "--version", "1", "--wait", "0")
+    kept = run(*destroy, "--keep-kek-versions")
+    assert "version 1 is destroyed" in kept
+    assert "retired" not in kept
+    later = run(*destroy)
+    assert "was destroyed before" in later
+    assert "version 1 is retired" in " ".join(later.split())
+    assert json.loads(run(*destroy, "--json"))["keks"][0]["retired"] == []
 
 
 def test_a_row_that_does_not_open_is_named(run, dsn):

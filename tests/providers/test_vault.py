@@ -45,6 +45,32 @@ def opened(kms, token=None, **settings):
     return aclosing(kms.administrator.provider(token, **settings))
 
 
+# --- retired versions
+
+
+@pytest.mark.parametrize("trims", [True, False])
+async def test_a_retired_version_is_trimmed(kms, kek, transit_server, trims):
+    """A trimmed version is gone, although an administrator lowers the bound again. Without the right to trim it comes back."""
+    old = await kms.provider.generate_data_key(kek, context=CONTEXT)
+    await kms.provider.rotate_kek(kek)
+    names = ["strongroom-use", "strongroom-manage"]
+    if not trims:
+        rule = 'path "transit/keys/+/trim" { capabilities = ["deny"] }'
+        transit_server.request("POST", "sys/policies/acl/no-trim", {"policy": rule})
+        names.append("no-trim")
+    async with opened(kms, transit_server.token(*names)) as provider:
+        await provider.retire_version(kek, "1")
+        with pytest.raises(KeyDisabled):
+            await provider.unwrap(old.wrapped, context=CONTEXT)
+    lowered = transit_server.raw("POST", f"transit/keys/{kek.key_id}/config", {"min_decryption_version": 1})
+    assert (lowered.status_code < 300) is not trims
+    if trims:
+        with pytest.raises(KeyDisabled):
+            await kms.provider.unwrap(old.wrapped, context=CONTEXT)
+    else:
+        await kms.provider.unwrap(old.wrapped, context=CONTEXT)
+
+
 # --- derived keys only
 
 

@@ -61,7 +61,9 @@ class AwsKmsProvider:
         InvalidRequest: The region, the address or the number of days is invalid.
     """
 
-    capabilities = Capabilities(context="native", rewrap="server", batch=100, deletion="scheduled")
+    capabilities = Capabilities(
+        context="native", rewrap="server", batch=100, deletion="scheduled", retires_versions=False
+    )
 
     def __init__(
         self,

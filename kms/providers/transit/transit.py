@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
@@ -177,7 +178,9 @@ class TransitProvider:
         return (await self.describe(kek)).primary_version
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Raise the key's `min_decryption_version` above the oldest version. A person who may configure the key can lower it again.
+        """Raise the key's `min_decryption_version` above the oldest version, and trim the version if the token may.
+
+        A trimmed version is deleted. Without the right to trim, a person who may configure the key can lower the bound again.
 
         Raises:
             UnsupportedOperation: An older version still unwraps, and the engine has only a lower bound.
@@ -192,8 +195,11 @@ class TransitProvider:
         if version != info.versions[0]:
             msg = f"{kek}: Transit retires the oldest version first, which is {info.versions[0]}"
             raise UnsupportedOperation(msg)
-        body = {"min_decryption_version": int(version) + 1}
-        await self._client.request("POST", self._path("keys", kek) + "/config", body, what=str(kek))
+        oldest, path = int(version) + 1, self._path("keys", kek)
+        body = {"min_decryption_version": oldest, "min_encryption_version": oldest}  # a trim needs both
+        await self._client.request("POST", f"{path}/config", body, what=str(kek))
+        with suppress(AccessDenied, InvalidRequest, UnsupportedOperation):  # the bound alone retires it too
+            await self._client.request("POST", f"{path}/trim", {"min_available_version": oldest}, what=str(kek))
 
     async def delete_kek(self, kek: KekRef) -> KekInfo:
         """Delete a key after setting its `deletion_allowed`. The token's policy must allow both."""

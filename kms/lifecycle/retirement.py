@@ -1,0 +1,163 @@
+"""Make a KMS forget the versions of KEKs that wrapped destroyed keys, so that an old row of the registry opens no more.
+
+The KEK is rotated, the keys that are left are wrapped again, and each older version that wraps nothing is retired. Every step is
+skipped if it was done, so an interrupted run can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from strongroom.kms.commits import commits_several_times
+from strongroom.kms.errors import KeyDestroyed, KeyDisabled, KeyNotFound, StrongroomError, UnsupportedOperation
+from strongroom.kms.key_events import KeyEvent, recording_change
+from strongroom.kms.keys.registry import KeyState
+from strongroom.kms.provider import KekRef
+
+from .kek_usage import depending_on
+from .rewrap import rewrap_data_keys
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from strongroom.kms.keyring.keyring import Keyring
+    from strongroom.kms.provider import KmsProvider
+
+SETTLE_SECONDS = 30.0
+"""Time between the rotation of a KEK and the check of what its older versions wrap. A process that wrapped a key before the rotation
+has registered it by then: the KMS answers within 5 s, and a change of the registry waits at most 10 s."""
+
+Progress: TypeAlias = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredVersions:
+    """The outcome for one KEK.
+
+    Attributes:
+        kek: The KEK.
+        primary: The version that wraps now; "" if the KMS did not answer.
+        retired: The versions that this run retired.
+        reason: Why a version that wrapped a destroyed key still unwraps; "" if none does.
+    """
+
+    kek: KekRef
+    primary: str
+    retired: tuple[str, ...] = ()
+    reason: str = ""
+
+
+async def keks_of_destroyed_keys(keyring: Keyring, owner: UUID) -> dict[KekRef, set[str]]:
+    """Return the KEKs that wrapped the destroyed keys of a namespace, each with the versions that wrapped them last.
+
+    Args:
+        keyring: The cell's keyring.
+        owner: The id of the namespace, or of the cell.
+    """
+    found: dict[KekRef, set[str]] = {}
+    for record in await keyring.store.list_data_keys(owner):
+        if record.state is KeyState.DESTROYED:
+            found.setdefault(KekRef(record.provider, record.kek_id), set()).add(record.kek_version)
+    return found
+
+
+@commits_several_times
+async def retire_old_versions(
+    keyring: Keyring,
+    kek: KekRef,
+    wrapped_by: set[str],
+    *,
+    settle: float = SETTLE_SECONDS,
+    progress: Progress | None = None,
+) -> RetiredVersions:
+    """Retire the older versions of a KEK, if one of them wrapped a destroyed key. A refusal of the KMS is returned, not raised.
+
+    Backups of the registry from before can't be opened afterwards.
+
+    Args:
+        keyring: The cell's keyring.
+        kek: The KEK.
+        wrapped_by: The versions that wrapped destroyed keys.
+        settle: See `SETTLE_SECONDS`; 0 if no other process has the cell open.
+        progress: Called with "rewrap" and the number of keys, and with "settle" and the seconds.
+    """
+    try:
+        provider = keyring.provider_of(kek)
+        info = await provider.describe(kek)
+    except (KeyNotFound, KeyDestroyed):
+        return RetiredVersions(kek, "")
+    except StrongroomError as error:
+        return RetiredVersions(kek, "", reason=_reason(error))
+    if info.state != "enabled" or wrapped_by.isdisjoint(info.versions):
+        return RetiredVersions(kek, info.primary_version)
+    if not provider.capabilities.retires_versions:
+        return RetiredVersions(kek, info.primary_version, reason=_UNSUPPORTED.format(kek=kek))
+    retired: list[str] = []
+    try:
+        await _move(keyring, provider, kek, wrapped_by, settle=settle, progress=progress)
+        reason = await _retire(keyring, provider, kek, retired)
+        primary = (await provider.describe(kek)).primary_version
+    except StrongroomError as error:
+        return RetiredVersions(kek, info.primary_version, tuple(retired), _reason(error))
+    return RetiredVersions(kek, primary, tuple(retired), reason)
+
+
+_UNSUPPORTED = (
+    "its KMS keeps every version of a key as long as the key exists. To make it forget, move all keys to a new KEK and delete this "
+    "one: strongroom keys rewrap {kek} --to KEK, and strongroom keys retire {kek}"
+)
+
+
+async def _move(
+    keyring: Keyring,
+    provider: KmsProvider,
+    kek: KekRef,
+    wrapped_by: set[str],
+    *,
+    settle: float,
+    progress: Progress | None,
+) -> None:
+    """Rotate the KEK if its primary version wrapped a destroyed key, and wrap all other keys again under the primary version."""
+    if (await provider.describe(kek)).primary_version in wrapped_by:
+        event = KeyEvent("kek.rotate", provider=kek.provider, kek_id=kek.key_id)
+        async with recording_change(keyring.key_events, event):
+            await provider.rotate_kek(kek)
+        if progress is not None:
+            progress("settle", int(settle))
+        await asyncio.sleep(settle)
+    moved = await rewrap_data_keys(
+        keyring, kek, progress=None if progress is None else lambda keys: progress("rewrap", keys)
+    )
+    if moved.failed:
+        first = moved.failed[0]
+        msg = (
+            f"{len(moved.failed)} keys could not be wrapped again, the first one of namespace {first.record.namespace_id}: "
+            f"{first.error}"
+        )
+        raise UnsupportedOperation(msg)
+
+
+async def _retire(keyring: Keyring, provider: KmsProvider, kek: KekRef, retired: list[str]) -> str:
+    """Retire the older versions that wrap nothing, the oldest first. Return why one is left; "" if none is."""
+    info = await provider.describe(kek)
+    for version in info.versions:
+        if version == info.primary_version:
+            continue
+        depending = depending_on(keyring, await keyring.store.list_kek_usage(), [kek], version)
+        if depending:
+            return f"version {version} wraps {sum(usage.keys for usage in depending)} keys; run the command again"
+        event = KeyEvent("kek.retire", provider=kek.provider, kek_id=kek.key_id, kek_version=version)
+        async with recording_change(keyring.key_events, event):
+            try:
+                await provider.retire_version(kek, version)
+            except (KeyNotFound, KeyDestroyed, KeyDisabled):  # another process retired it
+                continue
+        retired.append(version)
+    return ""
+
+
+def _reason(error: StrongroomError) -> str:
+    return f"{type(error).__name__}: {error}"
