@@ -25,8 +25,9 @@ Leakage of a snapshot of the index, without keys:
     open      The bucket of the start, of open runs. Of a closed run only that it is not later than the bucket of its close.
 
 Columns of a row that belong to no attribute reveal more: the length of the record (`compatible`: its order of magnitude after
-compression; `strict`: one of few classes, uncompressed), the number of tokens, the shard, and the version, whose order is the order
-of the writes. Other tables have rows of the same runs (docs/reference/schema.md); a thief who has them counts a run's rows there.
+compression; `strict`: one of few classes, uncompressed), the number of tokens (`strict`: a multiple of eight), the shard, and the
+version: how often the record changed, and of an imported run its number of events. Other tables have rows of the same runs
+(docs/reference/schema.md); a thief who has them counts a run's rows there.
 """
 
 from __future__ import annotations
