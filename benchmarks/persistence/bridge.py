@@ -29,6 +29,7 @@ from benchmarks.persistence.cells import Fixtures
 from benchmarks.persistence.opened import create_database, new_namespace
 from examples.temporal.sealed import leave_out_audit
 from strongroom.driver.config import ServeConfig, load_config, write_config
+from strongroom.driver.serve.loops import loop_factory
 from strongroom.driver.serve.operations import ServedOperation
 from strongroom.driver.serve.server import Server
 from strongroom.driver.serve.values import decoder_of
@@ -113,7 +114,7 @@ async def serve(config_path: Path, path: Path) -> None:
         await server.start(listening)
         echoes = {
             f"echo.{method}": ServedOperation(
-                f"echo.{method}", "echo", method, False, _Echo, decoder_of(_Echo).decode, (), (), None
+                f"echo.{method}", "echo", method, False, decoder_of(_Echo).decode, None, (), (), None
             )
             for method in ("echo", "statement")
         }
@@ -221,7 +222,8 @@ def main(
 ) -> None:
     """Measure and print."""
     if served is not None:
-        asyncio.run(serve(*served))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve(*served))
     else:
         if out is not None:
             out.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ async def server(strongroom: Strongroom) -> AsyncIterator[Finding]:
         return
     name = loops.loop_name()
     if name == loops.ASYNCIO:
-        hint = "Install uvloop: a call of the Temporal server then takes less CPU time."
+        hint = "Install uvloop: small calls of the Temporal server then take less CPU time."
         yield Finding(SERVE, "event loop", name, "note", hint)
     else:
         yield Finding(SERVE, "event loop", name)

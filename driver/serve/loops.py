@@ -1,4 +1,4 @@
-"""The event loop of a worker: uvloop's if that is installed, because a call then takes less CPU time, else asyncio's."""
+"""The event loop of a worker: uvloop's if that is installed, because small calls then take less CPU time, else asyncio's."""
 
 from __future__ import annotations
 
