@@ -59,13 +59,14 @@ class NamespaceKeys:
         "_contexts",
         "_data",
         "_identity",
+        "_identity_keys",
         "_implementation",
         "_index",
+        "_index_keys",
         "_layouts",
         "_sealing_key",
         "_sealing_refused",
         "_subkeys",
-        "_token_keys",
         "incomplete",
         "leased_version",
         "namespace_id",
@@ -100,7 +101,8 @@ class NamespaceKeys:
         self.leased_version = key.version if isinstance(key, DataKey) and key.suite is Suite.AES_256_GCM else None
         self._contexts: dict[RecordKind, bytes] = {}
         self._subkeys = SubkeyCache(data, cached_subkeys)
-        self._token_keys: dict[tuple[KeyClass, int, str], TokenKey] = {}
+        self._index_keys: dict[tuple[int, str], TokenKey] = {}
+        self._identity_keys: dict[str, TokenKey] = {}
 
     def seal_many(
         self, kind: RecordKind, rows: Sequence[tuple[RecordKey, Plaintext]], *, scope: RecordKey = ()
@@ -237,8 +239,11 @@ class NamespaceKeys:
 
     def identity(self, purpose: str) -> TokenKey:
         """Return the key for identifiers of one purpose, for example the values of a column. It never changes."""
-        version = self.active_version(KeyClass.IDENTITY)
-        return self._token_key(KeyClass.IDENTITY, version, purpose)
+        key = self._identity_keys.get(purpose)
+        if key is None:
+            root = key_of_version(self._identity, self.active_version(KeyClass.IDENTITY))
+            key = self._identity_keys[purpose] = TokenKey(derivation.identity_key(root, purpose))
+        return key
 
     def certificate_key(self) -> SigningKey:
         """Return the key that signs erasure certificates. Call this on the cell's own keys only."""
@@ -253,7 +258,11 @@ class NamespaceKeys:
 
     def index(self, attribute: str, *, epoch: int) -> TokenKey:
         """Return the key for the index tokens of an attribute in an epoch, which is a version of class index."""
-        return self._token_key(KeyClass.INDEX, epoch, attribute)
+        key = self._index_keys.get((epoch, attribute))
+        if key is None:
+            root = key_of_version(self._index, epoch)
+            key = self._index_keys[epoch, attribute] = TokenKey(derivation.token_key(root, attribute))
+        return key
 
     def epochs(self) -> tuple[int, ...]:
         """Return the epochs that documents may have, the newest last. These are the versions of class index that are not destroyed.
@@ -267,17 +276,6 @@ class NamespaceKeys:
     def layout(self, epoch: int) -> str:
         """Return the layout of the documents of an epoch, as the registry has it. The first layout is ""."""
         return self._layouts.get(epoch, "")
-
-    def _token_key(self, key_class: KeyClass, version: int, name: str) -> TokenKey:
-        slot = (key_class, version, name)
-        token_key = self._token_keys.get(slot)
-        if token_key is None:
-            if key_class is KeyClass.INDEX:
-                token_key = TokenKey(derivation.token_key(key_of_version(self._index, version), name))
-            else:
-                token_key = TokenKey(derivation.identity_key(key_of_version(self._identity, version), name))
-            self._token_keys[slot] = token_key
-        return token_key
 
     def _context(self, kind: RecordKind) -> bytes:
         context = self._contexts.get(kind)
