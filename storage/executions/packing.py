@@ -75,15 +75,6 @@ def end_of(binding: bytes) -> BranchEnd | None:
     return BranchEnd(*end) if has_end else None
 
 
-def unpack_run(packed: bytes) -> tuple[DataBlob, DataBlob]:
-    """Return the info and state of a run, which follow the binding.
-
-    Raises:
-        DataLoss: The bytes have another form.
-    """
-    return unpack_execution(packed, BINDING_BYTES)
-
-
 def pack_execution(info: DataBlob, state: DataBlob) -> bytes:
     """Pack two blobs: a run's info and state, or the metadata and data of a CHASM node."""
     packed = info.pack()

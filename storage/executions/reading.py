@@ -15,7 +15,7 @@ from strongroom.storage.sealing import open_rows
 from . import checks
 from .known_runs import TAG_BYTES
 from .maps import read_entries
-from .packing import BINDING_BYTES, total_of, unpack_current, unpack_run, workflow_token
+from .packing import BINDING_BYTES, total_of, unpack_current, unpack_execution, workflow_token
 from .requests import CurrentExecution, WorkflowMutableState
 from .run_digest import STAMP_BYTES, stored_rows
 
@@ -89,7 +89,7 @@ class ExecutionReader:
         if opened is None:
             raise NotFound
         row, packed, values, _ = opened
-        info, state = unpack_run(packed)
+        info, state = unpack_execution(packed, BINDING_BYTES)
         plaintexts = [value[STAMP_BYTES:] for value in values]
         return WorkflowMutableState(
             execution_info=info,

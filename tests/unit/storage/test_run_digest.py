@@ -19,13 +19,14 @@ from strongroom.kms.secret import Secret
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode, multiset
 from strongroom.storage.executions.known_runs import KnownRuns
 from strongroom.storage.executions.packing import (
+    BINDING_BYTES,
     NO_BINDING,
     branch_of,
     end_of,
     pack_execution,
     packed_end_after,
     total_of,
-    unpack_run,
+    unpack_execution,
 )
 from strongroom.storage.executions.run_digest import committed, next_state, stored_rows
 from strongroom.storage.histories.ends import BranchEnd
@@ -67,7 +68,7 @@ def test_the_vector():
     assert (end_of(binding), branch_of(binding)) == (END, END.branch)
     packed = binding + pack_execution(DataBlob(b"info"), DataBlob(b"state"))
     assert packed.hex() == VECTOR["plaintext"]
-    assert unpack_run(packed) == (DataBlob(b"info"), DataBlob(b"state"))
+    assert unpack_execution(packed, BINDING_BYTES) == (DataBlob(b"info"), DataBlob(b"state"))
     assert (total_of(NO_BINDING), end_of(NO_BINDING), branch_of(NO_BINDING)) == (0, None, None)
 
 
