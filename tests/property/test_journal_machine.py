@@ -1,0 +1,252 @@
+"""A model check of the journal: writers that crash, statements with every outcome, folding, and an administrator of the database.
+
+The database is a dictionary. The journal, its entries, folding and the comparison are the product's own. Each example is a random
+sequence of steps. Without an attack no step raises an alarm; after one, every later comparison finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
+from strongroom.kms.keys.data_key import DataKey, Lease
+from strongroom.kms.sealing import ciphers
+from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
+from strongroom.storage.journal import folding
+from strongroom.storage.journal.entry import Changes, Entry
+from strongroom.storage.journal.folding import ABANDONED_AFTER, StoredEntry, fold
+from strongroom.storage.journal.images import EXECUTIONS, TAG_BYTES
+from strongroom.storage.journal.sums import ShardSums, differing
+from strongroom.storage.journal.writer import ElementHash, Journal, Settled
+
+SHARD = 1
+CELL = UUID(int=1)
+ROWS = st.integers(0, 3)
+
+
+def cell_keys():
+    """Return keys of a cell."""
+    key = DataKey(Secret(bytes(32)), version=1, suite=Suite.XAES_256_GCM, lease=Lease(2**40), cipher=ciphers.PYTHON)
+    identity = {1: Secret(bytes(range(32)))}
+    active = {KeyClass.DATA: 1, KeyClass.IDENTITY: 1}
+    return NamespaceKeys(cell_id=CELL, namespace_id=CELL, data={1: key}, index={}, identity=identity, active=active)
+
+
+class OneKeyring:
+    """A keyring that has the cell's keys."""
+
+    cell_id = CELL
+
+    def __init__(self):
+        self.keys = cell_keys()
+
+    async def open(self, _namespace_id):
+        """Return the keys."""
+        return self.keys
+
+
+def image_of(row):
+    """Return the image of a row of `executions`, without its tag."""
+    return bytes([EXECUTIONS]) + CELL.bytes + bytes([row])
+
+
+EXAMPLES = settings(
+    max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """Some writers, the rows of one shard, its entries and its sums."""
+
+    def __init__(self):
+        super().__init__()
+        self.keyring = OneKeyring()
+        self.elements = ElementHash(self.keyring.keys, SHARD)
+        self.numbers = itertools.count(1)
+        self.writers = [self.process() for _ in range(2)]
+        self.rows = {}
+        self.entries = {}
+        self.sums = ShardSums()
+        self.before = []
+        self.in_flight = []
+        self.given_up = []
+        self.attacked = False
+
+    def process(self):
+        """Return the journal of a new process. Its id is not random, so that an example can be run again."""
+        journal = Journal(self.keyring)
+        journal.writer = UUID(int=next(self.numbers))
+        return journal
+
+    def tag(self):
+        """Return a tag that no row had before."""
+        return next(self.numbers).to_bytes(TAG_BYTES, "big")
+
+    def ticket(self, writer, row, tag):
+        """Make the entry of a write of a row: a new tag, or None to delete it."""
+        changes = Changes(SHARD, rows=[image_of(row)], images=[] if tag is None else [image_of(row) + tag])
+        return asyncio.run(writer.record([changes]))[0]
+
+    def commit(self, writer, ticket, row, tag):
+        """Execute a statement: replace the row, and insert the entry with the image of the replaced one."""
+        self.before.append((dict(self.rows), dict(self.entries), self.sums))
+        old = self.rows.pop(row, None)
+        if tag is not None:
+            self.rows[row] = tag
+        self.entries[writer.writer, ticket.number] = (ticket.entry, [] if old is None else [image_of(row) + old])
+
+    @rule(
+        which=st.integers(0, 1), row=ROWS, deletes=st.booleans(), outcome=st.sampled_from(["done", "refused", "lost"])
+    )
+    def write(self, which, row, deletes, outcome):
+        """Write a row. The statement is committed, refused, or committed while its answer is lost."""
+        writer, tag = self.writers[which], None if deletes else self.tag()
+        ticket = self.ticket(writer, row, tag)
+        if outcome != "refused":
+            self.commit(writer, ticket, row, tag)
+        settled = {"done": Settled.COMMITTED, "refused": Settled.REFUSED, "lost": Settled.UNKNOWN}
+        writer.settle([ticket], settled[outcome])
+
+    @rule(which=st.integers(0, 1), row=ROWS)
+    def send(self, which, row):
+        """Send a statement that stays in flight."""
+        writer, tag = self.writers[which], self.tag()
+        self.in_flight.append((writer, self.ticket(writer, row, tag), row, tag))
+
+    @precondition(lambda self: self.in_flight)
+    @rule()
+    def give_up(self):
+        """Give up the oldest statement in flight. The server may still execute it."""
+        writer, ticket, *_ = self.in_flight[0]
+        if ticket not in self.given_up:
+            self.given_up.append(ticket)
+            writer.settle([ticket], Settled.UNKNOWN)
+
+    @precondition(lambda self: self.in_flight)
+    @rule(committed=st.booleans())
+    def arrive(self, committed):
+        """End the oldest statement in flight."""
+        writer, ticket, row, tag = self.in_flight.pop(0)
+        if committed:
+            self.commit(writer, ticket, row, tag)
+        if ticket not in self.given_up:
+            writer.settle([ticket], Settled.COMMITTED if committed else Settled.REFUSED)
+
+    @rule(which=st.integers(0, 1), committed=st.booleans())
+    def crash(self, which, committed):
+        """End a writer without a word. What it had in flight is committed or not. Another process takes its place."""
+        gone = self.writers[which]
+        for writer, ticket, row, tag in self.in_flight:
+            if writer is gone and committed:
+                self.commit(writer, ticket, row, tag)
+        self.in_flight = [each for each in self.in_flight if each[0] is not gone]
+        self.writers[which] = self.process()
+
+    @rule(which=st.integers(0, 1), patient=st.booleans())
+    def fold(self, which, patient):
+        """Fold as one of the writers, which may have waited for all gaps that no running statement can close."""
+        writer = self.writers[which]
+        result = self.folded(writer, patient=patient)
+        if result.problems:
+            assert self.attacked, result.problems
+            return
+        self.before.append((dict(self.rows), dict(self.entries), self.sums))
+        self.sums = result.sums
+        for key in result.entries:
+            del self.entries[key]
+        writer.folded(SHARD, self.sums.writers.get(writer.writer, 0))
+
+    def folded(self, writer=None, *, patient=False):
+        """Return what folding would give."""
+        stored = []
+        for (owner, number), (entry, replaced) in self.entries.items():
+            packed = self.keyring.keys.open(JOURNAL_ENTRY, (SHARD, owner.bytes, number), entry)
+            stored.append(StoredEntry(owner, number, Entry.unpack(packed), replaced))
+        outcomes = {} if writer is None else {writer.writer: writer.outcomes(SHARD)}
+        running = {(each[0].writer, each[1].number) for each in self.in_flight}
+        gaps = fold(self.sums, stored, self.elements, outcomes=outcomes).gaps if patient else []
+        waited = {gap: ABANDONED_AFTER for gap in gaps if gap not in running}
+        return fold(self.sums, stored, self.elements, outcomes=outcomes, waited=waited)
+
+    def alarms(self):
+        """Return what a verification by each process, and by a new one, finds."""
+        found = []
+        for writer in (None, *self.writers):
+            result = self.folded(writer)
+            live = {EXECUTIONS: self.elements.sum([image_of(row) + tag for row, tag in self.rows.items()])}
+            found.append(bool(differing(result.total(self.elements), live) or result.problems))
+        return found
+
+    @precondition(lambda self: not self.attacked and self.rows)
+    @rule(data=st.data(), attack=st.sampled_from(["older", "deleted", "brought back", "entry and row"]))
+    def attack(self, data, attack):
+        """Change the rows as an administrator could, to a state that the shard had before."""
+        states = [state for state in self.before if state[0] != self.rows]
+        row = data.draw(st.sampled_from(sorted(self.rows)))
+        if attack == "deleted":
+            del self.rows[row]
+        elif attack == "entry and row" and self.entries:
+            key = data.draw(st.sampled_from(list(self.entries)))
+            writer = next((each for each in self.writers if each.writer == key[0]), None)
+            if writer is None or key[1] in writer.outcomes(SHARD).unknown:
+                return  # nobody knows whether it was committed, so it may be missing
+            del self.entries[key]
+            del self.rows[row]
+        else:
+            older = [state[0] for state in states if state[0].get(row, b"") != self.rows[row]]
+            if not older:
+                return
+            state = data.draw(st.sampled_from(older))
+            if attack == "older" and row in state:
+                self.rows[row] = state[row]
+            elif missing := [each for each in state if each not in self.rows]:
+                self.rows[missing[0]] = state[missing[0]]
+            else:
+                return
+        self.attacked = True
+
+    @invariant()
+    def alarms_are_right(self):
+        """Without an attack nobody raises an alarm. After one the writers do, and so does a new process for changed rows."""
+        if self.attacked:
+            assert all(self.alarms()[1:])
+        else:
+            assert not any(self.alarms())
+
+
+def test_no_false_alarm_and_no_attack_unnoticed():
+    """The machine finds no sequence of steps that raises an alarm without an attack, or none after one."""
+    run_state_machine_as_test(JournalMachine, settings=EXAMPLES)
+
+
+def fold_at_once(monkeypatch):
+    """Pass over entries with an unknown outcome without waiting."""
+    monkeypatch.setattr(folding, "UNKNOWN_AFTER", 0.0)
+
+
+def forget_refusals(monkeypatch):
+    """Forget which entries were refused as soon as anything is folded."""
+    folded = Journal.folded
+    monkeypatch.setattr(Journal, "folded", lambda self, shard_id, _: folded(self, shard_id, 2**63))
+
+
+def believe_refusals(monkeypatch):
+    """Take entries for refused although their writer does not know."""
+    settle = Journal.settle
+    known = {Settled.UNKNOWN: Settled.REFUSED}
+    monkeypatch.setattr(Journal, "settle", lambda self, each, settled: settle(self, each, known.get(settled, settled)))
+
+
+@pytest.mark.parametrize("mistake", [fold_at_once, forget_refusals, believe_refusals])
+def test_the_machine_finds_mistakes(mistake, monkeypatch):
+    """Control: each of these mistakes in the product makes the machine fail."""
+    mistake(monkeypatch)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run_state_machine_as_test(JournalMachine, settings=settings(EXAMPLES, phases=[Phase.generate]))
