@@ -88,7 +88,7 @@ async def refuse_older(cell: Cell, *, accept: bool) -> None:
     for position in cell.anchors.known:
         shard_id = shard_of(position.name)
         if shard_id is not None:
-            cell.journal.has_seen(shard_id, position.number)
+            cell.journal.journal.has_seen(shard_id, position.number)
 
 
 async def keep_verifying(cell: Cell) -> None:

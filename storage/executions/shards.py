@@ -11,7 +11,7 @@ from strongroom.storage.checks import check_blob, check_id, check_number, check_
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
-from strongroom.storage.errors import DatabaseUnavailable, NotFound, ShardOwnershipLost
+from strongroom.storage.errors import DatabaseUnavailable, NotFound, OlderThanAnchor, ShardOwnershipLost
 from strongroom.storage.fences import ALTERED, ShardFences, has_altered_range, refused_shard
 from strongroom.storage.journal.entry import Changes
 from strongroom.storage.journal.images import tag
@@ -124,6 +124,7 @@ class ShardStore:
         Raises:
             ShardOwnershipLost: The stored range_id is another one.
             IntegrityError: The stored range_id was altered.
+            OlderThanAnchor: The shard is older than this process, or an anchor, has seen it.
             DatabaseUnavailable: The shard does not exist, as in Temporal.
             KmsError: The cell's keys are not available.
             TransactionSizeLimit: The info is larger than 4 MiB.
@@ -139,7 +140,9 @@ class ShardStore:
             self._journal.entry(Changes(shard.shard_id, [_ROW + tag(sealed)], rows=[_ROW])) as entry,
             self._database.connection(NO_NAMESPACE) as connection,
         ):
-            updated = await connection.fetch(_SQL["update"], *row, previous_range_id, previous_mac, *entry.arguments)
+            conditions = (previous_range_id, previous_mac)
+            newest = self._journal.newest.get(shard.shard_id, 0)
+            updated = await connection.fetch(_SQL["update"], *row, *conditions, *entry.arguments, newest)
             entry.refused = not updated
             if updated:
                 return
@@ -148,6 +151,10 @@ class ShardStore:
             msg = f"shard {shard.shard_id} does not exist yet"
             raise DatabaseUnavailable(msg)
         _check_mac(shard.shard_id, stored, previous_range_id, previous_mac)
+        if stored["range_id"] == previous_range_id:
+            raise OlderThanAnchor(
+                [f"shard {shard.shard_id} has sums below number {newest}, which this process has seen"]
+            )
         raise ShardOwnershipLost(shard.shard_id)
 
     async def assert_shard_ownership(self, shard_id: int, *, range_id: int) -> None:

@@ -13,7 +13,6 @@ from strongroom.kms import Background
 from strongroom.kms.sealing.record_kinds import JOURNAL_SUMS
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
-from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.schema.table import NAMESPACE
 from strongroom.storage.schema.tables import TABLES
 
@@ -71,7 +70,6 @@ class JournalKeeper:
         self.background = Background("folding of the journal")
         self.verifying = Background("verification of rows")
         self.altered: dict[int, ShardVerification] = {}
-        self._newest: dict[int, int] = {}
         self._gaps: dict[tuple[int, UUID, int], float] = {}
 
     async def keep_folding(self, *, pause: float = PAUSE, all_after: float = ALL_AFTER) -> NoReturn:
@@ -166,7 +164,7 @@ class JournalKeeper:
                 folded = ([writer for writer, _ in result.entries], [entry for _, entry in result.entries])
                 await connection.execute(_SQL["delete_entries"], shard_id, *folded)
         if progress:
-            self._newest[shard_id] = max(number, self._newest.get(shard_id, 0))
+            self.journal.has_seen(shard_id, number)
             self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
         return problems
 
@@ -198,25 +196,6 @@ class JournalKeeper:
             row = await connection.fetchrow(_SQL["waiting"])
         return int(row["count"]) if row is not None else 0
 
-    def has_seen(self, shard_id: int, number: int) -> None:
-        """Refuse sums of a shard below a number from now on, because an anchor has that number."""
-        self._newest[shard_id] = max(number, self._newest.get(shard_id, 0))
-
-    async def check(self, shard_id: int) -> None:
-        """Refuse a shard whose sums are older than the newest ones that this process or an anchor has seen.
-
-        Raises:
-            OlderThanAnchor: They are older.
-            StorageError: The database does not answer.
-        """
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            row = await connection.fetchrow(_SQL["sums"], shard_id)
-        number, newest = 0 if row is None else row["number"], self._newest.get(shard_id, 0)
-        if number < newest:
-            raise OlderThanAnchor(
-                [f"shard {shard_id} in the database is version {number}, and version {newest} was seen"]
-            )
-
     async def accept(self, shard_id: int, *, above: int = 0) -> int:
         """Make the sums of a shard those of the rows that it has now, after a restore on purpose. Writes wait meanwhile.
 
@@ -240,11 +219,11 @@ class JournalKeeper:
             for row in entries:
                 sums.writers[row["writer"]] = max(row["number"], sums.writers.get(row["writer"], 0))
             sums.sums, _ = await scan(connection, shard_id, ElementHash(keys, shard_id))
-            number = max(sums.number, self._newest.get(shard_id, 0), above) + 1
+            number = max(sums.number, self.journal.newest.get(shard_id, 0), above) + 1
             sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), sums.pack())
             await connection.execute(_SQL["replace_sums"], shard_id, number, sealed)
             await connection.execute(_SQL["delete_all_entries"], shard_id)
-        self._newest[shard_id] = number
+        self.journal.newest[shard_id] = number
         self.altered.pop(shard_id, None)
         return number
 
@@ -261,9 +240,9 @@ class JournalKeeper:
         """Return what folding all entries that the database has would give."""
         problems: list[str] = []
         sums = open_sums(keys, shard_id, stored_sums, problems)
-        if sums.number < self._newest.get(shard_id, 0):
+        if sums.number < self.journal.newest.get(shard_id, 0):
             problems.append(
-                f"the sums have number {sums.number}, and this process has seen number {self._newest[shard_id]}"
+                f"the sums have number {sums.number}, and this process has seen number {self.journal.newest[shard_id]}"
             )
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
         stored = open_entries(keys, shard_id, rows, problems)

@@ -1,4 +1,4 @@
-"""Images of rows from Python values (kms/FORMAT.md section 7.6). `image_sql` makes the same bytes in the database."""
+"""Images of rows from Python values (kms/FORMAT.md section 7.7). `image_sql` makes the same bytes in the database."""
 
 from __future__ import annotations
 

@@ -132,6 +132,7 @@ class Journal:
 
     Attributes:
         writer: The id of this process in the journal.
+        newest: The highest number of each shard's sums that this process or an anchor has seen.
         dirty: The shards with entries since the last folding. Folding removes them.
 
     Args:
@@ -141,6 +142,7 @@ class Journal:
     def __init__(self, keyring: Keyring) -> None:
         self.writer: UUID = uuid4()
         self.dirty: set[int] = set()
+        self.newest: dict[int, int] = {}
         self._keyring = keyring
         self._elements: dict[int, ElementHash] = {}
         self._streams: defaultdict[int, _Stream] = defaultdict(_Stream)
@@ -251,6 +253,10 @@ class Journal:
         """Note that the statement of entries failed."""
         certain = isinstance(error, StorageError) and not error.may_have_been_committed
         self.settle(tickets, Settled.REFUSED if certain else Settled.UNKNOWN)
+
+    def has_seen(self, shard_id: int, number: int) -> None:
+        """Refuse sums of a shard below a number from now on."""
+        self.newest[shard_id] = max(number, self.newest.get(shard_id, 0))
 
     def folded(self, shard_id: int, number: int) -> None:
         """Forget the outcomes of the entries up to a number, which were folded."""

@@ -9,12 +9,13 @@ import asyncio
 
 import pytest
 
-from strongroom.storage import EVERY_NAMESPACE, TaskKey
+from strongroom.storage import EVERY_NAMESPACE, ShardInfo, TaskKey
+from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
 from strongroom.storage.journal.keeping import JournalKeeper
 from strongroom.storage.journal.writer import Journal
-from tests.support.fixtures.executions import COMPLETED, task, tasks
+from tests.support.fixtures.executions import COMPLETED, blob, task, tasks
 
 pytestmark = pytest.mark.integration
 
@@ -185,3 +186,25 @@ async def test_older_sums_are_found(workflow, updated_run):
     found = await cell.journal.verify(shard_id)
     assert any("this process has seen" in problem for problem in found.problems)
     assert found.tables
+
+
+async def replace_sums(cell, row):
+    """Replace the sums of a shard."""
+    await sql(cell, "UPDATE journal_sums SET number = $2, data = $3 WHERE shard_id = $1", *row.values())
+
+
+async def test_an_older_shard_gets_no_new_owner(workflow, updated_run):
+    """A process that has seen newer sums refuses to take over a shard that was put back; with the newest sums it takes it over."""
+    cell, shard_id = workflow.cell, workflow.shard_id
+    stored = "SELECT shard_id, number, data FROM journal_sums WHERE shard_id = $1"
+    await cell.journal.fold(shard_id)
+    [older] = await sql(cell, stored, shard_id)
+    await workflow.update(workflow.mutation(updated_run.run_id, db_record_version=3))
+    await cell.journal.fold(shard_id)
+    [newest] = await sql(cell, stored, shard_id)
+    taken = ShardInfo(shard_id, workflow.range_id + 1, blob())
+    await replace_sums(cell, older)
+    with pytest.raises(OlderThanAnchor):
+        await cell.shards.update_shard(taken, previous_range_id=workflow.range_id)
+    await replace_sums(cell, newest)
+    await cell.shards.update_shard(taken, previous_range_id=workflow.range_id)

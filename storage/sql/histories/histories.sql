@@ -41,7 +41,7 @@ WHERE (shard_id, namespace_id, tree_id, branch_id) > ($1, $2, $3, $4)
 ORDER BY shard_id, namespace_id, tree_id, branch_id LIMIT $5
 
 -- name: delete_nodes
--- $7, $8 and $9: the entry of the journal. The images are those of kms/FORMAT.md section 7.6 after their length. Returns the number of
+-- $7, $8 and $9: the entry of the journal. The images are those of kms/FORMAT.md section 7.7 after their length. Returns the number of
 -- nodes by the length of their images; no row if there are none.
 WITH deleted AS (
     DELETE FROM history_node AS n USING unnest($4::uuid[], $5::bigint[], $6::bigint[]) AS d (branch_id, node_id, txn_id)

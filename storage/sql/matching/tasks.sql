@@ -8,7 +8,7 @@ WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type
 
 -- name: update
 -- In this and the next statements, the last four parameters are an entry of the journal, with the shard of the queue's group. The images
--- of replaced rows are those of kms/FORMAT.md section 7.6, each after its length.
+-- of replaced rows are those of kms/FORMAT.md section 7.7, each after its length.
 -- Waits for calls of create_tasks, which hold the row FOR SHARE. Later calls see the new range_id.
 WITH owned AS MATERIALIZED (
     SELECT data FROM task_queues

@@ -25,7 +25,7 @@ WHERE queue_type = $1 AND message_id > $2 AND ($3::bigint IS NULL OR message_id 
 ORDER BY message_id LIMIT $4
 
 -- name: delete_range
--- The last four parameters are an entry of the journal. The images are those of kms/FORMAT.md section 7.6 after their length.
+-- The last four parameters are an entry of the journal. The images are those of kms/FORMAT.md section 7.7 after their length.
 WITH deleted AS (
     DELETE FROM queue_messages WHERE queue_type = $1 AND message_id > $2 AND message_id <= $3
     RETURNING '\x002d0e'::bytea || uuid_send(namespace_id) || int4send(queue_type) || int8send(message_id)

@@ -19,7 +19,7 @@ SELECT message_id, namespace_id, data FROM queue_v2_messages
 WHERE queue_type = $1 AND queue_id = $2 AND message_id > $3 ORDER BY message_id LIMIT $4
 
 -- name: delete
--- The last four parameters are an entry of the journal. The images are those of kms/FORMAT.md section 7.6 after their length. Returns the
+-- The last four parameters are an entry of the journal. The images are those of kms/FORMAT.md section 7.7 after their length. Returns the
 -- number of messages by the length of their images; no row if there are none.
 WITH deleted AS (
     DELETE FROM queue_v2_messages WHERE queue_type = $1 AND queue_id = $2 AND message_id <= $3

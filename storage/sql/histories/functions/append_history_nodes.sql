@@ -26,7 +26,7 @@ DECLARE
     written integer;
     some_shard integer[];
     some_image bytea[];
-    old_shard integer[] := '{}'; -- the overwritten rows: their shards, and their images (kms/FORMAT.md section 7.6) after their lengths
+    old_shard integer[] := '{}'; -- the overwritten rows: their shards, and their images (kms/FORMAT.md section 7.7) after their lengths
     old_image bytea[] := '{}';
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(n_namespace || t_namespace, ','), ''), true);

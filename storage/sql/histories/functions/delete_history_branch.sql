@@ -18,7 +18,7 @@ RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     unchanged boolean;
-    old_branch bytea;         -- images of the deleted rows (kms/FORMAT.md section 7.6), each after its length
+    old_branch bytea;         -- images of the deleted rows (kms/FORMAT.md section 7.7), each after its length
     old_holder bytea;
     old_nodes bytea;
 BEGIN

@@ -17,7 +17,7 @@ RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     unchanged boolean;
-    old_holder bytea;         -- the image of the replaced row (kms/FORMAT.md section 7.6) after its length
+    old_holder bytea;         -- the image of the replaced row (kms/FORMAT.md section 7.7) after its length
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(p_namespace::text, ''), true);
     PERFORM 1 FROM strongroom.history_tree AS t
