@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from uuid import UUID
 
+    from .elements import ElementHash
     from .entry import Entry
-    from .writer import ElementHash
 
 
 UNKNOWN_AFTER = 90.0

@@ -16,12 +16,12 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAM
 from strongroom.storage.schema.table import NAMESPACE
 from strongroom.storage.schema.tables import TABLES
 
+from .elements import ElementHash
 from .folding import fold
 from .images import NAMES, NUMBERS
 from .reading import ShardVerification, open_entries, open_sums
 from .scanning import scan
 from .sums import differing
-from .writer import ElementHash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

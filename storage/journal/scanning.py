@@ -11,7 +11,7 @@ from .images import NUMBERS, image_sql, tables_of
 if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection
 
-    from .writer import ElementHash
+    from .elements import ElementHash
 
 _PAGE = 5000
 

@@ -6,7 +6,6 @@ vanished from the table is a gap that nothing explains.
 
 from __future__ import annotations
 
-import struct
 from collections import defaultdict
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.transaction_ends import at_end
 from strongroom.storage.errors import StorageError
-from strongroom.storage.multiset import EMPTY, add, element, reduced
+from strongroom.storage.multiset import EMPTY, reduced
 
+from .elements import ElementHash
 from .entry import Entry
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .entry import Changes
 
 _SQL = load_queries("journal/journal")
-_SHARD = struct.Struct(">i")
 _MOST_REFUSED = 64
 """Refused entries of a shard, after which it is folded even if nothing was committed. Each entry names all of them."""
 
@@ -101,30 +100,6 @@ class _Stream:
     in_flight: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     unknown: set[int] = field(default_factory=set)
-
-
-class ElementHash:
-    """Hashes images for the sums of a shard, under a key of the cell (kms/FORMAT.md section 7.7).
-
-    Args:
-        keys: The cell's own keys.
-        shard_id: The shard.
-    """
-
-    __slots__ = ("_key", "_shard", "keys")
-
-    def __init__(self, keys: NamespaceKeys, shard_id: int) -> None:
-        self.keys = keys
-        self._key = keys.identity("journal")
-        self._shard = _SHARD.pack(shard_id)
-
-    def of(self, image: bytes) -> int:
-        """Return the element of one image."""
-        return element(self._key, self._shard + image)
-
-    def sum(self, images: Sequence[bytes]) -> int:
-        """Return the sum of images modulo 2^256."""
-        return add(EMPTY, map(self.of, images))
 
 
 class Journal:

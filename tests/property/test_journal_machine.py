@@ -20,11 +20,12 @@ from strongroom.kms.keys.data_key import DataKey, Lease
 from strongroom.kms.sealing import ciphers
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.journal import folding
+from strongroom.storage.journal.elements import ElementHash
 from strongroom.storage.journal.entry import Changes, Entry
 from strongroom.storage.journal.folding import ABANDONED_AFTER, StoredEntry, fold
 from strongroom.storage.journal.images import EXECUTIONS, TAG_BYTES
 from strongroom.storage.journal.sums import ShardSums, differing
-from strongroom.storage.journal.writer import ElementHash, Journal, Settled
+from strongroom.storage.journal.writer import Journal, Settled
 
 SHARD = 1
 CELL = UUID(int=1)
