@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote
@@ -60,16 +61,19 @@ async def test_a_function_leaves_the_callers_namespaces_as_they_were(service_cel
             with suppress(StrongroomError, ValueError):
                 await call()
     functions, ids = load_functions(distributed=False), [uuid4() for _ in range(3)]
+    entry = (uuid4(), 1, b"")
     async with service_cell.by_key.connection(SET_BY_FUNCTION) as connection:
-        await functions["add_history_tasks"].call(connection, table.shard_id, 99, b"", ids[0], [], [], [], [])
+        await functions["add_history_tasks"].call(connection, table.shard_id, 99, b"", ids[0], [], [], [], [], *entry)
         # A single read is a plain statement, so these are called here.
         nodes = ([table.shard_id], *([one] for one in ids), [1], [9], [5], [False], [0], [0])
         await functions["get_history_nodes"].call(connection, table.shard_id, *nodes)
         page = ([table.shard_id], [1], [0], [0], [0], [9], [5])
         await functions["get_history_tasks"].call(connection, table.shard_id, *page)
-        await functions["delete_history_branch"].call(connection, table.shard_id, *ids, [ids[0]], [], [], None, None)
+        await functions["delete_history_branch"].call(
+            connection, table.shard_id, *ids, [ids[0]], [], [], None, None, *entry
+        )
         fork = functions["fork_history_branch"]
-        await fork.call(connection, table.shard_id, *ids[:2], [ids[2]], ids[0], b"", ids[2], b"")
+        await fork.call(connection, table.shard_id, *ids[:2], [ids[2]], ids[0], b"", ids[2], b"", *entry)
     assert set(calls_in_transactions) == set(load_functions(distributed=False))
     assert {after for found in calls_in_transactions.values() for after, _ in found} == {CALLERS}
     answers = {name: {answer for _, answer in found} for name, found in calls_in_transactions.items()}
@@ -102,7 +106,7 @@ def test_every_way_out_of_a_function_restores():
             head, _, body = function.sql.partition("AS $$")
             assert " SET " not in head, name
             lines = [line.strip() for line in body.strip().splitlines()]
-            ways_out = [n for n, line in enumerate(lines) if line.startswith("RETURN") and "QUERY" not in line]
+            ways_out = [n for n, line in enumerate(lines) if re.match(r"RETURN\b(?! QUERY)", line)]
             if not lines[-3].startswith("RETURN"):
                 ways_out.append(len(lines) - 2)
                 assert lines[-2] == "END"
@@ -116,7 +120,8 @@ async def test_a_function_that_fails_changes_nothing_for_its_caller(service_cell
     table = await every_table(service_cell)
     function = load_functions(distributed=False)["add_history_tasks"]
     connection = await asyncpg.connect(service_cell.config.dsn)
-    call = f"SELECT strongroom.{function.name}($1, 1, $3, $2, ARRAY[1]::smallint[], ARRAY[0], ARRAY[4711], ARRAY['x'::bytea])"
+    arguments = "$1, 1, $3, $2, ARRAY[1]::smallint[], ARRAY[0], ARRAY[4711], ARRAY['x'::bytea], gen_random_uuid(), 1, 'x'::bytea"
+    call = f"SELECT strongroom.{function.name}({arguments})"
     given = (table.shard_id, table.namespace_id, await ShardFences(service_cell.keyring).mac(table.shard_id, 1))
     assert await connection.fetchval(call, *given) == 0
     assert not await connection.fetchval(SETTING)
