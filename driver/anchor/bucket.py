@@ -132,10 +132,14 @@ class AnchorBucket:
             number = max(blocked, 0 if newest is None else newest.number) + 1
             previous = GENESIS if newest is None else newest.hash()
             made = new_statement(list(merged.values()), at=now(), number=number, previous=previous, complete=True)
+            content = _encoded(made.signed(key))
+            if len(content) > MAX_OBJECT:
+                msg = f"{len(merged)} positions take {len(content)} bytes, and a reader takes {MAX_OBJECT}; report it as a bug"
+                raise AnchorUnavailable(msg)
             try:
                 await self._bucket.put(
                     self._key(number),
-                    _encoded(made.signed(key)),
+                    content,
                     mode=self._config.retention.upper(),
                     keep=timedelta(days=self._config.retention_days),
                 )

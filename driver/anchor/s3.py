@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import boto3
 
-MAX_OBJECT = 2**20
-"""Maximum size of an object, in bytes."""
+MAX_OBJECT = 4 * 2**20
+"""Maximum size of an object, in bytes. The positions of 16,384 shards take 1.5 MiB."""
 _PAGE = 1000
 _NO_TIME = (
     "the answer for the bucket {} states no time, which retention is counted from; check that anchor.endpoint is S3"
@@ -82,7 +82,14 @@ class Bucket:
         self.name = name
         self.server_time: datetime | None = None
         self._aws = AwsClient(
-            region, endpoint=endpoint, session=session, tls=tls, service="s3", to_error=error_of, at_once=2
+            region,
+            endpoint=endpoint,
+            session=session,
+            tls=tls,
+            service="s3",
+            to_error=error_of,
+            at_once=2,
+            max_answer=MAX_OBJECT,
         )
 
     async def refuse_unlocked(self) -> None:

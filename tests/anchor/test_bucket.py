@@ -105,7 +105,7 @@ async def test_made_up_and_replayed_objects_count_for_nothing(anchors, bucket):
         f"strongroom/{CELL}/000000000009/000000000000008.json": first,
         f"strongroom/{CELL}/999999999999/999999999999999.json": first,
         f"strongroom/{CELL}/nonsense/x": b"x",
-        key_of(8): b"x" * (2**20 + 1),
+        key_of(8): b"x" * (2**22 + 1),
     }
     for key, content in (*attacks.items(), made_up(1200, key=OTHER_KEY), made_up(1300, named=1)):
         bucket.put(key, content)
@@ -156,6 +156,16 @@ async def test_an_object_is_written_again_before_its_lock_ends(bucket, monkeypat
     assert await anchors.write([position(1)], KEY)
     assert bucket.keys() == [key_of(1), key_of(2)]
     await anchors.aclose()
+
+
+async def test_the_largest_cell_fits(anchors, bucket):
+    """The positions of 16,384 shards are written and read. Positions that a reader would not take are not written."""
+    shards = [position(2**62, f"shard/{number}") for number in range(16_384)]
+    assert await anchors.write(shards, KEY)
+    assert len((await anchors.newest(KEY.public_key)).positions) == len(shards)
+    with pytest.raises(AnchorUnavailable, match="report it as a bug"):
+        await anchors.write([position(1, f"shard/{number}") for number in range(60_000)], KEY)
+    assert len(bucket.keys()) == 1
 
 
 async def test_many_folders(anchors, bucket, monkeypatch):

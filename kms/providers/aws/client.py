@@ -14,7 +14,7 @@ from botocore.exceptions import NoCredentialsError
 
 from strongroom.kms.errors import StrongroomError
 
-from .connections import AwsConnections
+from .connections import MAX_ANSWER, AwsConnections
 from .errors import SDK_ERRORS, error_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class AwsClient:
         service: The SDK's name of the service.
         to_error: Returns our error for an exception of `SDK_ERRORS`, the text of `call`, and AWS's name of the operation.
         at_once: The maximum number of concurrent calls.
+        max_answer: The maximum size of an answer, in bytes.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class AwsClient:
         service: str = "kms",
         to_error: Callable[[Exception, str, str], StrongroomError] = error_of,
         at_once: int = AT_ONCE,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
         self._region = region
         self._endpoint = endpoint
@@ -63,7 +65,7 @@ class AwsClient:
         self._made: Any = None
         self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=f"strongroom-aws-{service}")
-        self._connections = AwsConnections(at_once, tls)
+        self._connections = AwsConnections(at_once, tls, max_answer=max_answer)
 
     async def call(self, operation: str, what: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation.

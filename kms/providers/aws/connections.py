@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
 
 MAX_ANSWER = 2**20
-"""Maximum size of an answer, in bytes. The largest ones are lists of keys and of objects."""
+"""Maximum size of an answer of AWS KMS, in bytes. The largest ones are lists of keys."""
 _current = threading.local()
 
 
@@ -63,11 +63,19 @@ class AwsConnections:
     Args:
         at_once: The number of threads.
         tls: The TLS context.
+        max_answer: The maximum size of an answer, in bytes.
         clock: Returns monotonic seconds.
     """
 
-    def __init__(self, at_once: int, tls: ssl.SSLContext, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._at_once, self._tls, self._clock = at_once, tls, clock
+    def __init__(
+        self,
+        at_once: int,
+        tls: ssl.SSLContext,
+        *,
+        max_answer: int = MAX_ANSWER,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._at_once, self._tls, self._max_answer, self._clock = at_once, tls, max_answer, clock
         self._made = self._new()
         self._used = clock()
 
@@ -103,10 +111,10 @@ class AwsConnections:
                     preload_content=False,
                     decode_content=False,
                 )
-                content = answer.read(MAX_ANSWER + 1)
-                if len(content) > MAX_ANSWER:
+                content = answer.read(self._max_answer + 1)
+                if len(content) > self._max_answer:
                     answer.close()
-                    msg = f"the answer has more than {MAX_ANSWER} bytes"
+                    msg = f"the answer has more than {self._max_answer} bytes"
                     raise HTTPError(msg)
                 answer.release_conn()
         except HTTPTimeoutError:
