@@ -12,10 +12,11 @@ from strongroom.storage.journal.writer import Journal
 
 def new_process(cell, *, known=None):
     """Return the stores of a process that has neither read nor written a row. `known` has the runs that it knows."""
-    executions = ExecutionStore(cell.by_key, cell.keyring, Journal(cell.keyring), known=known)
+    journal = Journal(cell.keyring)
+    executions = ExecutionStore(cell.by_key, cell.keyring, journal, known=known)
     return SimpleNamespace(
         executions=executions,
-        history=HistoryManager(cell.by_key, cell.keyring, ends=executions.ends),
+        history=HistoryManager(cell.by_key, cell.keyring, journal, ends=executions.ends),
         database=cell.database,
         keyring=cell.keyring,
         by_key=cell.by_key,
