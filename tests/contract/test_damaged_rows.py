@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from strongroom.kms import IntegrityError
-from strongroom.storage import DatabaseUnavailable, DataBlob, Queue, Task, TaskQueue, TaskQueueKey
+from strongroom.storage import DatabaseUnavailable, DataBlob, Task, TaskQueue, TaskQueueKey
 from strongroom.storage.cell.damaged_rows import DamagedRows
 from strongroom.storage.executions.tasks import TRANSFER, HistoryTask, TaskKey
 from tests.support.fixtures.contract import new_namespace, new_shard
@@ -77,7 +77,7 @@ async def tasks(cell, namespace_id):
 
 async def queue_messages(cell, _namespace_id):
     """Append three messages to the namespace-replication queue; ids begin with 0, so one more is appended first."""
-    queue = Queue(cell.database, cell.keyring)
+    queue = cell.namespace_replication_queue
     for _ in range(4):
         await queue.enqueue_message(DataBlob(TENANT.encode()))
     await queue.delete_messages_before(1)
