@@ -16,6 +16,7 @@ from strongroom.kms import IntegrityError, InvalidRequest, KekRef, RegistryAlter
 from strongroom.kms.keys import derivation
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DETAILS
 from strongroom.storage import CellMismatch, DataBlob, StorageError
+from strongroom.storage.keys.store import heads_of
 from strongroom.visibility import attribute_types
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute
@@ -88,6 +89,10 @@ async def copied_to(source, region, databases, *, rewrapped=False):
                 assert rows
                 await new.execute(f"DELETE FROM {table}")  # noqa: S608
                 await new.copy_records_to_table(table, records=map(tuple, rows), columns=list(rows[0].keys()))
+            heads = heads_of(target.keyring)  # as of a process that starts now
+            target.keyring.registry.begin(None)
+            heads.newest = None
+            heads._seen.clear()
             if rewrapped:
                 for row in await new.fetch("SELECT DISTINCT namespace_id FROM data_keys"):
                     for record in await source.keyring.store.list_data_keys(UUID(bytes=row["namespace_id"].bytes)):
