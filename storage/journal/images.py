@@ -21,9 +21,9 @@ TAG_BYTES = 16
 NO_NAMESPACE_ID = bytes(16)
 CELL = 0
 """The shard id in the journal of the cell's own tables and of queues."""
-TASK_QUEUE_GROUPS = 4
+TASK_QUEUE_GROUPS = 1
 """The number of groups of task queues. Group 0 has the shard id -1 in the journal, and so on."""
-_GROUP_BITS = 29
+_GROUP_BITS = 31
 """Range hashes have 31 bits."""
 
 EXECUTIONS, CURRENT_EXECUTIONS, HISTORY_TASKS, HISTORY_TREE, HISTORY_NODE, VISIBILITY_RECORDS, TASKS = range(1, 8)

@@ -166,6 +166,8 @@ class JournalKeeper:
         if progress:
             self.journal.has_seen(shard_id, number)
             self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
+        if progress and len(result.entries) == ENTRIES:
+            return await self.fold(shard_id)  # a busy shard has more than one page
         return problems
 
     async def verify(self, shard_id: int) -> ShardVerification:
