@@ -23,13 +23,11 @@ class Refused:
         call: The call.
         error: The error, or several that may be raised.
         writes: Whether the call writes. The control then calls it on a state of its own that nobody attacked.
-        of_run: Whether the run's sealed state refuses it, which binds the run's maps and the end of its history.
     """
 
     call: Call
     error: type[Exception] | tuple[type[Exception], ...]
     writes: bool = False
-    of_run: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _OF_RUN = "tree_id = $1 AND node_id = $2"
 attack, tested = ATTACKS.attack, ATTACKS.tested
 
 READ = Refused(lambda scene: scene.read_history(), (DataLoss, IntegrityError))
-END = Refused(lambda scene: scene.read_history(), (DataLoss, IntegrityError), of_run=True)
+END = Refused(lambda scene: scene.read_history(), (DataLoss, IntegrityError))
 DELETE_BRANCH = Refused(lambda scene: scene.histories.delete(scene.kept["branch"]), DataLoss, writes=True)
 READ_TREE = Refused(lambda scene: scene.histories.tree(scene.kept["branch"]), IntegrityError)
 

@@ -14,7 +14,7 @@ STATE, CURRENT = AttackList("state"), AttackList("current run")
 ATTACKS = (STATE, CURRENT)
 RUNS, CURRENTS = Found("executions"), Found("current_executions")
 READ = Refused(lambda scene: scene.read_run(), (IntegrityError, DataLoss))
-BOUND = Refused(lambda scene: scene.read_run(), (IntegrityError, DataLoss), of_run=True)
+BOUND = Refused(lambda scene: scene.read_run(), (IntegrityError, DataLoss))
 READ_CURRENT = Refused(lambda scene: scene.workflow.current(), IntegrityError)
 _RUN = "run_id = $1"
 _FENCES = "tests/contract/test_fences.py::"

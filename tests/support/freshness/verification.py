@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.storage.executions.binding import Refusal
 from strongroom.storage.journal.images import CELL, TASK_QUEUE_GROUPS
 from strongroom.storage.journal.keeping import JournalKeeper
 from strongroom.storage.journal.writer import Journal
@@ -12,8 +11,6 @@ from strongroom.storage.journal.writer import Journal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-RUNS_ARE_BOUND = hasattr(Refusal, "STALE")
-"""Whether a run's sealed state binds its maps and the end of its history."""
 OF_THE_CELL = (CELL, *(-1 - group for group in range(TASK_QUEUE_GROUPS)))
 """The shards of the journal that are not shards of workflows."""
 
