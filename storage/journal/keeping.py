@@ -103,12 +103,13 @@ class JournalKeeper:
         found = await self.verify(shard_id)
         if found.ok:
             self.altered.pop(shard_id, None)
-            return
-        if shard_id not in self.altered:
-            _log.error(
-                "rows of shard %d were changed in the database; run: strongroom verify --shard %d", shard_id, shard_id
-            )
-        self.altered[shard_id] = found
+        else:
+            self._note(found)
+
+    def _note(self, found: ShardVerification) -> None:
+        if found.shard_id not in self.altered:
+            _log.error("shard %d was changed in the database; run: strongroom verify --shard %d", *[found.shard_id] * 2)
+        self.altered[found.shard_id] = found
 
     async def _note_entries(self) -> None:
         async with self._database.connection(NO_NAMESPACE) as connection:
@@ -118,7 +119,9 @@ class JournalKeeper:
         for shard_id in sorted(self.journal.dirty):
             self.journal.dirty.discard(shard_id)
             try:
-                await self.fold(shard_id)
+                problems = await self.fold(shard_id)
+                if problems:
+                    self._note(ShardVerification(shard_id, rows=0, number=0, pending=0, problems=problems))
             except BaseException:
                 self.journal.dirty.add(shard_id)
                 raise

@@ -208,3 +208,30 @@ async def test_an_older_shard_gets_no_new_owner(workflow, updated_run):
         await cell.shards.update_shard(taken, previous_range_id=workflow.range_id)
     await replace_sums(cell, newest)
     await cell.shards.update_shard(taken, previous_range_id=workflow.range_id)
+
+
+async def test_work_in_the_background_notes_what_it_finds(workflow, updated_run):
+    """Folding and verification each note an altered shard, and verification forgets it when it is as it was."""
+    cell, shard_id = workflow.cell, workflow.shard_id
+    keeper = cell.journal
+    await keeper.fold(shard_id)
+    await workflow.update(workflow.mutation(updated_run.run_id, db_record_version=3))
+    entries = await kept(cell, "journal", shard_id)
+    await delete(cell, "journal", shard_id)
+    working = asyncio.create_task(keeper.keep_folding(pause=0.01))
+    await noted(keeper, shard_id, True)
+    working.cancel()
+    await put_back(cell, "journal", entries)
+    verifying = asyncio.create_task(keeper.keep_verifying([shard_id], pause=0.01))
+    await noted(keeper, shard_id, False)
+    await delete(cell, "current_executions", shard_id)
+    await noted(keeper, shard_id, True)
+    verifying.cancel()
+    assert keeper.altered.pop(shard_id).tables == ["current_executions"]
+
+
+async def noted(keeper, shard_id, expected):
+    """Wait until a shard is noted as altered, or is not any more."""
+    async with asyncio.timeout(60):
+        while (shard_id in keeper.altered) != expected:  # noqa: ASYNC110 - the keeper has no event for tests
+            await asyncio.sleep(0.01)
