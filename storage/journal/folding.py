@@ -84,6 +84,7 @@ def fold(
     *,
     outcomes: Mapping[UUID, Entry],
     waited: Mapping[tuple[UUID, int], float] = NOTHING_WAITED,
+    below: int | None = None,
 ) -> Folded:
     """Fold entries into sums.
 
@@ -93,17 +94,19 @@ def fold(
         elements: Hashes the images of the shard.
         outcomes: What writers in this process say about their entries, as their next entry would.
         waited: Seconds for which this process has waited for missing entries.
+        below: A number; `stored` has all entries below it, and perhaps not all of the others. None if it has all.
     """
     result = Folded(ShardSums(sums.number + 1, dict(sums.sums), dict(sums.writers)))
     by_writer: defaultdict[UUID, dict[int, StoredEntry]] = defaultdict(dict)
     for each in stored:
-        by_writer[each.writer][each.number] = each
+        if below is None or each.number < below:
+            by_writer[each.writer][each.number] = each
     for writer in by_writer.keys() | outcomes.keys():
         entries = by_writer[writer]
         words = [each.entry for each in entries.values()]
         if writer in outcomes:
             words.append(outcomes[writer])
-        last = _fold_writer(result, writer, entries, words, elements, waited)
+        last = _fold_writer(result, writer, entries, words, elements, waited, below)
         if last:
             result.sums.writers[writer] = last
     result.is_advanced = result.sums.writers != sums.writers
@@ -117,28 +120,29 @@ def _fold_writer(
     words: list[Entry],
     elements: ElementHash,
     waited: Mapping[tuple[UUID, int], float],
+    below: int | None,
 ) -> int:
     """Fold the entries of one writer; return the number of the last one that is in the sums."""
     last = result.sums.writers.get(writer, 0)
     settled = max(word.settled for word in words)
+    if below is not None:
+        settled = min(settled, below)
     refused = {number for word in words for number in word.refused}
     unknown = {number for word in words for number in word.unknown}
     highest = max(entries, default=0)
-    for number in sorted(entries):
-        if number <= last:
-            result.problems.append(f"entry {number} of writer {writer} came back after it was folded")
-        elif number in refused:
-            result.problems.append(f"entry {number} of writer {writer} was refused, and is there")
-    missing = [number for number in range(last + 1, highest) if number not in entries and number not in refused]
-    for number in range(last + 1, max(highest, settled - 1) + 1):
+    end = max(highest, settled - 1) + 1
+    missing = [number for number in range(last + 1, end) if number not in entries and number not in refused]
+    wrong = [f"entry {number} of writer {writer} came back after it was folded" for number in entries if number <= last]
+    wrong += [f"entry {number} of writer {writer} was refused, and is there" for number in entries if number in refused]
+    lost = (number for number in missing if number < settled and number not in unknown)
+    result.problems += [*wrong, *(f"entry {number} of writer {writer} is missing" for number in lost)]
+    for number in range(last + 1, end):
         if number in entries:
             _apply(result.sums.sums, entries[number], elements, result.problems)
             result.entries.append((writer, number))
         elif number not in refused:
-            seconds = waited.get((writer, number), 0.0)
-            if number < settled and number not in unknown:
-                result.problems.append(f"entry {number} of writer {writer} is missing")
-            elif seconds < (UNKNOWN_AFTER if number in unknown else ABANDONED_AFTER):
+            patience = UNKNOWN_AFTER if number in unknown else ABANDONED_AFTER
+            if waited.get((writer, number), 0.0) < patience:
                 break  # its statement may still be running
         last = number
     result.pending.extend(each for number, each in sorted(entries.items()) if number > last)

@@ -250,10 +250,11 @@ class JournalKeeper:
                 f"the sums have number {sums.number}, and this process has seen number {self.journal.newest[shard_id]}"
             )
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
+        below = rows[-1]["number"] if len(rows) == limit else None
         stored = open_entries(keys, shard_id, rows, problems)
         elements = ElementHash(keys, shard_id)
         words = {self.journal.writer: outcomes}
-        result = fold(sums, stored, elements, outcomes=words, waited=self._waited(shard_id))
+        result = fold(sums, stored, elements, outcomes=words, waited=self._waited(shard_id), below=below)
         result.problems[:0] = problems
         self._note_gaps(shard_id, result)
         return result

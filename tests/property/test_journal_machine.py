@@ -221,8 +221,8 @@ class JournalMachine(RuleBasedStateMachine):
     def alarms_are_right(self):
         """Without an attack nobody raises an alarm. Changed rows are found by every process, also by a new one.
 
-        If the entry vanished with the row, its writer finds it, once nothing that it sent before is in flight. So do the others as soon
-        as a later entry has a word about it.
+        If the entry vanished with the row, its writer finds it, once nothing that it sent before is in flight. So do the others as
+        soon as a later entry has a word about it.
         """
         if not self.attacked:
             assert not any(self.alarms())

@@ -28,9 +28,9 @@ def stored(number, *, settled=1, refused=(), unknown=(), added=0, rows=(), repla
     return StoredEntry(WRITER, number, Entry(settled, refused, unknown, {EXECUTIONS: added}, rows), list(replaced))
 
 
-def folded(*entries, sums=None, outcomes=None, waited=None):
+def folded(*entries, sums=None, outcomes=None, waited=None, below=None):
     """Fold entries."""
-    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, waited=waited or {})
+    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, waited=waited or {}, below=below)
 
 
 def image(row, tag=0):
@@ -103,6 +103,20 @@ def test_an_abandoned_gap_is_passed_over():
     entries = stored(1), stored(3, settled=2)
     assert folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER}).sums.writers == {WRITER: 1}
     assert folded(*entries, waited={(WRITER, 2): ABANDONED_AFTER}).sums.writers == {WRITER: 3}
+
+
+def test_a_missing_entry_is_a_problem_behind_a_gap_too():
+    """An entry that is waited for hides no missing one behind it."""
+    outcomes = {WRITER: Entry(3, (), (1,), {})}
+    assert "entry 2" in folded(outcomes=outcomes).problems[0]
+
+
+def test_a_limited_page_of_entries_is_not_judged_beyond_its_end():
+    """What the page leaves out is not missing, and is folded later."""
+    outcomes = {WRITER: Entry(9, (), (), {})}
+    result = folded(*(stored(number) for number in (1, 2, 3)), outcomes=outcomes, below=3)
+    assert result.sums.writers == {WRITER: 2}
+    assert not result.problems
 
 
 def test_a_replaced_row_needs_a_permission_of_its_entry():
