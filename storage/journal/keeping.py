@@ -19,7 +19,7 @@ from strongroom.storage.schema.tables import TABLES
 from .elements import ElementHash
 from .folding import fold
 from .images import NAMES, NUMBERS
-from .reading import ShardVerification, open_entries, open_sums
+from .reading import ShardVerification, opened
 from .scanning import scan
 from .sums import differing
 
@@ -219,7 +219,7 @@ class JournalKeeper:
         async with self._database.transaction(EVERY_NAMESPACE, unlimited=True) as connection:
             await connection.execute(_SQL["stop_writes"])
             stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
-            sums = open_sums(keys, shard_id, stored_sums, [])
+            sums = (await opened(self._keyring, keys, shard_id, stored_sums)).sums
             entries = await connection.fetch(_SQL["entries"], shard_id, None)
             for row in entries:
                 sums.writers[row["writer"]] = max(row["number"], sums.writers.get(row["writer"], 0))
@@ -243,15 +243,12 @@ class JournalKeeper:
         limit: int | None,
     ) -> Folded:
         """Return what folding all entries that the database has would give."""
-        problems: list[str] = []
-        sums = open_sums(keys, shard_id, stored_sums, problems)
-        if sums.number < self.journal.newest.get(shard_id, 0):
-            problems.append(
-                f"the sums have number {sums.number}, and this process has seen number {self.journal.newest[shard_id]}"
-            )
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
         below = rows[-1]["number"] if len(rows) == limit else None
-        stored = open_entries(keys, shard_id, rows, problems)
+        sums, stored, problems = await opened(self._keyring, keys, shard_id, stored_sums, rows)
+        newest = self.journal.newest.get(shard_id, 0)
+        if sums.number < newest:
+            problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")
         elements = ElementHash(keys, shard_id)
         words = {self.journal.writer: outcomes}
         result = fold(sums, stored, elements, outcomes=words, waited=self._waited(shard_id), below=below)

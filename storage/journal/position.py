@@ -12,7 +12,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 
 from .images import journal_shards
-from .reading import open_sums
+from .reading import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,15 +84,14 @@ class JournalPositions:
         async with self._database.connection(NO_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["sums_of"], changed) if changed else []
         for row in rows:
-            problems: list[str] = []
-            packed = open_sums(keys, row["shard_id"], row, problems).pack()
-            if problems:
+            found = await opened(self._keyring, keys, row["shard_id"], row)
+            if found.problems:
                 msg = (
                     f"the sums of shard {row['shard_id']} do not open; run: strongroom verify --shard {row['shard_id']}"
                 )
                 raise IntegrityError(msg)
             name = f"{SHARD}{row['shard_id']}"
-            self._opened[row["shard_id"]] = Position(name, row["number"], sha256(packed).digest())
+            self._opened[row["shard_id"]] = Position(name, row["number"], sha256(found.sums.pack()).digest())
         self._next = self._clock() + self._interval
         return list(self._opened.values())
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.kms import IntegrityError, UnsupportedFormat
+from strongroom.kms import IntegrityError, KeyDestroyed, KeyNotFound, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY, JOURNAL_SUMS
 
 from .entry import Entry, split_images
@@ -15,8 +15,10 @@ from .sums import ShardSums
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import NamespaceKeys
+    from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Row
+
+_ALTERED = (IntegrityError, UnsupportedFormat, KeyDestroyed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +53,54 @@ class ShardVerification:
         return [f"shard {self.shard_id}: {text}" for text in (*rows, *self.problems)]
 
 
-def open_sums(keys: NamespaceKeys, shard_id: int, row: Row | None, problems: list[str]) -> ShardSums:
-    """Open the sums of a shard. If they do not open, `problems` gets a sentence."""
-    if row is None:
-        return ShardSums()
+class OpenedShard(NamedTuple):
+    """What a shard has of the journal.
+
+    Attributes:
+        sums: Its sums.
+        entries: Its entries.
+        problems: A sentence for the sums and for each entry that do not open.
+    """
+
+    sums: ShardSums
+    entries: list[StoredEntry]
+    problems: list[str]
+
+
+async def opened(
+    keyring: Keyring, keys: NamespaceKeys, shard_id: int, sums: Row | None, entries: Sequence[Row] = ()
+) -> OpenedShard:
+    """Open the sums and the entries of a shard.
+
+    Args:
+        keyring: The unwrapped keys. It loads a key version that another process has created since.
+        keys: The cell's keys that this request has opened.
+        shard_id: The shard in the journal.
+        sums: The row of the sums; None for a shard that was never folded.
+        entries: The rows of the entries.
+
+    Raises:
+        KmsError: The keys are not available.
+    """
+
+    def use(keys: NamespaceKeys, altered: tuple[type[Exception], ...] = _ALTERED) -> OpenedShard:
+        found = OpenedShard(ShardSums() if sums is None else ShardSums(sums["number"]), [], [])
+        if sums is not None:
+            try:
+                packed = keys.open(JOURNAL_SUMS, (shard_id, sums["number"]), sums["data"])
+                found = found._replace(sums=ShardSums.unpack(sums["number"], packed))
+            except altered:
+                found.problems.append("the sums do not open")
+        for row in entries:
+            writer, number = row["writer"], row["number"]
+            try:
+                packed = keys.open(JOURNAL_ENTRY, (shard_id, writer.bytes, number), row["data"])
+                found.entries.append(StoredEntry(writer, number, Entry.unpack(packed), split_images(row["replaced"])))
+            except altered:
+                found.problems.append(f"entry {number} of writer {writer} does not open")
+        return found
+
     try:
-        return ShardSums.unpack(row["number"], keys.open(JOURNAL_SUMS, (shard_id, row["number"]), row["data"]))
-    except (IntegrityError, UnsupportedFormat):
-        problems.append("the sums do not open")
-        return ShardSums(row["number"])
-
-
-def open_entries(keys: NamespaceKeys, shard_id: int, rows: Sequence[Row], problems: list[str]) -> list[StoredEntry]:
-    """Open entries. For each that does not open, `problems` gets a sentence."""
-    stored = []
-    for row in rows:
-        writer, number = row["writer"], row["number"]
-        try:
-            packed = keys.open(JOURNAL_ENTRY, (shard_id, writer.bytes, number), row["data"])
-            stored.append(StoredEntry(writer, number, Entry.unpack(packed), split_images(row["replaced"])))
-        except (IntegrityError, UnsupportedFormat):
-            problems.append(f"entry {number} of writer {writer} does not open")
-    return stored
+        return await keyring.with_keys(keyring.cell_id, use, keys=keys)
+    except KeyNotFound:  # the registry has no such version: the value was made up
+        return use(keys, (*_ALTERED, KeyNotFound))
