@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from strongroom.visibility.backends.search_index import CHUNK
+
 MAX_BYTES = 2**30
 """Maximum size of the sealed records that one search opens, in bytes."""
 DEADLINE = 20.0
@@ -58,8 +60,11 @@ class CostModel:
         self._size = size
 
     def learn(self, documents: int, seconds: float, size: int) -> None:
-        """Take the time and the size of documents that were fetched and opened into account."""
-        if documents:
+        """Take the time and the size of documents that were fetched and opened into account.
+
+        Fewer than `CHUNK` documents show the time of a request, not that of a document, so they are ignored.
+        """
+        if documents >= CHUNK:
             self._seconds += _WEIGHT * (seconds / documents - self._seconds)
             self._size += _WEIGHT * (size / documents - self._size)
 
