@@ -69,6 +69,20 @@ async def test_a_second_of_any_size_is_listed_completely(config_path, elasticsea
         assert await ours.pages("", 400) == pages, "the order is stable"
 
 
+async def test_a_page_may_end_between_two_large_seconds(config_path, elasticsearch):
+    """Two adjacent seconds have more runs than are sorted in memory. A page that ends with the first repeats nothing after it."""
+    count = SORTED_RUNS + 500
+    later = many(count, close=BASE)
+    earlier = many(count + 1000, first=count, close=BASE - SECOND - count)
+    async with sealed(config_path, elasticsearch, "PostgreSQL") as ours:
+        await ours.write([*later, *earlier])
+        for page_size in (500, 625):
+            pages = await ours.pages("", page_size)
+            listed = [run_id for page in pages for run_id in page]
+            assert Counter(listed) == Counter(each["RunId"] for each in (*later, *earlier))
+            assert {*listed[:count]} == {each["RunId"] for each in later}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_second_may_grow_beyond_memory_between_two_pages(config_path, elasticsearch, kind):
     """A list that began in exact order goes on so. No run is skipped or repeated when the second becomes too large to be sorted."""

@@ -57,19 +57,29 @@ class OrderedPage:
 
     Attributes:
         entries: The runs, in order.
-        unsorted: The group whose runs are listed in the order of the index; None for none.
+        unsorted: The last group whose runs are listed in the order of the index; None for none.
 
     Args:
         wanted: Number of runs to collect.
         plan: The plan of the list.
         after: The last run that was listed before; None for the first page.
         last: Its rank.
+        sorted_runs: Number of matching runs of a group that are still sorted.
     """
 
-    def __init__(self, wanted: int, plan: ListPlan, after: Position | None, last: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        wanted: int,
+        plan: ListPlan,
+        after: Position | None,
+        last: tuple[Any, ...],
+        *,
+        sorted_runs: int = SORTED_RUNS,
+    ) -> None:
         self.entries: list[Entry] = []
         self.unsorted: Group | None = None
         self._wanted = wanted
+        self._sorted_runs = sorted_runs
         self._is_sorted = plan.is_sorted
         self._resumed: Group | None = None
         self._last = last
@@ -91,10 +101,15 @@ class OrderedPage:
         for entry in found:
             if entry.row["id"] in known or (entry.group == self._resumed and entry.rank <= self._last):
                 continue
-            (self.entries if entry.group == self.unsorted else self._pending).append(entry)
+            if (
+                entry.group == self.unsorted
+            ):  # marked here, because a page may touch several groups in the order of the index
+                self.entries.append(entry._replace(is_in_index_order=True))
+            else:
+                self._pending.append(entry)
         if is_complete:
             self.finish()
-        elif len(self._pending) > SORTED_RUNS:
+        elif len(self._pending) > self._sorted_runs:
             self._bound_pending()
 
     def finish(self) -> None:
@@ -108,7 +123,7 @@ class OrderedPage:
             self._pending = sorted(self._pending, key=_rank)[: self._wanted - len(self.entries)]
         else:
             self.unsorted = group
-            self.entries += self._pending
+            self.entries += [entry._replace(is_in_index_order=True) for entry in self._pending]
             self._pending = []
 
 
@@ -129,13 +144,13 @@ async def listed_page(
 
     Raises:
         QueryBudgetExceeded: The search reads more than it may, or can't end in time.
-        InvalidPageToken: The buckets of the index have become wider since the page before.
+        InvalidPageToken: The buckets of the index have become wider since the page before, which was in the order of the index.
     """
     bucket, order = coarsest_bucket(prepared.keys), prepared.parsed.order_by
     plan = list_plan(order, bucket)
     possible = prepared.compiled.possible
-    if plan is not None and plan.is_sorted and after is not None and after.document is not None:
-        raise InvalidPageToken  # the buckets have become wider since, so the order of the index is another one
+    if after is not None and after.document is not None and (plan is None or plan.is_sorted):
+        raise InvalidPageToken  # the buckets have become wider since, so the order of the index is another one, or is of no use
     if plan is not None:
         entries = await _in_order(scanner, prepared, plan, possible, after=after, wanted=page_size + 1)
     elif order[0].attribute.name == "ExecutionTime" and bucket == 1:
@@ -185,9 +200,7 @@ async def _in_order(
             collected.add(await select(portion), is_complete=portion.is_complete)
     collected.finish()
     overlap.was(scan.documents - wanted + 2)  # the document after them shows where their last group ends
-    if collected.unsorted is None:
-        return collected.entries
-    return [entry._replace(is_in_index_order=entry.group == collected.unsorted) for entry in collected.entries[:wanted]]
+    return collected.entries
 
 
 async def _sorted(
