@@ -253,6 +253,7 @@ async def test_an_in_of_a_thousand_values_is_answered(config_path, elasticsearch
             f"WorkflowId IN ({', '.join(map(repr, wanted))})",
             " OR ".join(f"WorkflowId = {workflow_id!r}" for workflow_id in wanted),
             f"{'(' * 100}WorkflowId IN ({', '.join(map(repr, wanted))}){')' * 100}",
+            'TaskQueue = "orders" AND (' * 90 + f"WorkflowId IN ({', '.join(map(repr, wanted))})" + ")" * 90,
         ):
             assert await ours.count(query) == (1000, {})
             assert sorted(run_id for page in await ours.pages(query, 300) for run_id in page) == found

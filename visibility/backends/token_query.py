@@ -75,8 +75,11 @@ _FEW = 8
 
 
 def all_of(*items: TokenQuery) -> TokenQuery:
-    """Return the intersection of queries, simplified. Of many items, those that exclude tokens are merged."""
-    kept = [item for item in items if item != EVERYTHING]
+    """Return the intersection of queries, simplified. Of many items, those that exclude tokens are merged.
+
+    An intersection within it is spread out, because Elasticsearch limits how deep queries are nested. `any_of` does the same.
+    """
+    kept = [part for item in items for part in _conjuncts(item)]
     if len(kept) > _FEW:
         excluded = [item.item for item in kept if isinstance(item, Not) and isinstance(item.item, AnyOf)]
         others = [item for item in kept if not (isinstance(item, Not) and isinstance(item.item, AnyOf))]
@@ -86,9 +89,13 @@ def all_of(*items: TokenQuery) -> TokenQuery:
     return kept[0] if len(kept) == 1 else All(tuple(kept))
 
 
+def _conjuncts(query: TokenQuery) -> tuple[TokenQuery, ...]:
+    return query.items if isinstance(query, All) else (query,)
+
+
 def any_of(*items: TokenQuery) -> TokenQuery:
     """Return the union of queries, simplified. Of many items, those that have tokens are merged."""
-    kept = [item for item in items if item != NOTHING]
+    kept = [part for item in items for part in (item.items if isinstance(item, Some) else (item,))]
     if len(kept) > _FEW:
         with_tokens = [item for item in kept if isinstance(item, AnyOf)]
         kept = [*(item for item in kept if not isinstance(item, AnyOf)), *_merged(with_tokens)]
@@ -139,18 +146,15 @@ def _differ_in_tokens(query: AnyOf, excluded: AnyOf) -> bool:
 def difference(query: TokenQuery, excluded: TokenQuery) -> TokenQuery:
     """Return a query for the documents that satisfy `query` and not `excluded`.
 
-    Two queries often differ in one of several conditions; then only that condition is negated. Two ranges differ in their ends. An
-    index finds both faster than the negation of a complete query.
+    Two queries often have conditions in common; then only the others are negated. Two ranges differ in their ends. An index finds
+    both faster than the negation of a complete query.
     """
     if query == excluded:
         return NOTHING
-    if isinstance(query, All) and isinstance(excluded, All) and len(query.items) == len(excluded.items):
-        pairs = list(zip(query.items, excluded.items, strict=True))
-        differing = [position for position, (item, other) in enumerate(pairs) if item != other]
-        if len(differing) == 1:
-            (position,) = differing
-            rest = difference(*pairs[position])
-            return all_of(*query.items[:position], rest, *query.items[position + 1 :])
+    wanted, others = _conjuncts(query), _conjuncts(excluded)
+    if common := frozenset(wanted).intersection(others):
+        rest, negated = (all_of(*(item for item in items if item not in common)) for items in (wanted, others))
+        return all_of(*(item for item in wanted if item in common), difference(rest, negated))
     if isinstance(query, AnyOf) and isinstance(excluded, AnyOf) and _differ_in_tokens(query, excluded):
         return replace(query, tokens=query.tokens - excluded.tokens)
     if isinstance(query, Bucket) and isinstance(excluded, Bucket) and query.column == excluded.column:
