@@ -56,6 +56,7 @@ class Folded:
     Attributes:
         sums: The new sums, with the next number.
         is_advanced: Whether the sums have more entries than before, or pass over missing ones.
+        has_more: Whether there may be entries that `fold` did not get.
         entries: Writer and number of the entries that are in them now.
         pending: The entries that are not, because an entry before them is missing and may still be in flight.
         gaps: The entries that these wait for, and that may still be committed: writer and number.
@@ -64,6 +65,7 @@ class Folded:
 
     sums: ShardSums
     is_advanced: bool = False
+    has_more: bool = False
     entries: list[tuple[UUID, int]] = field(default_factory=list)
     pending: list[StoredEntry] = field(default_factory=list)
     gaps: list[tuple[UUID, int]] = field(default_factory=list)
@@ -109,7 +111,7 @@ def fold(
         last = _fold_writer(result, writer, entries, words, elements, waited, below)
         if last:
             result.sums.writers[writer] = last
-    result.is_advanced = result.sums.writers != sums.writers
+    result.is_advanced, result.has_more = result.sums.writers != sums.writers, below is not None
     return result
 
 

@@ -142,8 +142,12 @@ class JournalKeeper:
             rows = await connection.fetch(" UNION ".join(parts), namespace_id)
         return sorted(row["shard_id"] for row in rows)
 
-    async def fold(self, shard_id: int) -> list[str]:
+    async def fold(self, shard_id: int, *, limit: int = ENTRIES) -> list[str]:
         """Fold the entries of a shard into its sums.
+
+        Args:
+            shard_id: The shard in the journal.
+            limit: The most entries of one transaction.
 
         Returns:
             What was changed in the database. The sums then stay as they are, so that every verification finds it again.
@@ -156,7 +160,7 @@ class JournalKeeper:
         outcomes = self.journal.outcomes(shard_id)  # before the entries are read, which have all that is settled now
         async with self._database.transaction(NO_NAMESPACE) as connection:
             stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
-            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=ENTRIES)
+            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=limit)
             problems = result.problems
             number = result.sums.number
             progress = result.is_advanced and not problems
@@ -169,8 +173,8 @@ class JournalKeeper:
         if progress:
             self.journal.has_seen(shard_id, number)
             self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
-        if progress and len(result.entries) == ENTRIES:
-            return await self.fold(shard_id)  # a busy shard has more than one page
+        if progress and result.has_more:
+            return await self.fold(shard_id, limit=limit)  # a busy shard has more than one page
         return problems
 
     async def verify(self, shard_id: int) -> ShardVerification:
@@ -245,6 +249,8 @@ class JournalKeeper:
         """Return what folding all entries that the database has would give."""
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
         below = rows[-1]["number"] if len(rows) == limit else None
+        if rows and below == rows[0]["number"]:  # more processes than a page has rows
+            rows, below = await connection.fetch(_SQL["entries"], shard_id, None), None
         sums, stored, problems = await opened(self._keyring, keys, shard_id, stored_sums, rows)
         newest = self.journal.newest.get(shard_id, 0)
         if sums.number < newest:

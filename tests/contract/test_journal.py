@@ -188,6 +188,16 @@ async def test_older_sums_are_found(workflow, updated_run):
     assert found.tables
 
 
+async def test_a_busy_shard_is_folded_page_by_page(workflow):
+    """More entries than one transaction takes are folded, without an alarm and without a rest."""
+    for number in range(12):
+        await workflow.like(workflow_id=f"order {number}").create()
+    assert await workflow.cell.journal.fold(workflow.shard_id, limit=5) == []
+    [left] = await sql(workflow.cell, "SELECT count(*) FROM journal WHERE shard_id = $1", workflow.shard_id)
+    assert left["count"] <= 1
+    assert (await verify(workflow)).ok
+
+
 async def replace_sums(cell, row):
     """Replace the sums of a shard."""
     await sql(cell, "UPDATE journal_sums SET number = $2, data = $3 WHERE shard_id = $1", *row.values())
