@@ -389,7 +389,7 @@ class Scheduling:
 
 
 async def test_what_children_can_do_together(keyrings):
-    """The capabilities are those that all children have. A deletion is scheduled if one child only schedules it. No version is retired."""
+    """The capabilities are those of all children. A deletion is scheduled if one child only schedules it. No version is retired."""
     multi = MultiProvider("multi", {"one": keyrings.providers["one"], "later": Scheduling()})
     assert multi.capabilities == Capabilities("commitment", "client", 200, "scheduled", retires_versions=False)
     await keyrings.providers["one"].create_kek("a")
