@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from strongroom.kms import StrongroomError
+from strongroom.kms import RegistryAltered, StrongroomError
 from strongroom.storage.cell.positions import POLICY, REGISTRY, UNKNOWN
-from strongroom.storage.errors import OlderThanAnchor
+from strongroom.storage.errors import OlderThanAnchor, StorageError
 from strongroom.storage.journal.images import journal_shards
 from strongroom.storage.journal.position import shard_of
 from strongroom.storage.keys.store import heads_of
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from .anchor import Older
     from .assembly import Cell
     from .audit.witness import Known
+
+
+LAST_FOLDING_SECONDS = 5.0
+"""Time for folding what a process wrote, when it closes the cell."""
 
 
 async def read_checkpoints(cell: Cell) -> Known:
@@ -85,6 +91,10 @@ async def refuse_older(cell: Cell, *, accept: bool) -> None:
     registry = cell.anchors.newest(REGISTRY)
     if registry is not None:
         heads_of(cell.keyring).anchored(registry)
+    _refuse_older_shards(cell)
+
+
+def _refuse_older_shards(cell: Cell) -> None:
     for position in cell.anchors.known:
         shard_id = shard_of(position.name)
         if shard_id is not None:
@@ -95,6 +105,13 @@ async def keep_verifying(cell: Cell) -> None:
     """Verify the rows of all shards without end, each once within the configured time."""
     shards = journal_shards(cell.config.cell.shard_count)
     await cell.journal.keep_verifying(shards, pause=cell.config.verify_within.total_seconds() / len(shards))
+
+
+async def last_folding(cell: Cell) -> None:
+    """Fold what this process wrote, for a few seconds at most. Another process can't tell its last entries from lost ones."""
+    with suppress(StrongroomError, TimeoutError):
+        async with asyncio.timeout(LAST_FOLDING_SECONDS):
+            await cell.journal.fold_dirty()
 
 
 def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing | None:
@@ -114,6 +131,7 @@ def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing
         policy = cell.anchors.newest(POLICY)
         if policy is not None:
             cell.access.newest_known, cell.access.anchored = max(cell.access.newest_known, policy.number), policy
+        _refuse_older_shards(cell)
 
     return Writing(cell.anchors, key, refused)
 
@@ -131,5 +149,7 @@ async def _public_key(cell: Cell) -> bytes | None:
     """Return the public key of the cell's audit log; None if the cell's keys can't be opened now."""
     try:
         return (await cell.keyring.open(cell.keyring.cell_id)).audit_key().public_key
+    except (RegistryAltered, StorageError):
+        raise  # a database that alters or locks the cell's keys must not keep the anchors from being read
     except StrongroomError:
         return None

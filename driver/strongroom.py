@@ -33,7 +33,7 @@ from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .cell_keys import check_cell_keys
 from .config import ADD_AUDIT, ConfigError
-from .freshness import keep_verifying, new_writing, read_anchors, read_checkpoints, refuse_older
+from .freshness import keep_verifying, last_folding, new_writing, read_anchors, read_checkpoints, refuse_older
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
@@ -114,6 +114,7 @@ class Strongroom(Cell):
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+                await last_folding(strongroom)
 
     @classmethod
     def unchecked(cls, config: StrongroomConfig) -> AbstractAsyncContextManager[Strongroom]:

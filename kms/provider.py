@@ -94,6 +94,7 @@ class Capabilities:
         deletion: `scheduled` if the KMS waits before it deletes a KEK, else `immediate`.
         remote: Whether the KMS is called over a network. A file and a module in this process have no network's deadline.
         retires_versions: Whether the KMS can forget an old version of a KEK while newer ones are used.
+        rotates_slowly: Whether the KMS may wrap with an older version for hours after a rotation.
     """
 
     context: Literal["native", "commitment"]
@@ -102,6 +103,7 @@ class Capabilities:
     deletion: Literal["scheduled", "immediate"]
     remote: bool = True
     retires_versions: bool = True
+    rotates_slowly: bool = False
 
 
 def associated_data(label: bytes, key_id: str, version: int, context: Mapping[str, str]) -> bytes:

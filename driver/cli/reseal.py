@@ -12,7 +12,7 @@ from strongroom.storage import RATE, KeyInUse, destroy_retired_key, retired_vers
 
 from .cell import with_cell
 from .commands import MOST_WAIT, Command, FiniteRange, refuse, refuse_unused
-from .forgetting import KEEP_KEK_VERSIONS, retire_keks
+from .forgetting import RETIRE_KEK_VERSIONS, retire_keks
 from .show.output import busy, json_wanted, line, progress_bar, result
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ _NO_PAYLOADS = click.option(
 @click.option("--destroy", is_flag=True, help="Then destroy every older key that nothing uses, as a scan proves.")
 @_WAIT
 @_NO_PAYLOADS
-@KEEP_KEK_VERSIONS
+@RETIRE_KEK_VERSIONS
 @click.pass_obj
 def reseal(
     config_path: Path,
@@ -77,7 +77,7 @@ def reseal(
     destroy: bool,
     wait: float | None,
     no_payloads: bool,
-    keep_kek_versions: bool,
+    retire_kek_versions: str | None,
 ) -> None:
     """Reseal all rows under older data keys with the active one. Services keep reading and writing.
 
@@ -85,7 +85,7 @@ def reseal(
     """
     _check_owner(namespace_name, of_cell=of_cell)
     if not destroy:
-        unused = {"no_payloads": "--no-payloads", "keep_kek_versions": "--keep-kek-versions"}
+        unused = {"no_payloads": "--no-payloads", "retire_kek_versions": "--retire-kek-versions"}
         refuse_unused(unused, "it is about a destruction; add --destroy, or leave it out")
 
     async def run(strongroom: Strongroom) -> None:
@@ -97,8 +97,7 @@ def reseal(
             done = await work.run(owner, rate=rate, progress=shown)
         _print(done)
         outcomes = await _destroy(work, owner, await retired_versions(work, owner)) if destroy else []
-        is_kept = keep_kek_versions or not destroy
-        keks = [] if is_kept else await retire_keks(strongroom, owner, wait=wait)
+        keks = await retire_keks(strongroom, owner, retire_kek_versions, wait=wait) if destroy else []
         if json_wanted():
             result({**_document(done), "versions": outcomes, "keks": keks})
         if done.unreadable or any(each["kept"] for each in outcomes):
@@ -110,7 +109,8 @@ def reseal(
 @click.command(
     "destroy",
     cls=Command,
-    epilog="\b\nExamples:\n  strongroom keys destroy payments --version 1\n  strongroom keys destroy --cell --version 1",
+    epilog="\b\nExamples:\n  strongroom keys destroy payments --version 1\n  strongroom keys destroy --cell --version 1\n"
+    "  strongroom keys destroy payments --version 1 --retire-kek-versions vault:payments",
 )
 @_NAMESPACE
 @_CELL
@@ -119,7 +119,7 @@ def reseal(
 )
 @_WAIT
 @_NO_PAYLOADS
-@KEEP_KEK_VERSIONS
+@RETIRE_KEK_VERSIONS
 @click.pass_obj
 def destroy_key(
     config_path: Path,
@@ -128,13 +128,14 @@ def destroy_key(
     version: int,
     wait: float | None,
     no_payloads: bool,
-    keep_kek_versions: bool,
+    retire_kek_versions: str | None,
 ) -> None:
     """Destroy an older data key permanently, if a scan of all sealed columns and of the search index proves that nothing uses it.
 
-    If something uses the key, its places are printed, nothing is destroyed, and the command ends with 1: reseal first. Then the KMS
-    forgets too, where it can: the KEK is rotated, the other keys are wrapped again, and the older versions are retired. So backups of
-    the database from before can't be opened; --keep-kek-versions keeps them. If the command is interrupted, run it again.
+    If something uses the key, its places are printed, nothing is destroyed, and the command ends with 1: reseal first. The KMS still
+    unwraps the destroyed key if its old row is put back. --retire-kek-versions makes it forget, where it can: the KEK is rotated, its
+    other keys are wrapped again, and the older versions are retired. Take a backup before and after it, and copy a local keyring file
+    to the other hosts of the cell at once. If the command is interrupted, run it again.
     """
     _check_owner(namespace_name, of_cell=of_cell)
 
@@ -143,8 +144,8 @@ def destroy_key(
         if not of_cell:
             _ask_for_payloads(strongroom, no_payloads=no_payloads)
         outcomes = await _destroy(strongroom.reseal(wait=wait), owner, [version])
-        is_kept = keep_kek_versions or any(each["kept"] for each in outcomes)
-        keks = [] if is_kept else await retire_keks(strongroom, owner, wait=wait)
+        is_kept = any(each["kept"] for each in outcomes)
+        keks = [] if is_kept else await retire_keks(strongroom, owner, retire_kek_versions, wait=wait)
         if json_wanted():
             result({"versions": outcomes, "keks": keks})
         if any(each["kept"] for each in outcomes):

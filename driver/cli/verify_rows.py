@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from strongroom.storage.journal.images import CELL, journal_shards
+from strongroom.storage.journal.images import CELL, journal_shards, task_queue_groups
 
 from .cell import named, with_cell
 from .commands import Command, refuse
@@ -34,7 +34,11 @@ _ADVICE = (
     "  strongroom verify --from 200 --rate 20000   # continue an interrupted verification, at most 20,000 rows a second",
 )
 @click.option("--shard", "shards", type=int, multiple=True, metavar="N", help="Only this shard; may be repeated.")
-@click.option("--namespace", metavar="NAME", help="Only the shards that have rows of this namespace; a name or an id.")
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    help="Only the shards that have rows of this namespace, by name or id. A shard that lost all of its rows needs --all.",
+)
 @click.option("--all", "everything", is_flag=True, help="All shards. This is the default.")
 @click.option("--from", "first", type=int, metavar="N", help="Begin with this shard: the rest of all shards.")
 @click.option("--rate", type=click.IntRange(min=1), metavar="ROWS", help="At most this many rows a second.")
@@ -75,7 +79,7 @@ def verify_rows(
 async def _shards_of(strongroom: Strongroom, namespace: str) -> list[int]:
     given = named(namespace).get("namespace_id")
     namespace_id = given if isinstance(given, UUID) else await strongroom.namespaces.find(namespace)
-    return [CELL, *await strongroom.journal.shards_of(namespace_id)]
+    return [CELL, *task_queue_groups(), *await strongroom.journal.shards_of(namespace_id)]
 
 
 async def _verify(strongroom: Strongroom, shards: Sequence[int], rate: int | None) -> list[ShardVerification]:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from strongroom.kms.keyring.keyring import Keyring
     from strongroom.kms.provider import KmsProvider
 
-SETTLE_SECONDS = 30.0
-"""Time between the rotation of a KEK and the check of what its older versions wrap. A process that wrapped a key before the rotation
-has registered it by then: the KMS answers within 5 s, and a change of the registry waits at most 10 s."""
+SETTLE_SECONDS = 600.0
+"""Time between the last rotation of a KEK and the check of what its older versions wrap. A process that wrapped a key before the
+rotation has registered it by then: a call of a KMS takes at most 120 s, keys are wrapped in up to three calls, and a change of the
+registry waits at most 100 s. The wait is repeated by a run that continues an interrupted one, because nobody knows when it rotated."""
 
 Progress: TypeAlias = Callable[[str, int], None]
 
@@ -93,6 +94,8 @@ async def retire_old_versions(
         return RetiredVersions(kek, "", reason=_reason(error))
     if info.state != "enabled" or wrapped_by.isdisjoint(info.versions):
         return RetiredVersions(kek, info.primary_version)
+    if provider.capabilities.rotates_slowly:
+        return RetiredVersions(kek, info.primary_version, reason=_SLOW.format(kek=kek))
     if not provider.capabilities.retires_versions:
         return RetiredVersions(kek, info.primary_version, reason=_UNSUPPORTED.format(kek=kek))
     retired: list[str] = []
@@ -105,6 +108,10 @@ async def retire_old_versions(
     return RetiredVersions(kek, primary, tuple(retired), reason)
 
 
+_SLOW = (
+    "its KMS may wrap with an older version for hours after a rotation. Rotate it and wrap its keys again (strongroom keys rotate-kek "
+    "{kek}, strongroom keys rewrap {kek}), and retire each older version a day later: strongroom keys retire {kek} --version N"
+)
 _UNSUPPORTED = (
     "its KMS keeps every version of a key as long as the key exists. To make it forget, move all keys to a new KEK and delete this "
     "one: strongroom keys rewrap {kek} --to KEK, and strongroom keys retire {kek}"
@@ -125,9 +132,9 @@ async def _move(
         event = KeyEvent("kek.rotate", provider=kek.provider, kek_id=kek.key_id)
         async with recording_change(keyring.key_events, event):
             await provider.rotate_kek(kek)
-        if progress is not None:
-            progress("settle", int(settle))
-        await asyncio.sleep(settle)
+    if progress is not None:
+        progress("settle", int(settle))
+    await asyncio.sleep(settle)
     moved = await rewrap_data_keys(
         keyring, kek, progress=None if progress is None else lambda keys: progress("rewrap", keys)
     )
@@ -143,6 +150,12 @@ async def _move(
 async def _retire(keyring: Keyring, provider: KmsProvider, kek: KekRef, retired: list[str]) -> str:
     """Retire the older versions that wrap nothing, the oldest first. Return why one is left; "" if none is."""
     info = await provider.describe(kek)
+    used = await keyring.store.list_kek_usage()
+    if unknown := sorted({usage.provider for usage in used} - keyring.providers.keys()):
+        return (
+            f"the registry names providers that this configuration lacks ({', '.join(unknown)}), and their keys may depend on the "
+            "versions; run the command where all providers are configured"
+        )
     for version in info.versions:
         if version == info.primary_version:
             continue

@@ -38,7 +38,7 @@ _STATEMENT_POOLING = "statement pooling"
 """A part of PgBouncer's refusal of a transaction."""
 _LOST = "the connection to the database was lost"
 # Rolled back because of another transaction.
-_RACED = ("23505", "40001", "40P01")
+_RACED = ("23502", "23505", "40001", "40P01")
 _SHARED = (
     "a prepared statement is missing, or another client has one of the same name: a pooler in front of the database does not keep "
     "one session for each connection. Set its pooling to session mode, in PgBouncer with pool_mode = session; see docs/pgbouncer.md"
@@ -50,6 +50,7 @@ _TWICE = (
 # SQLSTATE, or its class of two characters -> error and message. Such an answer means that the transaction was rolled back.
 _BY_STATE: dict[str, tuple[type[StorageError], str]] = {
     "23505": (ConditionFailed, "a row with this key exists already"),
+    "23502": (DatabaseUnavailable, "another transaction wrote the same row first; try again"),
     "25006": (DatabaseUnavailable, "the database is read-only; is this a standby, or is its disk full?"),
     "26000": (PoolingNotSupported, _SHARED),
     "42P05": (PoolingNotSupported, _SHARED),

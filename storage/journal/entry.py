@@ -12,7 +12,8 @@ from strongroom.storage.multiset import SUM_BYTES, pack, unpack
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_HEAD = struct.Struct(">QHHBH")
+_NAMESPACE_BYTES = 16
+_HEAD = struct.Struct(">QIIBI")
 _NUMBER_BYTES = 8
 _SUM = struct.Struct(f">B{SUM_BYTES}s")
 _PART = struct.Struct(">BH")
@@ -135,6 +136,8 @@ class Permissions:
             image: The row's image.
             tags: The bytes of its tags.
         """
+        if len(image) < 1 + _NAMESPACE_BYTES + tags:
+            return False
         row = image[: len(image) - tags]
         if row in self._rows:
             self._rows.remove(row)

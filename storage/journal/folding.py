@@ -106,9 +106,12 @@ def fold(
     for writer in by_writer.keys() | outcomes.keys():
         entries = by_writer[writer]
         words = [each.entry for each in entries.values()]
+        patience = waited
         if writer in outcomes:
             words.append(outcomes[writer])
-        last = _fold_writer(result, writer, entries, words, elements, waited, below)
+            # Nobody needs to guess about the other entries of a writer in this process.
+            patience = {gap: seconds for gap, seconds in waited.items() if gap[1] in outcomes[writer].unknown}
+        last = _fold_writer(result, writer, entries, words, elements, patience, below)
         if last:
             result.sums.writers[writer] = last
     result.is_advanced, result.has_more = result.sums.writers != sums.writers, below is not None

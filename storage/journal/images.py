@@ -88,7 +88,12 @@ def tags_of(number: int) -> int:
 
 def journal_shards(shard_count: int) -> list[int]:
     """Return all shard ids in the journal of a cell: of the cell's tables, of its shards, of groups of task queues."""
-    return [CELL, *range(1, shard_count + 1), *(-1 - group for group in range(TASK_QUEUE_GROUPS))]
+    return [CELL, *range(1, shard_count + 1), *task_queue_groups()]
+
+
+def task_queue_groups() -> list[int]:
+    """Return the shard ids in the journal of the groups of task queues."""
+    return [-1 - group for group in range(TASK_QUEUE_GROUPS)]
 
 
 def task_queue_group(range_hash: int) -> int:

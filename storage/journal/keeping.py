@@ -85,7 +85,7 @@ class JournalKeeper:
             if self._clock() >= next_all:
                 next_all = self._clock() + all_after
                 await self.background.once(self._note_entries)
-            await self.background.once(self._fold_dirty)
+            await self.background.once(self.fold_dirty)
 
     async def keep_verifying(self, shards: Sequence[int], *, pause: float) -> NoReturn:
         """Verify one shard after the other, without end. A shard that was changed is logged, and stays in `altered`.
@@ -115,16 +115,27 @@ class JournalKeeper:
         async with self._database.connection(NO_NAMESPACE) as connection:
             self.journal.dirty.update(row["shard_id"] for row in await connection.fetch(_SQL["with_entries"]))
 
-    async def _fold_dirty(self) -> None:
+    async def fold_dirty(self) -> None:
+        """Fold the shards that this process wrote to. A shard that fails does not stop the others.
+
+        Raises:
+            StrongroomError: A shard could not be folded; the error is the last one.
+        """
+        failure: Exception | None = None
         for shard_id in sorted(self.journal.dirty):
             self.journal.dirty.discard(shard_id)
             try:
                 problems = await self.fold(shard_id)
+            except BaseException as error:
+                self.journal.dirty.add(shard_id)
+                if not isinstance(error, Exception):
+                    raise
+                failure = error
+            else:
                 if problems:
                     self._note(ShardVerification(shard_id, rows=0, number=0, pending=0, problems=problems))
-            except BaseException:
-                self.journal.dirty.add(shard_id)
-                raise
+        if failure is not None:
+            raise failure
 
     async def shards_of(self, namespace_id: UUID) -> list[int]:
         """Return the shards that have entries of the journal, and rows of a namespace in one of its tables, in ascending order.
@@ -157,10 +168,11 @@ class JournalKeeper:
             StorageError: The database does not answer.
         """
         keys = await self._keyring.open(self._keyring.cell_id)
-        outcomes = self.journal.outcomes(shard_id)  # before the entries are read, which have all that is settled now
+        # Before the entries are read, which have all that is settled now.
+        outcomes, newest = self.journal.outcomes(shard_id), self.journal.newest.get(shard_id, 0)
         async with self._database.transaction(NO_NAMESPACE) as connection:
             stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
-            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=limit)
+            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, newest, limit=limit)
             problems = result.problems
             number = result.sums.number
             progress = result.is_advanced and not problems
@@ -186,10 +198,10 @@ class JournalKeeper:
         """
         keys = await self._keyring.open(self._keyring.cell_id)
         elements = ElementHash(keys, shard_id)
-        outcomes = self.journal.outcomes(shard_id)  # before the snapshot
+        outcomes, newest = self.journal.outcomes(shard_id), self.journal.newest.get(shard_id, 0)  # before the snapshot
         async with self._database.transaction(EVERY_NAMESPACE, read_only=True, unlimited=True) as connection:
             stored_sums = await connection.fetchrow(_SQL["sums"], shard_id)
-            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, limit=None)
+            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, newest, limit=None)
             live, rows = await scan(connection, shard_id, elements)
         tables = [NAMES[each] for each in differing(result.total(elements), live)]
         number = 0 if stored_sums is None else stored_sums["number"]
@@ -243,6 +255,7 @@ class JournalKeeper:
         shard_id: int,
         stored_sums: Row | None,
         outcomes: Entry,
+        newest: int,
         *,
         limit: int | None,
     ) -> Folded:
@@ -252,7 +265,6 @@ class JournalKeeper:
         if rows and below == rows[0]["number"]:  # more processes than a page has rows
             rows, below = await connection.fetch(_SQL["entries"], shard_id, None), None
         sums, stored, problems = await opened(self._keyring, keys, shard_id, stored_sums, rows)
-        newest = self.journal.newest.get(shard_id, 0)
         if sums.number < newest:
             problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")
         elements = ElementHash(keys, shard_id)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from strongroom.kms import IntegrityError
 from strongroom.storage.cell.positions import UNKNOWN, Position
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 600.0
 """Seconds between two readings of the positions. An older state of one shard that is newer than the last one is not refused."""
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 SHARD = "shard/"
 """The beginning of the name of a shard's position."""
 _SQL = load_queries("journal/journal")
@@ -31,7 +32,8 @@ _SQL = load_queries("journal/journal")
 
 def shard_of(name: str) -> int | None:
     """Return the shard of a position's name; None for another part of the cell."""
-    return int(name.removeprefix(SHARD)) if name.startswith(SHARD) else None
+    number = name.removeprefix(SHARD)
+    return int(number) if name.startswith(SHARD) and _NUMBER.fullmatch(number) else None
 
 
 class JournalPositions:
@@ -66,10 +68,9 @@ class JournalPositions:
         self._opened: dict[int, Position] = {}
 
     async def positions(self) -> Sequence[Position]:
-        """Read and open the sums that have changed since the last call.
+        """Read and open the sums that have changed since the last call. A shard whose sums do not open keeps its former position.
 
         Raises:
-            IntegrityError: The sums of a shard do not open.
             KmsError, StorageError: They can't be read or opened.
         """
         if self._clock() < self._next:
@@ -86,10 +87,7 @@ class JournalPositions:
         for row in rows:
             found = await opened(self._keyring, keys, row["shard_id"], row)
             if found.problems:
-                msg = (
-                    f"the sums of shard {row['shard_id']} do not open; run: strongroom verify --shard {row['shard_id']}"
-                )
-                raise IntegrityError(msg)
+                continue  # verification names it, and the other shards are anchored
             name = f"{SHARD}{row['shard_id']}"
             self._opened[row["shard_id"]] = Position(name, row["number"], sha256(found.sums.pack()).digest())
         self._next = self._clock() + self._interval

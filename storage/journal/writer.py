@@ -134,15 +134,17 @@ class Journal:
         keys = await self._keyring.open(self._keyring.cell_id)
         writer = self.writer.bytes
         rows = []
-        for each in changes:
-            stream = self._streams[each.shard_id]
-            stream.last += 1
-            stream.in_flight.add(stream.last)
-            rows.append(((each.shard_id, writer, stream.last), self._entry(keys, stream, each).pack()))
+        given: list[tuple[int, int]] = []
         try:
+            for each in changes:
+                stream = self._streams[each.shard_id]
+                stream.last += 1
+                stream.in_flight.add(stream.last)
+                given.append((each.shard_id, stream.last))
+                rows.append(((each.shard_id, writer, stream.last), self._entry(keys, stream, each).pack()))
             sealed = keys.seal_many(JOURNAL_ENTRY, rows)
         except BaseException:
-            for (shard_id, _, number), _ in rows:
+            for shard_id, number in given:
                 self._settle(shard_id, number, Settled.REFUSED)
             raise
         return [Ticket(shard_id, number, entry) for ((shard_id, _, number), _), entry in zip(rows, sealed, strict=True)]

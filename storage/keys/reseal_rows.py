@@ -214,9 +214,11 @@ class _Write:
             written = self._keys(changed)
             if self._outbox:
                 await _add_to_outbox(connection, set(written))
-            replaced = dict(zip(self._keys([row for row, _ in rows]), (row["sealed"] for row, _ in rows), strict=True))
-            old = [replaced[key] for key in written]
-            await self._journal.write(connection, *resealed_rows(self._column, changed, old))
+            values = dict(
+                zip(self._keys([row for row, _ in rows]), ((row["sealed"], new) for row, new in rows), strict=True)
+            )
+            changes = resealed_rows(self._column, changed, [values[key] for key in written])
+            await self._journal.write(connection, *changes)
         return set(written)
 
     def _keys(self, rows: Sequence[Row]) -> list[tuple[object, ...]]:
@@ -224,20 +226,26 @@ class _Write:
         return [tuple([row[name] for name in names]) for row in rows]
 
 
-def resealed_rows(column: SealedColumn, written: Sequence[Row], old: Sequence[bytes]) -> list[Changes]:
+def resealed_rows(column: SealedColumn, written: Sequence[Row], values: Sequence[tuple[bytes, bytes]]) -> list[Changes]:
     """Return the changes of a statement that resealed rows, by shard.
 
     Args:
         column: The column.
         written: The shard in the journal and the new image of each row.
-        old: The value that was replaced in each row.
+        values: The value that was replaced in each row, and the one that took its place.
+
+    Raises:
+        IntegrityError: The database has another value in a row than the one that was written.
     """
     sealed = [each.column for each in column.table.sealed]
     after = TAG_BYTES * (len(sealed) - 1 - sealed.index(column.name))  # bytes of the tags of later columns
     changes: dict[int, Changes] = {}
-    for row, value in zip(written, old, strict=True):
+    for row, (value, new) in zip(written, values, strict=True):
         image: bytes = row["image"]
         at = len(image) - after - TAG_BYTES
+        if image[at : at + TAG_BYTES] != tag(new):
+            msg = f"a row of {column.table.name} was altered in the database while it was resealed; restore it from a backup"
+            raise IntegrityError(msg)
         before = image[:at] + tag(value) + image[at + TAG_BYTES :]
         tags = tags_of(NUMBERS[column.table.name])
         of_shard = changes.setdefault(row["shard"], Changes(row["shard"]))

@@ -29,7 +29,7 @@ def add_message(changes: Changes, namespace_id: UUID, queue_type: int, message_i
 
 def deleted_messages(queue_type: int, first: int, end: int) -> Changes:
     """Return the changes of a write that deletes messages from one id, inclusive, to another, exclusive."""
-    ends = _MESSAGES.key(queue_type, first), _MESSAGES.key(queue_type, min(end, _LAST))
+    ends = _MESSAGES.key(queue_type, min(first, _LAST)), _MESSAGES.key(queue_type, min(end, _LAST))
     return Changes(CELL, ranges=[(_MESSAGES.number, *ends)])
 
 

@@ -32,7 +32,7 @@ VALUES = {
     "timestamp with time zone": "now()",
     "uuid": "gen_random_uuid()",
     "boolean": "false",
-    "text": "'cluster'",
+    "text": "'name ' || {number}",
     "bytea": "decode(lpad(to_hex({number}), 32, '0'), 'hex')",
     "bigint[]": "'{{}}'",
 }

@@ -33,11 +33,18 @@ def run(tmp_path, dsn, sample_path):
     return command
 
 
+def kek_of(run):
+    """Return the KEK of the namespace."""
+    keys = json.loads(run("keys", "list", "payments", "--json"))["keys"]
+    return next(each["kek"] for each in keys if each["class"] == "data")
+
+
 def test_sealing_anew_and_destroying(run, dsn, sample):
     """It prints counts, rate and versions, the old key is destroyed, every history opens, and a second run has nothing to do."""
     (before,) = sql(dsn, OLD)
     assert before["rows"]
-    output = run("keys", "reseal", "payments", "--rate", "0", "--wait", "0", "--destroy")
+    reseal = ("keys", "reseal", "payments", "--rate", "0", "--wait", "0", "--destroy")
+    output = run(*reseal, "--retire-kek-versions", kek_of(run))
     done, found, rate = re.search(r"(\d+) of (\d+) rows resealed with version 2, ([\d,]+) a second", output).groups()
     assert done == found
     assert f"history_node.data {before['rows']}" in output
@@ -60,9 +67,11 @@ def test_a_key_in_use_is_kept(run, dsn):
     assert "strongroom keys reseal" in output
     run("keys", "reseal", "payments", "--rate", "0", "--wait", "0")
     destroy = ("keys", "destroy", "payments", "--version", "1", "--wait", "0")
-    kept = run(*destroy, "--keep-kek-versions")
+    kept = run(*destroy)
     assert "version 1 is destroyed" in kept
-    assert "retired" not in kept
+    assert "still unwraps what it wrapped before: its versions are kept" in " ".join(kept.split())
+    assert "wrapped no destroyed key" in run(*destroy, "--retire-kek-versions", "local:other", code=2)
+    destroy = (*destroy, "--retire-kek-versions", kek_of(run))
     later = run(*destroy)
     assert "was destroyed before" in later
     assert "version 1 is retired" in " ".join(later.split())

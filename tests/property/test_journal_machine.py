@@ -15,9 +15,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from strongroom.kms import KeyClass, NamespaceKeys, Secret, Suite
-from strongroom.kms.keys.data_key import DataKey, Lease
-from strongroom.kms.sealing import ciphers
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.journal import folding
 from strongroom.storage.journal.elements import ElementHash
@@ -26,31 +23,10 @@ from strongroom.storage.journal.folding import ABANDONED_AFTER, UNKNOWN_AFTER, S
 from strongroom.storage.journal.images import EXECUTIONS, TAG_BYTES
 from strongroom.storage.journal.sums import ShardSums, differing
 from strongroom.storage.journal.writer import Journal, Settled
+from tests.support.one_keyring import CELL, OneKeyring
 
 SHARD = 1
-CELL = UUID(int=1)
 ROWS = st.integers(0, 3)
-
-
-def cell_keys():
-    """Return keys of a cell."""
-    key = DataKey(Secret(bytes(32)), version=1, suite=Suite.XAES_256_GCM, lease=Lease(2**40), cipher=ciphers.PYTHON)
-    identity = {1: Secret(bytes(range(32)))}
-    active = {KeyClass.DATA: 1, KeyClass.IDENTITY: 1}
-    return NamespaceKeys(cell_id=CELL, namespace_id=CELL, data={1: key}, index={}, identity=identity, active=active)
-
-
-class OneKeyring:
-    """A keyring that has the cell's keys."""
-
-    cell_id = CELL
-
-    def __init__(self):
-        self.keys = cell_keys()
-
-    async def open(self, _namespace_id):
-        """Return the keys."""
-        return self.keys
 
 
 def image_of(row):

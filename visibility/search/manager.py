@@ -14,7 +14,7 @@ from strongroom.storage import (
     get_visibility_record,
     put_visibility_records,
 )
-from strongroom.storage.checks import wanted_page_size
+from strongroom.storage.checks import check_shard_id, wanted_page_size
 from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
 from strongroom.visibility.filter.tree import SearchAttributes
@@ -168,9 +168,11 @@ class VisibilityManager:
             Whether the run has no record now.
 
         Raises:
+            InvalidPersistenceRequest: The shard is not valid.
             InvalidRecord, KmsError: An id is not text of valid UTF-8, or the namespace's keys are not available.
             StorageError: The database does not answer.
         """
+        check_shard_id(shard_id)
         keys = await namespace_keys(self._keyring, namespace_id)
         key = (namespace_id, shard_id, document_id(keys, workflow_id, run_id))
         async with self._database.transaction(namespace_id) as own:

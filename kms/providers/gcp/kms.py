@@ -56,7 +56,7 @@ class GcpKmsProvider:
         InvalidRequest: The key ring or the endpoint is malformed, or the file can't be read.
     """
 
-    capabilities = Capabilities(context="native", rewrap="client", batch=200, deletion="scheduled")
+    capabilities = Capabilities(context="native", rewrap="client", batch=200, deletion="scheduled", rotates_slowly=True)
 
     def __init__(
         self,

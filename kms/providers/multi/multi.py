@@ -61,6 +61,7 @@ class MultiProvider:
             batch=_BATCH,
             deletion="scheduled" if any(one.deletion == "scheduled" for one in each) else "immediate",
             remote=any(one.remote for one in each),
+            rotates_slowly=any(one.rotates_slowly for one in each),
             retires_versions=False,  # a child's version may be in use by other KEKs
         )
 

@@ -215,13 +215,14 @@ BEGIN
             ON e.shard_id = r_shard[x.request] AND e.namespace_id = r_namespace[x.request]
            AND e.workflow_id = r_workflow[x.request] AND e.run_id = x.run_id
            /* confined: AND e.shard_id = p_shard */
-        WHERE x.request = ANY (failing) AND (x.request = ANY (forged) OR x.request = ANY (stale) OR NOT coalesce(
+        WHERE x.request = ANY (failing)
+        -- The run that does not fit comes first. If it fits now, because another transaction wrote it meanwhile, the request is refused too.
+        ORDER BY x.request, coalesce(
             CASE
                 WHEN x.rule = 1 THEN e.db_record_version IS NULL
                 WHEN x.record_version = 0 THEN e.next_event_id = x.condition
                 ELSE e.db_record_version = x.record_version - 1
-            END, false))
-        ORDER BY x.request;
+            END, false);
     END IF;
     IF cardinality(refused) >= cardinality(r_shard) THEN
         PERFORM set_config('strongroom.namespaces', callers, true);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +118,21 @@ def test_a_limited_page_of_entries_is_not_judged_beyond_its_end():
     result = folded(*(stored(number) for number in (1, 2, 3)), outcomes=outcomes, below=3)
     assert result.sums.writers == {WRITER: 2}
     assert not result.problems
+
+
+def test_nobody_guesses_about_a_writer_in_this_process():
+    """A transaction of this process may run for hours; what it does not know itself is waited for as for any other one."""
+    waited = {(WRITER, 1): ABANDONED_AFTER, (WRITER, 2): ABANDONED_AFTER}
+    in_flight = {WRITER: Entry(1, (), (), {})}
+    assert folded(stored(3), outcomes=in_flight, waited=waited).sums.writers == {}
+    unknown = {WRITER: Entry(3, (), (1, 2), {})}
+    assert folded(stored(3), outcomes=unknown, waited=waited).sums.writers == {WRITER: 3}
+
+
+@pytest.mark.parametrize("length", range(17, 33))
+def test_a_short_image_is_a_problem(length):
+    """Bytes that are too short for the table's image name no row."""
+    assert "may not replace" in folded(stored(1, replaced=[bytes([EXECUTIONS]) * length])).problems[0]
 
 
 def test_a_replaced_row_needs_a_permission_of_its_entry():
