@@ -108,7 +108,7 @@ async def keep_verifying(cell: Cell) -> None:
 
 
 async def last_folding(cell: Cell) -> None:
-    """Fold what this process wrote, for a few seconds at most. Another process can't tell its last entries from lost ones."""
+    """Fold what this process wrote, for a few seconds at most. Later, nobody knows whether its last entries were deleted."""
     with suppress(StrongroomError, TimeoutError):
         async with asyncio.timeout(LAST_FOLDING_SECONDS):
             await cell.journal.fold_dirty()

@@ -168,8 +168,7 @@ class VisibilityManager:
             Whether the run has no record now.
 
         Raises:
-            InvalidPersistenceRequest: The shard is not valid.
-            InvalidRecord, KmsError: An id is not text of valid UTF-8, or the namespace's keys are not available.
+            InvalidPersistenceRequest, InvalidRecord, KmsError: The shard is not valid, an id is not UTF-8, the keys are not available.
             StorageError: The database does not answer.
         """
         check_shard_id(shard_id)
