@@ -87,7 +87,7 @@ for _column, _change in {
     "b1": "b1 - 1",
     "b2": "b2 - 1",
     "version": "version + 1",
-    "shard_id": "shard_id + 1",
+    "shard_id": "shard_id + 1000000",  # a shard of no other attack
     "id": "decode(md5(id::text), 'hex')",
 }.items():
     _edited_column(_column, _change)

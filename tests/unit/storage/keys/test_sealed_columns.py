@@ -17,7 +17,8 @@ NAMES = [str(column) for column in COLUMNS]
 def test_every_sealed_column_has_an_entry():
     """The reference page, which a test compares with the live catalogue, classes exactly these columns as sealed."""
     sealed = re.findall(r"^\| (\w+) \| (\w+) \| sealed \|", SCHEMA_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(NAMES) == sorted(f"{table}.{column}" for table, column in sealed)
+    # Damaged rows are copies as they were found. They do not open, so they are not resealed.
+    assert sorted([*NAMES, "damaged_rows.data"]) == sorted(f"{table}.{column}" for table, column in sealed)
     assert len(set(NAMES)) == len(NAMES)
 
 
