@@ -31,6 +31,7 @@ NOT_STORES = {
     "config",
     "database",
     "by_key",
+    "journal",
     "keyring",
     "registry",
     "background",
