@@ -48,6 +48,7 @@ COMMANDS = {
     "index build": [],
     "index status": [],
     "index run": [],
+    "index advise": [NAME],
     "index reconcile": [],
     "index rotate": [NAME, "--wait", "0"],
     "damaged list": [],
