@@ -110,11 +110,11 @@ class Strongroom(Cell):
             try:
                 async with writing(new_writing(strongroom, strongroom.audit_key)):
                     yield strongroom
+                    await last_folding(strongroom)  # before the last anchor is written
             finally:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
-                await last_folding(strongroom)
 
     @classmethod
     def unchecked(cls, config: StrongroomConfig) -> AbstractAsyncContextManager[Strongroom]:
