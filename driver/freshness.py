@@ -109,9 +109,9 @@ async def keep_verifying(cell: Cell) -> None:
 
 async def last_folding(cell: Cell) -> None:
     """Fold what this process wrote, for a few seconds at most. Later, nobody knows whether its last entries were deleted."""
-    with suppress(StrongroomError, TimeoutError):
+    with suppress(TimeoutError):
         async with asyncio.timeout(LAST_FOLDING_SECONDS):
-            await cell.journal.fold_dirty()
+            await cell.journal.background.once(cell.journal.fold_dirty)
 
 
 def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing | None:
