@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from strongroom.kms import RegistryAltered, StrongroomError
@@ -25,10 +23,6 @@ if TYPE_CHECKING:
     from .anchor import Older
     from .assembly import Cell
     from .audit.witness import Known
-
-
-LAST_FOLDING_SECONDS = 5.0
-"""Time for folding what a process wrote, when it closes the cell."""
 
 
 async def read_checkpoints(cell: Cell) -> Known:
@@ -105,13 +99,6 @@ async def keep_verifying(cell: Cell) -> None:
     """Verify the rows of all shards without end, each once within the configured time."""
     shards = journal_shards(cell.config.cell.shard_count)
     await cell.journal.keep_verifying(shards, pause=cell.config.verify_within.total_seconds() / len(shards))
-
-
-async def last_folding(cell: Cell) -> None:
-    """Fold what this process wrote, for a few seconds at most. Later, nobody knows whether its last entries were deleted."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LAST_FOLDING_SECONDS):
-            await cell.journal.background.once(cell.journal.fold_dirty)
 
 
 def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing | None:

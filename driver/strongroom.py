@@ -33,7 +33,7 @@ from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .cell_keys import check_cell_keys
 from .config import ADD_AUDIT, ConfigError
-from .freshness import keep_verifying, last_folding, new_writing, read_anchors, read_checkpoints, refuse_older
+from .freshness import keep_verifying, new_writing, read_anchors, read_checkpoints, refuse_older
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
@@ -110,7 +110,6 @@ class Strongroom(Cell):
             try:
                 async with writing(new_writing(strongroom, strongroom.audit_key)):
                     yield strongroom
-                    await last_folding(strongroom)  # before the last anchor is written
             finally:
                 for task in background:
                     task.cancel()
