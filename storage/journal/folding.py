@@ -161,6 +161,6 @@ def _apply(sums: dict[int, int], stored: StoredEntry, elements: ElementHash, pro
     permissions = Permissions(stored.entry)
     for image in stored.replaced:
         if image[0] in NAMES and permissions.use(image, tags_of(image[0])):
-            sums[image[0]] = subtract(sums.get(image[0], EMPTY), [elements.sum([image])])
+            sums[image[0]] = subtract(sums.get(image[0], EMPTY), [elements.of(image)])
         else:
             problems.append(f"entry {stored.number} of writer {stored.writer} replaced a row that it may not replace")

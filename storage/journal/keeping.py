@@ -138,7 +138,7 @@ class JournalKeeper:
             raise failure
 
     async def shards_of(self, namespace_id: UUID) -> list[int]:
-        """Return the shards that have entries of the journal, and rows of a namespace in one of its tables, in ascending order.
+        """Return the shards in which a namespace has rows of tables of the journal, in ascending order.
 
         Raises:
             StorageError: The database does not answer.

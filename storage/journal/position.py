@@ -77,11 +77,8 @@ class JournalPositions:
             return list(self._opened.values())
         keys = await self._keyring.open(self._keyring.cell_id)
         numbers = await self._numbers()
-        changed = [
-            shard_id
-            for shard_id, number in numbers.items()
-            if self._opened.get(shard_id, _none(shard_id)).number != number
-        ]
+        known = {shard_id: position.number for shard_id, position in self._opened.items()}
+        changed = [shard_id for shard_id, number in numbers.items() if known.get(shard_id) != number]
         async with self._database.connection(NO_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["sums_of"], changed) if changed else []
         for row in rows:
@@ -115,7 +112,3 @@ class JournalPositions:
     async def _numbers(self) -> dict[int, int]:
         async with self._database.connection(NO_NAMESPACE) as connection:
             return {row["shard_id"]: row["number"] for row in await connection.fetch(_SQL["numbers"])}
-
-
-def _none(shard_id: int) -> Position:
-    return Position(f"{SHARD}{shard_id}", 0, UNKNOWN)

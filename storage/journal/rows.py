@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from strongroom.storage.schema.table import NAMESPACE
 from strongroom.storage.schema.tables import TABLES
 
-from .images import CLEAR, NO_NAMESPACE_ID, NUMBERS, TAG_BYTES
+from .images import CLEAR, NO_NAMESPACE_ID, NUMBERS, TAG_BYTES, tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,4 +68,4 @@ class RowImages:
     def tags(self, *sealed: bytes | None, clear: tuple[object, ...] = ()) -> bytes:
         """Return the end of an image: clear columns that count, then the tag of each sealed value."""
         packed = [pack(value) for pack, value in zip(self._clear, clear, strict=True)]
-        return b"".join([*packed, *[NO_TAG if value is None else value[-TAG_BYTES:] for value in sealed]])
+        return b"".join([*packed, *[NO_TAG if value is None else tag(value) for value in sealed]])

@@ -101,6 +101,10 @@ class _Stream:
     refused: set[int] = field(default_factory=set)
     unknown: set[int] = field(default_factory=set)
 
+    def outcomes(self) -> tuple[int, list[int], list[int]]:
+        """Return the first three fields of an `Entry`."""
+        return min(self.in_flight, default=self.last + 1), sorted(self.refused), sorted(self.unknown)
+
 
 class Journal:
     """Makes the entries of this process.
@@ -167,7 +171,8 @@ class Journal:
 
         Args:
             changes: The changes, each of one shard.
-            in_transaction: Whether the end of the current transaction settles them instead.
+            in_transaction: Whether the end of the current transaction settles them instead. If there is no transaction of `Database`,
+                their outcome counts as unknown.
 
         Raises:
             KmsError: The cell's keys are not available.
@@ -176,7 +181,8 @@ class Journal:
         shards, numbers, sealed = (list(column) for column in zip(*tickets, strict=True)) if tickets else ([], [], [])
         made = Entries((self.writer, shards, numbers, sealed))
         if in_transaction:
-            self._settle_at_end(tickets, made)
+            if not at_end(lambda error: self._ended(tickets, made, error)):
+                self.settle(tickets, Settled.UNKNOWN)
             yield made
         else:
             with self._settling(tickets, made):
@@ -187,15 +193,15 @@ class Journal:
         try:
             yield
         except BaseException as error:
-            self.failed(tickets, error)
+            self._ended(tickets, made, error)
             raise
-        self.settle(tickets, Settled.REFUSED if made.refused else Settled.COMMITTED)
+        self._ended(tickets, made, None)
 
     async def write(self, connection: Connection, *changes: Changes) -> None:
         """Insert the entries of the current transaction, as its last statement. The transaction's end settles them.
 
         Args:
-            connection: The transaction's connection. If it is not a transaction of `Database`, the outcome counts as unknown.
+            connection: The transaction's connection. See `entries` for a transaction that is not one of `Database`.
             changes: What the transaction changed, with the images of the rows that it replaced, by shard.
 
         Raises:
@@ -203,23 +209,16 @@ class Journal:
             StorageError: The database does not answer.
         """
         changed = [each for each in changes if each.images or each.replaced]
-        if not changed:
-            return
-        tickets = await self.record(changed)
-        self._settle_at_end(tickets)
-        shards, numbers, sealed = (list(column) for column in zip(*tickets, strict=True))
-        await connection.execute(_SQL["write"], self.writer, shards, numbers, sealed)
+        if changed:
+            async with self.entries(changed, in_transaction=True) as made:
+                await connection.execute(_SQL["write"], *made.arguments)
 
-    def _settle_at_end(self, tickets: Sequence[Ticket], made: Entries | None = None) -> None:
-        def settle(error: BaseException | None) -> None:
-            if error is not None:
-                self.failed(tickets, error)
-            else:
-                is_refused = made is not None and made.refused
-                self.settle(tickets, Settled.REFUSED if is_refused else Settled.COMMITTED)
-
-        if not at_end(settle):
-            self.settle(tickets, Settled.UNKNOWN)
+    def _ended(self, tickets: Sequence[Ticket], made: OneEntry | Entries, error: BaseException | None) -> None:
+        """Note the outcome of entries after their block or their transaction."""
+        if error is not None:
+            self.failed(tickets, error)
+        else:
+            self.settle(tickets, Settled.REFUSED if made.refused else Settled.COMMITTED)
 
     def settle(self, tickets: Sequence[Ticket], settled: Settled) -> None:
         """Note the outcome of entries."""
@@ -243,10 +242,7 @@ class Journal:
 
     def outcomes(self, shard_id: int) -> Entry:
         """Return the outcomes of the entries of a shard, as the next entry would have them."""
-        stream = self._streams[shard_id]
-        return Entry(
-            min(stream.in_flight, default=stream.last + 1), sorted(stream.refused), sorted(stream.unknown), sums={}
-        )
+        return Entry(*self._streams[shard_id].outcomes(), sums={})
 
     def _entry(self, keys: NamespaceKeys, stream: _Stream, changes: Changes) -> Entry:
         sums: dict[int, int] = {}
@@ -256,9 +252,7 @@ class Journal:
         for image in changes.replaced:
             sums[image[0]] = sums.get(image[0], EMPTY) - elements.of(image)
         return Entry(
-            min(stream.in_flight),
-            sorted(stream.refused),
-            sorted(stream.unknown),
+            *stream.outcomes(),
             {table: reduced(total) for table, total in sums.items()},
             changes.rows,
             changes.ranges,
