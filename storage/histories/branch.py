@@ -96,28 +96,21 @@ class BranchInfo:
         return _U32.pack(len(content)) + content + (b"" if self.tree_info is None else self.tree_info.pack())
 
     @classmethod
-    def unpack(cls, packed: bytes, *, shard_id: int, tree_id: UUID, branch_id: UUID) -> BranchInfo:
-        """Undo `pack`.
+    def unpack(
+        cls, packed: bytes, *, shard_id: int, tree_id: UUID, branch_id: UUID
+    ) -> tuple[BranchInfo, dict[str, Any]]:
+        """Undo `pack`. Return the content, and the row's JSON object with its further members.
 
         Raises:
             DataLoss: `pack` did not make these bytes.
         """
         try:
-            content, rest = unpack_content(packed)
-            ancestors = tuple(BranchRange(UUID(part), begin, end) for part, begin, end in content["ancestors"])
+            end = _U32.size + _U32.unpack_from(packed)[0]
+            content: dict[str, Any] = orjson.loads(packed[_U32.size : end])
+            ancestors = tuple(BranchRange(UUID(part), begin, last) for part, begin, last in content["ancestors"])
             branch = HistoryBranch(shard_id, tree_id, branch_id, ancestors)
-            tree_info = DataBlob.unpack(rest) if rest else None
-            return cls(branch, content["info"], content["fork_time_ns"], tree_info)
+            tree_info = DataBlob.unpack(packed[end:]) if packed[end:] else None
+            return cls(branch, content["info"], content["fork_time_ns"], tree_info), content
         except (struct.error, ValueError, KeyError, TypeError):
             msg = f"the row of history branch {branch_id} has a form that this version does not know"
             raise DataLoss(msg) from None
-
-
-def unpack_content(packed: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return the JSON object of a branch's row, and the bytes after it.
-
-    Raises:
-        struct.error, ValueError: The bytes have another form.
-    """
-    end = _U32.size + _U32.unpack_from(packed)[0]
-    return orjson.loads(packed[_U32.size : end]), packed[end:]

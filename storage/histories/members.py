@@ -12,7 +12,7 @@ from uuid import UUID
 
 from strongroom.storage.errors import DataLoss
 
-from .branch import BranchInfo, unpack_content
+from .branch import BranchInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,11 +50,9 @@ class TreeRow(NamedTuple):
         Raises:
             DataLoss: Neither made these bytes.
         """
-        info = BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
-        content, _ = unpack_content(packed)
+        info, content = BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
         members = content.get("members")
-        version = content.get("tree_version", 0)
-        return cls(info, version, None if members is None else frozenset(map(UUID, members)))
+        return cls(info, content.get("tree_version", 0), None if members is None else frozenset(map(UUID, members)))
 
 
 def check_members(rows: Sequence[TreeRow]) -> None:

@@ -267,7 +267,7 @@ def _listed(namespace_id: UUID, ids: tuple[int, UUID, UUID], packed: bytes | Str
     shard_id, tree_id, branch_id = ids
     if isinstance(packed, bytes):
         try:
-            info = BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
+            info, _ = BranchInfo.unpack(packed, shard_id=shard_id, tree_id=tree_id, branch_id=branch_id)
             return ListedBranch(shard_id, namespace_id, tree_id, branch_id, info)
         except DataLoss as error:
             packed = error
