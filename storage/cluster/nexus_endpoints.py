@@ -100,10 +100,9 @@ class NexusEndpointStore:
             written = await connection.fetchrow(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed)
             if written is None:
                 raise NexusEndpointVersionConflict
-            row, changes = _IMAGES.row(None, endpoint.endpoint_id), Changes(CELL)
-            if endpoint.version:
-                changes.remove(row, tag(written["data"]))
-            changes.add(row, tag(sealed))
+            changes = Changes(CELL)
+            old = tag(written["data"]) if endpoint.version else None
+            changes.replace(_IMAGES.row(None, endpoint.endpoint_id), old, tag(sealed))
             await self._journal.write(connection, changes)
 
     async def delete_nexus_endpoint(self, endpoint_id: UUID, *, last_known_table_version: int) -> None:

@@ -52,8 +52,7 @@ def changes_of(writes: Sequence[ExecutionWrite], columns: WriteExecutionsColumns
         if rule != CurrentRule.NOT_EXPECTED:
             assert data is not None  # noqa: S101 - every place was sealed
             row = current_row(namespaces[number - 1], writes[number - 1].workflow, archetype_id)
-            changes[number - 1].rows.append(row)
-            changes[number - 1].images.append(row + tag(data))
+            changes[number - 1].overwrite(row, tag(data))
     tasks = columns.tasks
     for number, category_id, fire_time, task_id, data in zip(
         tasks.request, tasks.category, tasks.fire_time, tasks.task, tasks.data, strict=True

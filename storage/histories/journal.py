@@ -38,18 +38,14 @@ def changed_history(
         columns.n_request, columns.n_tree, columns.n_branch, columns.n_node, columns.n_txn, columns.n_data, strict=True
     ):
         row = _ROW.pack(HISTORY_NODE, namespaces[number - first], tree.bytes, branch.bytes) + _NODE.pack(node, txn)
-        _replace(changes[number - first], row, data)
+        assert data is not None  # noqa: S101 - every place was sealed
+        changes[number - first].overwrite(row, tag(data))
     for number, tree, branch, data in zip(
         columns.t_request, columns.t_tree, columns.t_branch, columns.t_data, strict=True
     ):
         row = _ROW.pack(HISTORY_TREE, namespaces[number - first], tree.bytes, branch.bytes)
-        _replace(changes[number - first], row, data)
-
-
-def _replace(changes: Changes, row: bytes, data: bytes | None) -> None:
-    assert data is not None  # noqa: S101 - every place was sealed
-    changes.rows.append(row)
-    changes.images.append(row + tag(data))
+        assert data is not None  # noqa: S101 - every place was sealed
+        changes[number - first].overwrite(row, tag(data))
 
 
 def forked_branch(namespace_id: UUID, branch: HistoryBranch, sealed: bytes, holder: tuple[UUID, bytes]) -> Changes:
@@ -94,7 +90,7 @@ def deleted_nodes(namespace_id: UUID, branch: HistoryBranch, writes: Iterable[tu
 
 def _replace_holder(changes: Changes, namespace_id: UUID, branch: HistoryBranch, holder: tuple[UUID, bytes]) -> None:
     branch_id, sealed = holder
-    _replace(changes, _tree_row(namespace_id, replace(branch, branch_id=branch_id)), sealed)
+    changes.overwrite(_tree_row(namespace_id, replace(branch, branch_id=branch_id)), tag(sealed))
 
 
 def _tree_row(namespace_id: UUID, branch: HistoryBranch) -> bytes:

@@ -46,8 +46,19 @@ class Changes:
         """Add a row: its image in two parts."""
         self.images.append(row + tags)
 
+    def replace(self, row: bytes, old: bytes | None, new: bytes) -> None:
+        """Add a row in place of an older version of it: the row's image without tags, and both tags. `old` is None for a new row."""
+        if old is not None:
+            self.replaced.append(row + old)
+        self.images.append(row + new)
+
+    def overwrite(self, row: bytes, tags: bytes) -> None:
+        """Add a row: its image in two parts. It may replace an older version that only the statement knows."""
+        self.rows.append(row)
+        self.images.append(row + tags)
+
     def remove(self, row: bytes, tags: bytes) -> None:
-        """Remove a row, or the older version of one that is added: its image in two parts. The database may say the tags."""
+        """Remove a row: its image in two parts. The tags may come from the database."""
         self.replaced.append(row + tags)
 
 

@@ -12,7 +12,7 @@ from strongroom.kms.sealing.record_kind import of_bodies
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import DatabaseTimeout
 from strongroom.storage.journal.entry import Changes
-from strongroom.storage.journal.images import NUMBERS, TAG_BYTES, image_sql, shard_sql, tag, tags_of
+from strongroom.storage.journal.images import NUMBERS, TAG_BYTES, image_sql, shard_sql, tag
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 from strongroom.storage.visibility_rows.outbox import add_to_outbox
 
@@ -247,9 +247,8 @@ def resealed_rows(column: SealedColumn, written: Sequence[Row], values: Sequence
             msg = f"a row of {column.table.name} was altered in the database while it was resealed; restore it from a backup"
             raise IntegrityError(msg)
         before = image[:at] + tag(value) + image[at + TAG_BYTES :]
-        tags = tags_of(NUMBERS[column.table.name])
         of_shard = changes.setdefault(row["shard"], Changes(row["shard"]))
-        of_shard.remove(before[:-tags], before[-tags:])
+        of_shard.replaced.append(before)
         of_shard.images.append(image)
     return list(changes.values())
 

@@ -75,10 +75,7 @@ def changed_user_data(
     changes = Changes(task_queue_group(range_hash))
     tags = {row["task_queue_id"]: row["tag"] for row in replaced}
     for token, data in written:
-        row = _USER_DATA.row(namespace_id, range_hash, token)
-        changes.add(row, tag(data))
-        if token in tags:
-            changes.remove(row, tags[token])
+        changes.replace(_USER_DATA.row(namespace_id, range_hash, token), tags.get(token), tag(data))
     return changes
 
 

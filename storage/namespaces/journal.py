@@ -26,8 +26,6 @@ def replaced_namespace(
         old: The sealed details and data of before; None for a new namespace.
         new: The sealed details and data.
     """
-    changes, row = Changes(CELL), _IMAGES.row(namespace_id)
-    if old is not None:
-        changes.remove(row, _IMAGES.tags(*old))
-    changes.add(row, _IMAGES.tags(*new))
+    changes = Changes(CELL)
+    changes.replace(_IMAGES.row(namespace_id), None if old is None else _IMAGES.tags(*old), _IMAGES.tags(*new))
     return changes

@@ -19,7 +19,7 @@ _NAMED, _NAMED_MESSAGES = RowImages("queues_v2"), RowImages("queue_v2_messages")
 
 def replace_queue(changes: Changes, queue_type: int, old: bytes | None, new: bytes) -> None:
     """Add a new value of a queue's row, in place of the old one; None if there is none."""
-    _replace(changes, _QUEUES.row(None, queue_type), old, new)
+    changes.replace(_QUEUES.row(None, queue_type), None if old is None else tag(old), tag(new))
 
 
 def add_message(changes: Changes, namespace_id: UUID, queue_type: int, message_id: int, sealed: bytes) -> None:
@@ -35,7 +35,7 @@ def deleted_messages(queue_type: int, first: int, end: int) -> Changes:
 
 def replace_named_queue(changes: Changes, queue_type: int, queue_id: bytes, old: bytes | None, new: bytes) -> None:
     """Add a new value of a named queue's row, in place of the old one; None if there is none."""
-    _replace(changes, _NAMED.row(None, queue_type, queue_id), old, new)
+    changes.replace(_NAMED.row(None, queue_type, queue_id), None if old is None else tag(old), tag(new))
 
 
 def add_named_message(changes: Changes, namespace_id: UUID, key: tuple[int, bytes, int], sealed: bytes) -> None:
@@ -45,14 +45,6 @@ def add_named_message(changes: Changes, namespace_id: UUID, key: tuple[int, byte
 
 def deleted_named_messages(queue_type: int, queue_id: bytes, last_message_id: int) -> Changes:
     """Return the changes of a write that deletes the messages of a named queue up to one, inclusive."""
-    first, end = (
-        _NAMED_MESSAGES.key(queue_type, queue_id, 0),
-        _NAMED_MESSAGES.key(queue_type, queue_id, min(last_message_id + 1, _LAST)),
-    )
-    return Changes(CELL, ranges=[(_NAMED_MESSAGES.number, first, end)])
-
-
-def _replace(changes: Changes, row: bytes, old: bytes | None, new: bytes) -> None:
-    if old is not None:
-        changes.remove(row, tag(old))
-    changes.add(row, tag(new))
+    end = min(last_message_id + 1, _LAST)
+    ends = _NAMED_MESSAGES.key(queue_type, queue_id, 0), _NAMED_MESSAGES.key(queue_type, queue_id, end)
+    return Changes(CELL, ranges=[(_NAMED_MESSAGES.number, *ends)])

@@ -25,9 +25,7 @@ def add_record(changes: Changes, namespace_id: UUID, record_id: bytes, clear: tu
         clear: Version, epoch, close bucket and start bucket.
         sealed: The sealed record.
     """
-    row = _IMAGES.row(namespace_id, record_id)
-    changes.rows.append(row)
-    changes.images.append(row + _IMAGES.tags(sealed, clear=clear))
+    changes.overwrite(_IMAGES.row(namespace_id, record_id), _IMAGES.tags(sealed, clear=clear))
 
 
 def deleted_record(namespace_id: UUID, shard_id: int, record_id: bytes) -> Changes:
@@ -45,7 +43,6 @@ def replace_record(changes: Changes, namespace_id: UUID, old: Row, clear: tuple[
         clear: Version, epoch, close bucket and start bucket of the new record.
         sealed: The new sealed record.
     """
-    row = _IMAGES.row(namespace_id, old["id"])
     stored = (old["version"], old["old_k"], old["old_b1"], old["old_b2"])
-    changes.remove(row, _IMAGES.tags(old["old_tag"], clear=stored))
-    changes.add(row, _IMAGES.tags(sealed, clear=clear))
+    tags = _IMAGES.tags(old["old_tag"], clear=stored), _IMAGES.tags(sealed, clear=clear)
+    changes.replace(_IMAGES.row(namespace_id, old["id"]), *tags)
