@@ -3,17 +3,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import rotate_data_key
-from strongroom.storage import EVERY_NAMESPACE
+from strongroom.storage import EVERY_NAMESPACE, HistoryNode
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.modes import CreateMode, UpdateMode
 from strongroom.storage.executions.tasks import TRANSFER
+from strongroom.storage.histories.rows import HistoryAppend
 from tests.support.fixtures.batches import at_once
-from tests.support.fixtures.executions import COMPLETED, RUNNING, ZOMBIE, accumulated, exactly, task
+from tests.support.fixtures.executions import COMPLETED, RUNNING, ZOMBIE, accumulated, blob, exactly, task
 
 pytestmark = pytest.mark.integration
 
@@ -151,3 +153,29 @@ async def test_batches_of_two_hosts_meet_without_a_deadlock(workflow, rival):
         assert Counter(map(type, answers)) == {type(None): 40, WorkflowConditionFailed: 40}
         for mine, theirs in zip(answers[:40], reversed(answers[40:]), strict=True):
             assert (mine is None) is not (theirs is None)
+
+
+async def test_a_node_that_is_deleted_while_a_write_replaces_it_is_written(workflow):
+    """A failed attempt left a node, and is deleted between the two statements of the write that repeats the attempt."""
+    run_id, history = uuid4(), workflow.cell.history
+    branch, place = workflow.branch(run_id), {"node_id": 3, "txn_id": 11}
+    first, second = HistoryNode(1, 10, 0, blob()), HistoryNode(3, 11, 10, blob())
+    await workflow.create(
+        workflow.snapshot(run_id), new_workflow_new_events=[HistoryAppend(branch, [first], is_new_branch=True)]
+    )
+    await history.append_history_nodes(workflow.namespace_id, branch, [second])
+    repeated = workflow.update(
+        workflow.mutation(run_id), update_workflow_new_events=[HistoryAppend(branch, [second], is_new_branch=False)]
+    )
+    calls = (history.delete_history_nodes(workflow.namespace_id, branch, **place), repeated)
+    async with asyncio.TaskGroup() as group, workflow.cell.database.transaction(EVERY_NAMESPACE) as holder:
+        await holder.execute("SELECT FROM history_node WHERE tree_id = $1 AND node_id = 3 FOR UPDATE", branch.tree_id)
+        for number, call in enumerate(calls, 1):  # the deletion is the first in the queue for the row
+            group.create_task(call)
+            async with asyncio.timeout(60):
+                while await waiting(workflow) < number:
+                    pass
+    page = await history.read_history_branch(workflow.namespace_id, branch, page_size=10)
+    assert [node.node_id for node in page.nodes] == [1, 3]
+    found = await workflow.cell.journal.verify(workflow.shard_id)
+    assert found.ok, found

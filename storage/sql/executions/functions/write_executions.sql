@@ -89,9 +89,11 @@ DECLARE
     failing integer[];
     forged integer[];         -- requests whose row has a clear column that does not fit its MAC
     stale integer[];          -- requests whose run is at the expected version, but is not the known one
-    old_request integer[];    -- images of the current runs that are replaced (kms/FORMAT.md section 7.7), each after its length
+    old_request integer[];    -- images of the rows that are replaced (kms/FORMAT.md section 7.7), each after its length
     old_image bytea[];
     written integer;
+    unwritten integer;
+    overwritten integer;
     seen_request integer[];   -- the visibility records before the write: request, id and image
     seen_id bytea[];
     seen_image bytea[];
@@ -359,7 +361,8 @@ BEGIN
           /* confined: AND r_shard[n.request] = p_shard */
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS written = ROW_COUNT;
-        IF written < (SELECT count(*) FROM unnest(n_request) AS n (request) WHERE n.request <> ALL (refused)) THEN
+        unwritten := (SELECT count(*) FROM unnest(n_request) AS n (request) WHERE n.request <> ALL (refused)) - written;
+        IF unwritten > 0 THEN
             WITH old AS MATERIALIZED (
                 SELECT n.request, s.shard_id, s.namespace_id, s.tree_id, s.branch_id, s.node_id, s.txn_id, n.prev_txn_id AS new_prev,
                        n.data AS new, substr(s.data, octet_length(s.data) - 15) AS tag
@@ -379,7 +382,11 @@ BEGIN
                 RETURNING o.request, '\x005105'::bytea || uuid_send(s.namespace_id) || uuid_send(s.tree_id) || uuid_send(s.branch_id)
                           || int8send(s.node_id) || int8send(s.txn_id) || o.tag AS image
             )
-            SELECT old_request || array_agg(u.request), old_image || array_agg(u.image) INTO old_request, old_image FROM updated AS u;
+            SELECT old_request || array_agg(u.request), old_image || array_agg(u.image), count(*)
+            INTO old_request, old_image, overwritten FROM updated AS u;
+            IF overwritten <> unwritten THEN
+                RAISE 'a history node was deleted at the same moment' USING ERRCODE = 'serialization_failure'; -- the request is sent again
+            END IF;
         END IF;
     END IF;
     IF cardinality(v_request) > 0 THEN
