@@ -52,10 +52,7 @@ async def read_anchors(cell: Cell, checkpoints: Known) -> None:
     """
     public_key = await _public_key(cell)
     await cell.anchors.read(public_key, checkpoints=checkpoints)
-    policy = cell.anchors.newest(POLICY)
-    if policy is not None:
-        cell.access.newest_known = max(cell.access.newest_known, policy.number)
-        cell.access.anchored = policy
+    _refuse_older_policies(cell)
     if cell.audit is not None and public_key is not None:
         cell.audit.policy_version = max(cell.audit.policy_version, cell.access.newest_known)
         known = (each for each in cell.anchors.known if each.digest != UNKNOWN and not each.name.startswith(AUDIT))
@@ -82,13 +79,22 @@ async def refuse_older(cell: Cell, *, accept: bool) -> None:
         await cell.access.refuse_older()
     if older:
         raise OlderThanAnchor([each.text for each in older], advice=advice_for(older))
+    _refuse_older_keys_and_shards(cell)
+
+
+def _refuse_older_policies(cell: Cell) -> None:
+    """Refuse a policy that is older than the anchored one, each time that this process reads the policy."""
+    policy = cell.anchors.newest(POLICY)
+    if policy is not None:
+        cell.access.newest_known = max(cell.access.newest_known, policy.number)
+        cell.access.anchored = policy
+
+
+def _refuse_older_keys_and_shards(cell: Cell) -> None:
+    """Refuse a registry, and sums of shards, that are older than the anchored ones, each time that this process reads them."""
     registry = cell.anchors.newest(REGISTRY)
     if registry is not None:
         heads_of(cell.keyring).anchored(registry)
-    _refuse_older_shards(cell)
-
-
-def _refuse_older_shards(cell: Cell) -> None:
     for position in cell.anchors.known:
         shard_id = shard_of(position.name)
         if shard_id is not None:
@@ -112,13 +118,8 @@ def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing
         return None
 
     def refused() -> None:
-        registry = cell.anchors.newest(REGISTRY)
-        if registry is not None:
-            heads_of(cell.keyring).anchored(registry)
-        policy = cell.anchors.newest(POLICY)
-        if policy is not None:
-            cell.access.newest_known, cell.access.anchored = max(cell.access.newest_known, policy.number), policy
-        _refuse_older_shards(cell)
+        _refuse_older_policies(cell)
+        _refuse_older_keys_and_shards(cell)
 
     return Writing(cell.anchors, key, refused)
 
