@@ -47,7 +47,7 @@ from .anchor.configured import configured_anchors
 from .audit import AuditLog, KeyRecords, LogSettings, Witness
 from .audit.log import opened
 from .background import background_work
-from .cell_keys import new_keyring
+from .cell_keys import audit_key, new_keyring
 from .cell_stores import make_stores
 from .deletions import new_deletions
 from .providers import make_providers
@@ -56,10 +56,9 @@ from .search_index import new_search_index
 from .stores import STORES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
-    from strongroom.kms import KeyEventSink, Keyring, SigningKey
+    from strongroom.kms import KeyEventSink, Keyring
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 
     from .anchor import Anchors
@@ -185,7 +184,12 @@ async def assembled(
 
         log, checkpoints = None, AuditCheckpointStore(database)
         if config.audit_folder is not None:
-            log = _audit_log(config.audit_folder, checkpoints, lambda: keyring, log_settings)
+            log = AuditLog(
+                config.audit_folder,
+                sign=lambda: audit_key(keyring),
+                witness=Witness(checkpoints),
+                settings=log_settings,
+            )
         if key_events is None:
             key_events = NO_KEY_EVENTS if log is None else KeyRecords(log, CALLER.get)
         if telemetry is not None:
@@ -267,14 +271,3 @@ async def _close_keyring(keyring: Keyring) -> None:
     with suppress(StrongroomError, TimeoutError):
         async with asyncio.timeout(LAST_COUNT_SECONDS):
             await keyring.aclose()
-
-
-def _audit_log(
-    folder: Path, checkpoints: AuditCheckpointStore, keyring: Callable[[], Keyring], settings: LogSettings | None
-) -> AuditLog:
-    """Return the audit log of this process. It is signed with the cell's key, and the database holds its checkpoints."""
-
-    async def sign() -> SigningKey:
-        return (await keyring().open(keyring().cell_id)).audit_key()
-
-    return AuditLog(folder, sign=sign, witness=Witness(checkpoints), settings=settings)

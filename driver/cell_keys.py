@@ -11,7 +11,7 @@ from strongroom.storage.keys.registry_heads import RegistryHeads
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.kms import DataKeyRecord, KeyEventSink, KeyWatch, KmsProvider
+    from strongroom.kms import DataKeyRecord, KeyEventSink, KeyWatch, KmsProvider, SigningKey
     from strongroom.storage import Database
 
     from .config import StrongroomConfig
@@ -47,6 +47,15 @@ def new_keyring(
         watch=watch,
     )
     return keyring
+
+
+async def audit_key(keyring: Keyring) -> SigningKey:
+    """Return the key that signs the cell's audit logs and anchors.
+
+    Raises:
+        KmsError, StorageError: The cell's own keys can't be opened.
+    """
+    return (await keyring.open(keyring.cell_id)).audit_key()
 
 
 async def cell_keys(keyring: Keyring) -> Sequence[DataKeyRecord]:

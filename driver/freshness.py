@@ -14,11 +14,10 @@ from strongroom.storage.keys.store import heads_of
 from .anchor.writing import Writing
 from .audit import Witness
 from .audit.positions import AUDIT
+from .cell_keys import audit_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from strongroom.kms import SigningKey
+    from collections.abc import Sequence
 
     from .anchor import Older
     from .assembly import Cell
@@ -107,12 +106,11 @@ async def keep_verifying(cell: Cell) -> None:
     await cell.journal.keep_verifying(shards, pause=cell.config.verify_within.total_seconds() / len(shards))
 
 
-def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing | None:
+def new_writing(cell: Cell) -> Writing | None:
     """Return the writing of anchors into the cell's object store; None without one, or if an older database is examined.
 
     Args:
         cell: The cell.
-        key: Returns the cell's audit key.
     """
     if cell.anchors.bucket is None or cell.access.accepts_older:
         return None
@@ -121,7 +119,7 @@ def new_writing(cell: Cell, key: Callable[[], Awaitable[SigningKey]]) -> Writing
         _refuse_older_policies(cell)
         _refuse_older_keys_and_shards(cell)
 
-    return Writing(cell.anchors, key, refused)
+    return Writing(cell.anchors, lambda: audit_key(cell.keyring), refused)
 
 
 def advice_for(older: Sequence[Older]) -> str:
@@ -136,7 +134,7 @@ def advice_for(older: Sequence[Older]) -> str:
 async def _public_key(cell: Cell) -> bytes | None:
     """Return the public key of the cell's audit log; None if the cell's keys can't be opened now."""
     try:
-        return (await cell.keyring.open(cell.keyring.cell_id)).audit_key().public_key
+        return (await audit_key(cell.keyring)).public_key
     except (RegistryAltered, StorageError):
         raise  # a database that alters or locks the cell's keys must not keep the anchors from being read
     except StrongroomError:

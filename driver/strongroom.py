@@ -31,7 +31,7 @@ from .access.authorization import decide
 from .anchor.writing import writing
 from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
-from .cell_keys import check_cell_keys
+from .cell_keys import audit_key, check_cell_keys
 from .config import ADD_AUDIT, ConfigError
 from .freshness import keep_verifying, new_writing, read_anchors, read_checkpoints, refuse_older
 from .keyring_files import check_keyring_files, create_keyring_files
@@ -108,7 +108,7 @@ class Strongroom(Cell):
             work += [] if telemetry is None else [telemetry.watch()]
             background = [asyncio.create_task(each) for each in work]
             try:
-                async with writing(new_writing(strongroom, strongroom.audit_key)):
+                async with writing(new_writing(strongroom)):
                     yield strongroom
             finally:
                 for task in background:
@@ -165,7 +165,7 @@ class Strongroom(Cell):
         Raises:
             KmsError, StorageError: The cell's own keys can't be opened.
         """
-        return (await self.keyring.open(self.keyring.cell_id)).audit_key()
+        return await audit_key(self.keyring)
 
     def session(
         self, principal: str, *, credential: str = "service", source: str | None = None, decide: Decide = decide
