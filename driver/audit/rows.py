@@ -8,13 +8,13 @@ from strongroom.kms import is_signed
 
 from .acceptance import Difference
 from .chain import GENESIS
-from .checkpoint import compaction_message, kept_hash, of_row
+from .checkpoint import compaction_message, kept_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from strongroom.storage.cell import AuditCheckpoint, AuditCompaction
+    from strongroom.storage.cell import AuditCompaction
 
     from .checkpoint import SignedCheckpoint
 
@@ -23,7 +23,7 @@ _OTHER = "differ from those that records name, {}: rows were replaced, or an old
 
 
 def check_rows(
-    statement: AuditCompaction | None, rows: Sequence[AuditCheckpoint], public_key: bytes
+    statement: AuditCompaction | None, rows: Sequence[SignedCheckpoint], public_key: bytes
 ) -> tuple[list[SignedCheckpoint], list[str]]:
     """Verify the rows of a cell.
 
@@ -35,10 +35,10 @@ def check_rows(
     Returns:
         The rows with a valid signature, and the problems.
     """
-    made, problems = [of_row(row) for row in rows], []
+    problems: list[str] = []
     signed: list[SignedCheckpoint] = []
     unsigned: list[int] = []
-    for each in made:
+    for each in rows:
         if each.is_signed(public_key):
             signed.append(each)
         else:
@@ -50,11 +50,11 @@ def check_rows(
         number, last = statement.number, statement.hash
         if not is_signed(compaction_message(statement), statement.signature, public_key=public_key):
             problems.append(f"the statement about checkpoints up to {number} is not signed by the audit key")
-        kept = [each.hash() for each in made if each.number <= number]
+        kept = [each.hash() for each in rows if each.number <= number]
         if kept_hash(kept) != statement.kept:
             problems.append(f"one of the checkpoints up to {number} was changed, removed or put back")
-    problems += _check_chain([each for each in made if each.number > number], number, last)
-    problems += _check_order(made)
+    problems += _check_chain([each for each in rows if each.number > number], number, last)
+    problems += _check_order(rows)
     return signed, problems
 
 

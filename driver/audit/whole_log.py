@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .acceptance import Difference
-from .checkpoint import of_row
 from .own_stream import place_of
 from .positions import checkpoints_of
 from .reader import read_lines
 from .rows import check_rows, describe, lost_checkpoints
 from .stream import streams
 from .verify import verify_records
+from .witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,8 +81,9 @@ async def verify_log(
         OSError: A file can't be read.
     """
     # The records that a checkpoint covers are on disk before it, so the checkpoints are read first.
-    statement, rows = await store.list_checkpoints()
-    signed, problems = await asyncio.to_thread(check_rows, statement, rows, public_key)
+    known = await Witness(store).known()
+    statement = known.statement
+    signed, problems = await asyncio.to_thread(check_rows, statement, known.rows, public_key)
     places = {each.covered.stream_id: each.place for each in signed}
     here = {stream_id for stream_id, _ in streams(root)}
     own = place_of(root)
@@ -97,8 +98,8 @@ async def verify_log(
         lambda: verify_records(read_lines(root), public_key=public_key, witnessed=witnessed)
     )
     # A checkpoint is in the database before the record that names it, so the database is read again.
-    later_statement, later = await store.list_checkpoints()
-    lost = lost_checkpoints(found.confirmed, later_statement, [of_row(row) for row in later])
+    later = await Witness(store).known()
+    lost = lost_checkpoints(found.confirmed, later.statement, later.rows)
     versions = [found.policy_version, *(each.policy_version for each in signed)]
     if statement is not None:
         versions.append(statement.policy_version)

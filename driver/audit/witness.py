@@ -164,8 +164,9 @@ class Witness:
         Raises:
             IntegrityError: The rows were changed, so none is deleted.
         """
-        statement, rows = await self._store.list_checkpoints()
-        made, problems = await asyncio.to_thread(check_rows, statement, rows, key.public_key)
+        known = await self.known()
+        statement = known.statement
+        made, problems = await asyncio.to_thread(check_rows, statement, known.rows, key.public_key)
         if not problems and len(made) < 2 * keep and forget_before is None:
             return 0
         if problems:

@@ -10,7 +10,7 @@ from strongroom.driver.freshness import advice_for, read_anchors, read_checkpoin
 from strongroom.kms import StrongroomError
 from strongroom.storage.errors import few
 
-from .report import Finding, wrong
+from .report import Finding, about, wrong
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,8 +32,7 @@ async def anchors(strongroom: Strongroom) -> AsyncIterator[Finding]:
         checkpoints = await read_checkpoints(strongroom)
         await read_anchors(strongroom, checkpoints)
         key = (await strongroom.audit_key()).public_key
-        statement, rows = await strongroom.audit_checkpoints.list_checkpoints()
-        signed, problems = await asyncio.to_thread(check_rows, statement, rows, key)
+        signed, problems = await asyncio.to_thread(check_rows, checkpoints.statement, checkpoints.rows, key)
         older = await strongroom.anchors.older()
     except StrongroomError as error:
         yield wrong(ANCHORS, _DATABASE, error)
@@ -79,14 +78,8 @@ def _bucket(bucket: AnchorBucket | None) -> Finding:
         return Finding(
             ANCHORS, _BUCKET, text, "note", "It is written when something changes, and every interval by a service."
         )
-    text = f"{bucket.url} has object lock and versions; anchor {bucket.found.statement.number} is {_words(age.total_seconds())} old"
+    text = f"{bucket.url} has object lock and versions; anchor {bucket.found.statement.number} is {about(age)} old"
     if age.total_seconds() > _LATE * bucket.interval:
         advice = "If services are running and calls are recorded, find out why they write none: metric strongroom.anchor.age_ratio."
         return Finding(ANCHORS, _BUCKET, text, "note", advice)
     return Finding(ANCHORS, _BUCKET, text)
-
-
-def _words(seconds: float) -> str:
-    if seconds < 120:  # noqa: PLR2004 - two minutes
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"  # noqa: PLR2004 - two hours

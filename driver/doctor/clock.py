@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage.engine.server_clock import server_now
 
-from .report import Finding
+from .report import Finding, about
 from .row_level_security import DATABASE
 
 if TYPE_CHECKING:
@@ -32,17 +32,9 @@ async def server_clock(database: Database) -> Finding:
     ahead = max(theirs - after, before - theirs)
     if ahead < _NOTED:
         return Finding(DATABASE, "clock", f"within {_NOTED.seconds} seconds of this host's")
-    text = f"{_about(ahead)} {'ahead of' if theirs > after else 'behind'} this host's; one of them is wrong"
+    text = f"{about(ahead)} {'ahead of' if theirs > after else 'behind'} this host's; one of them is wrong"
     advice = (
         "Synchronise both with a time server. Grace periods, grants, API keys and the age of keys use the server's clock, "
         "and audit records have the time of their host."
     )
     return Finding(DATABASE, "clock", text, "note", advice)
-
-
-def _about(difference: timedelta) -> str:
-    seconds = round(difference.total_seconds())
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{round(seconds / size)} {unit}"
-    return f"{seconds} seconds"

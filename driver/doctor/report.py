@@ -20,6 +20,7 @@ from strongroom.kms import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from strongroom.kms import StrongroomError
 
@@ -98,3 +99,12 @@ def summary(findings: Sequence[Finding]) -> str:
         )
     notes = f"; {count['note']} with a note" if count["note"] else ""
     return f"All {len(findings)} checks passed{notes}."
+
+
+def about(difference: timedelta) -> str:
+    """Return a time in words, in its largest suitable unit."""
+    seconds = round(difference.total_seconds())
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{seconds} seconds"
