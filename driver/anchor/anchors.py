@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from strongroom.driver.audit.statement import Statement
     from strongroom.driver.audit.witness import Known
     from strongroom.storage.cell.positions import PositionSource
 
@@ -108,8 +109,8 @@ class Anchors:
         if self.bucket is not None and public_key is not None:
             await self.bucket.work.once(lambda: self.read_bucket(public_key))
 
-    async def read_bucket(self, public_key: bytes) -> None:
-        """Read the newest object of the object store.
+    async def read_bucket(self, public_key: bytes) -> Statement | None:
+        """Read the newest object of the object store, and return its statement; None if there is none.
 
         Raises:
             AnchorUnavailable: It can't be read.
@@ -118,6 +119,7 @@ class Anchors:
         found = await self.bucket.newest(public_key)
         if found is not None:
             self.learn(found.positions, self.bucket.url)
+        return found
 
     async def older(self) -> list[Older]:
         """Return the parts of the database that are older than their newest anchored states.

@@ -109,12 +109,13 @@ class AnchorBucket:
         self.found = None
         return None
 
-    async def write(self, positions: Sequence[Position], key: SigningKey) -> bool:
+    async def write(self, positions: Sequence[Position], key: SigningKey, *, newest: Statement | None = None) -> bool:
         """Write an object with the newest positions, if a position changed or the newest object will lose its lock.
 
         Args:
             positions: The present positions.
             key: The cell's audit key.
+            newest: The statement of the newest valid object, as `newest` returned it last; None to read it.
 
         Returns:
             Whether an object was written.
@@ -124,7 +125,7 @@ class AnchorBucket:
         """
         blocked = 0
         for _ in range(_TRIES):
-            newest = await self.newest(key.public_key)
+            newest = newest or await self.newest(key.public_key)
             before = () if newest is None else newest.positions
             merged = newest_by_name(before, [each for each in positions if each.number and each.digest])
             if tuple(merged[name] for name in sorted(merged)) == before and not self._ends_soon():
@@ -146,7 +147,7 @@ class AnchorBucket:
             except AnchorUnavailable as error:
                 if error.code not in EXISTS:
                     raise
-                blocked = number  # another process wrote it; or it is a made-up one
+                blocked, newest = number, None  # another process wrote it; or it is a made-up one
             else:
                 return True
         msg = f"no object of {self.url} could be written, because others wrote each number first; try again"

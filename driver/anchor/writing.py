@@ -46,13 +46,13 @@ class Writing:
             StrongroomError: The positions can't be read, or the anchor can't be written.
         """
         key = await self._key()
-        await self._anchors.read_bucket(key.public_key)
+        newest = await self._anchors.read_bucket(key.public_key)
         older = await self._anchors.older()
         if older:
             self._refused()
             raise OlderThanAnchor([each.text for each in older])
         positions = await self._anchors.everything()
-        await self._bucket.write(positions, key)
+        await self._bucket.write(positions, key, newest=newest)
         self._anchors.learn(positions, self._bucket.url)
         self._bucket.confirmed()
 

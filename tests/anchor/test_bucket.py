@@ -147,6 +147,17 @@ async def test_an_object_has_the_positions_of_all_processes(anchors, bucket):
     await other.aclose()
 
 
+async def test_an_object_that_another_process_wrote_after_the_reading_counts(anchors, bucket):
+    """A process that read the newest object before another one wrote the next reads it again, and keeps its positions."""
+    await anchors.write([position(1)], KEY)
+    read = await anchors.newest(KEY.public_key)
+    await anchors.write([position(1, "policy")], KEY)
+    assert await anchors.write([position(2)], KEY, newest=read)
+    newest = await anchors.newest(KEY.public_key)
+    assert (newest.number, newest.positions) == (3, (position(1, "policy"), position(2)))
+    assert bucket.keys() == [key_of(1), key_of(2), key_of(3)]
+
+
 async def test_an_object_is_written_again_before_its_lock_ends(bucket, monkeypatch):
     """If nothing changes, a new object replaces one whose lock will end."""
     anchors = _bucket(bucket.config(retention_days=1), CELL)
