@@ -151,8 +151,7 @@ class AccessControl:
                 msg = f"the access policy in the database has version {stored}, not {version}; check it and run this again"
                 raise InvalidPolicyChange(msg)
             found = Position(POLICY, stored, sha256(data).digest())
-            is_other = self.anchored is not None and is_older(found, self.anchored)
-            if stored >= self.newest_known and not is_other:
+            if not self._is_older(found):
                 msg = f"the access policy has version {stored}, and no newer one is known; there is nothing to accept"
                 raise InvalidPolicyChange(msg)
             fields = {"accepted_version": stored, "instead_of": self.newest_known, "reason": reason}
@@ -202,8 +201,7 @@ class AccessControl:
             self.alterations += 1
             raise PolicyAltered(_ALTERED) from None
         found = Position(POLICY, version, sha256(data).digest())
-        is_other = self.anchored is not None and is_older(found, self.anchored)
-        if (is_other or version < self.newest_known) and not self.accepts_older:
+        if self._is_older(found) and not self.accepts_older:
             self.alterations += 1
             raise PolicyRolledBack(_rolled_back(version, self.newest_known))
         policy = Policy.decode(version, data)
@@ -212,6 +210,10 @@ class AccessControl:
         self.newest_known = max(self.newest_known, version)
         if self._log is not None:
             self._log.policy_version = max(self._log.policy_version, version)
+
+    def _is_older(self, found: Position) -> bool:
+        """Return whether a stored policy is older than the newest known one, or is another policy of the anchored version."""
+        return found.number < self.newest_known or (self.anchored is not None and is_older(found, self.anchored))
 
 
 def _rolled_back(version: int, newest: int) -> str:
