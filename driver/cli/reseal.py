@@ -148,7 +148,7 @@ def destroy_key(
         keks = [] if is_kept else await retire_keks(strongroom, owner, retire_kek_versions, wait=wait)
         if json_wanted():
             result({"versions": outcomes, "keks": keks})
-        if any(each["kept"] for each in outcomes):
+        if is_kept:
             raise click.exceptions.Exit(1)
 
     with_cell(config_path, run, "keys.destroy", name=namespace_name, version=version)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms.keyring.keyring import Keyring
-    from strongroom.kms.provider import KmsProvider
+    from strongroom.kms.provider import KekInfo, KmsProvider
 
 SETTLE_SECONDS = 600.0
 """Time between the last rotation of a KEK and the check of what its older versions wrap. A process that wrapped a key before the
@@ -94,18 +94,19 @@ async def retire_old_versions(
         return RetiredVersions(kek, "", reason=_reason(error))
     if info.state != "enabled" or wrapped_by.isdisjoint(info.versions):
         return RetiredVersions(kek, info.primary_version)
-    if provider.capabilities.rotates_slowly:
-        return RetiredVersions(kek, info.primary_version, reason=_SLOW.format(kek=kek))
     if not provider.capabilities.retires_versions:
         return RetiredVersions(kek, info.primary_version, reason=_UNSUPPORTED.format(kek=kek))
+    if provider.capabilities.rotates_slowly:
+        return RetiredVersions(kek, info.primary_version, reason=_SLOW.format(kek=kek))
     retired: list[str] = []
     try:
-        await _move(keyring, provider, kek, wrapped_by, settle=settle, progress=progress)
-        reason = await _retire(keyring, provider, kek, retired)
-        primary = (await provider.describe(kek)).primary_version
+        rotate = info.primary_version in wrapped_by
+        await _move(keyring, provider, kek, rotate=rotate, settle=settle, progress=progress)
+        info = await provider.describe(kek)
+        reason = await _retire(keyring, provider, kek, info, retired)
     except StrongroomError as error:
-        return RetiredVersions(kek, info.primary_version, tuple(retired), _reason(error))
-    return RetiredVersions(kek, primary, tuple(retired), reason)
+        reason = _reason(error)
+    return RetiredVersions(kek, info.primary_version, tuple(retired), reason)
 
 
 _SLOW = (
@@ -119,16 +120,10 @@ _UNSUPPORTED = (
 
 
 async def _move(
-    keyring: Keyring,
-    provider: KmsProvider,
-    kek: KekRef,
-    wrapped_by: set[str],
-    *,
-    settle: float,
-    progress: Progress | None,
+    keyring: Keyring, provider: KmsProvider, kek: KekRef, *, rotate: bool, settle: float, progress: Progress | None
 ) -> None:
     """Rotate the KEK if its primary version wrapped a destroyed key, and wrap all other keys again under the primary version."""
-    if (await provider.describe(kek)).primary_version in wrapped_by:
+    if rotate:
         event = KeyEvent("kek.rotate", provider=kek.provider, kek_id=kek.key_id)
         async with recording_change(keyring.key_events, event):
             await provider.rotate_kek(kek)
@@ -147,19 +142,18 @@ async def _move(
         raise UnsupportedOperation(msg)
 
 
-async def _retire(keyring: Keyring, provider: KmsProvider, kek: KekRef, retired: list[str]) -> str:
+async def _retire(keyring: Keyring, provider: KmsProvider, kek: KekRef, info: KekInfo, retired: list[str]) -> str:
     """Retire the older versions that wrap nothing, the oldest first. Return why one is left; "" if none is."""
-    info = await provider.describe(kek)
-    used = await keyring.store.list_kek_usage()
-    if unknown := sorted({usage.provider for usage in used} - keyring.providers.keys()):
-        return (
-            f"the registry names providers that this configuration lacks ({', '.join(unknown)}), and their keys may depend on the "
-            "versions; run the command where all providers are configured"
-        )
     for version in info.versions:
         if version == info.primary_version:
             continue
-        depending = depending_on(keyring, await keyring.store.list_kek_usage(), [kek], version)
+        used = await keyring.store.list_kek_usage()
+        if unknown := sorted({usage.provider for usage in used} - keyring.providers.keys()):
+            return (
+                f"the registry names providers that this configuration lacks ({', '.join(unknown)}), and their keys may depend on "
+                "the versions; run the command where all providers are configured"
+            )
+        depending = depending_on(keyring, used, [kek], version)
         if depending:
             return f"version {version} wraps {sum(usage.keys for usage in depending)} keys; run the command again"
         event = KeyEvent("kek.retire", provider=kek.provider, kek_id=kek.key_id, kek_version=version)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from strongroom.kms import KekRef, KeyClass, KmsError, StrongroomError, Wrapped, destroy_data_key, rotate_data_key
@@ -64,6 +66,18 @@ async def test_a_destroyed_root_opens_no_more(strongroom, using_kms, kms, kek):
         await using_kms.open(each)
     again = await retire_old_versions(using_kms, found, versions, settle=0)
     assert (again.retired, again.primary, again.reason) == ((), done.primary, ""), "a second run has nothing to do"
+
+
+async def test_a_slow_kms_that_keeps_all_versions_gets_no_advice_to_retire_one(
+    strongroom, using_kms, kms, kek, monkeypatch
+):
+    """A KEK of several providers, one of which rotates slowly, gets other advice, because its versions can't be retired later."""
+    namespace_id, _ = await destroyed(strongroom, using_kms, kek)
+    ((found, versions),) = (await keks_of_destroyed_keys(using_kms, namespace_id)).items()
+    both = replace(kms.provider.capabilities, rotates_slowly=True, retires_versions=False)
+    monkeypatch.setattr(type(kms.provider), "capabilities", both)
+    done = await retire_old_versions(using_kms, found, versions, settle=0)
+    assert "keeps every version" in done.reason
 
 
 async def test_an_interrupted_retirement_is_continued(strongroom, using_kms, kms, kek, monkeypatch):
