@@ -150,9 +150,8 @@ async def _perform(
             async with caller.performing(operation, **given):  # type: ignore[arg-type]
                 await run(strongroom)
             if strongroom.audit is not None and not OPERATIONS[operation].reads:
-                with suppress(
-                    StrongroomError
-                ):  # An anchor of the change. When a process ends, there is less time for it.
+                # An anchor of the change. When a process ends, there is less time for it.
+                with suppress(StrongroomError):
                     await strongroom.audit.checkpoint()
         except (KeyDisabled, KeyNotFound):
             await _explain_shredding(strongroom, given)

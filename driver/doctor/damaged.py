@@ -26,6 +26,6 @@ async def damaged_rows(database: Database) -> Finding:
     text = ", ".join(f"{rows} of {table}" for table, rows in counts.items())
     advice = (
         "Run: strongroom damaged list. Find out who or what changed the rows, for example a faulty disk, and look for other changes. "
-        "Then run: strongroom damaged forget"
+        "Then run: strongroom damaged forget --before TIME"
     )
     return Finding(GROUP, CHECK, f"{text} did not open, and are kept", "wrong", advice)

@@ -121,9 +121,8 @@ class AwsConnections:
             self._replace(used)
             raise
         self._used = self._clock()
-        response = AWSResponse(
-            request.url, answer.status, answer.headers, io.BytesIO(content)
-        )  # for bodies that are streams
+        stream = io.BytesIO(content)  # for bodies that are streams
+        response = AWSResponse(request.url, answer.status, answer.headers, stream)
         response._content = content  # noqa: SLF001 - read here, so that a broken connection is an error of this call
         return response
 
