@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -92,3 +92,8 @@ class AttackList(list[Attack]):
     def tested(self, name: str, *tests: str) -> None:
         """Add an attack that other tests make."""
         self.append(Attack(name, self.kind, tests=tests))
+
+    def tested_in(self, path: str, tests: Mapping[str, str]) -> None:
+        """Add attacks that the tests of a file make: the name of each attack, and of its test."""
+        for name, test in tests.items():
+            self.tested(name, f"{path}::{test}")

@@ -15,9 +15,6 @@ REGISTRY, SHREDDED = AttackList("registry"), AttackList("shredded namespace")
 POLICY, AUDIT_LOG, JOURNAL = AttackList("policy"), AttackList("audit log"), AttackList("journal")
 ATTACKS = (NAMESPACES, CLUSTERS, REGISTRY, SHREDDED, POLICY, AUDIT_LOG, JOURNAL)
 _NAMESPACE = "namespace_id = $1"
-_REGISTRY = "tests/integration/registry/test_attacks.py::"
-_OLDER_POLICY = "tests/access/test_older_policy.py::"
-_CHECKPOINTS = "tests/audit/test_checkpoints.py::"
 _METADATA = "tests/contract/test_metadata_sealed.py::"
 
 
@@ -128,61 +125,75 @@ async def _(scene):
     yield
 
 
-_EDITED = _REGISTRY + "test_an_edited_registry_is_refused"
-_OLDER = _REGISTRY + "test_an_older_registry_is_refused_by_a_process_that_has_seen_a_newer_one"
-REGISTRY.tested("register roots under another KEK for a namespace", _EDITED)
+_REGISTRY = "tests/integration/registry/test_attacks.py"
+_EDITED = f"{_REGISTRY}::test_an_edited_registry_is_refused"
+_EDITED_ROWS = (
+    "register roots under another KEK for a namespace",
+    "make an old version the active one",
+    "enable disabled keys",
+    "put a destroyed root back",
+    "delete the newest version, so that its number is given twice",
+    "delete a head",
+    "name another KEK",
+    "name another version of the KEK",
+)
+for _name in _EDITED_ROWS:
+    REGISTRY.tested(_name, _EDITED)
 REGISTRY.tested(
     "register roots under another KEK for the cell",
     _EDITED,
     "tests/integration/registry/test_pin.py::test_replaced_keys_of_the_cell_are_refused_by_a_new_process",
 )
-REGISTRY.tested("make an old version the active one", _EDITED)
-REGISTRY.tested("enable disabled keys", _EDITED)
-REGISTRY.tested("put a destroyed root back", _EDITED)
-REGISTRY.tested("delete the newest version, so that its number is given twice", _EDITED)
-REGISTRY.tested("delete a head", _EDITED)
-REGISTRY.tested("name another KEK", _EDITED)
-REGISTRY.tested("name another version of the KEK", _EDITED)
-REGISTRY.tested("set a spent lease to 0", _REGISTRY + "test_a_spent_lease_stays_spent")
-REGISTRY.tested("put the registry back as it was before a rotation", _OLDER)
+for _name in ("edit the suite", "use a root of another namespace"):
+    REGISTRY.tested(_name, "tests/unit/kms/keys/test_registry_head.py::test_each_field_counts")
 REGISTRY.tested(
-    "put one namespace's registry back", _REGISTRY + "test_an_older_state_of_one_namespace_is_found_by_a_new_process"
+    "put the registry back as it was before a rotation",
+    f"{_REGISTRY}::test_an_older_registry_is_refused_by_a_process_that_has_seen_a_newer_one",
 )
-REGISTRY.tested(
-    "edit the KEK's name while a namespace is shredded", _REGISTRY + "test_an_edited_kek_name_deletes_no_other_kek"
+REGISTRY.tested_in(
+    _REGISTRY,
+    {
+        "set a spent lease to 0": "test_a_spent_lease_stays_spent",
+        "put one namespace's registry back": "test_an_older_state_of_one_namespace_is_found_by_a_new_process",
+        "edit the KEK's name while a namespace is shredded": "test_an_edited_kek_name_deletes_no_other_kek",
+        "add a decision to delete a KEK": "test_an_added_decision_deletes_no_kek",
+        "make up the answer of a KMS": "test_a_made_up_answer_is_not_certified",
+        "make up a namespace that shares a KEK": "test_a_made_up_row_keeps_no_kek_shared",
+        "hide a namespace that shares a KEK": "test_a_hidden_namespace_keeps_its_kek",
+        "edit the end of a grace period": "test_an_edited_grace_period_does_not_end",
+        "hide a request to shred": "test_a_hidden_request_is_not_made_again",
+    },
 )
-REGISTRY.tested("add a decision to delete a KEK", _REGISTRY + "test_an_added_decision_deletes_no_kek")
-REGISTRY.tested("make up the answer of a KMS", _REGISTRY + "test_a_made_up_answer_is_not_certified")
-REGISTRY.tested("make up a namespace that shares a KEK", _REGISTRY + "test_a_made_up_row_keeps_no_kek_shared")
-REGISTRY.tested("hide a namespace that shares a KEK", _REGISTRY + "test_a_hidden_namespace_keeps_its_kek")
-REGISTRY.tested("edit the end of a grace period", _REGISTRY + "test_an_edited_grace_period_does_not_end")
-REGISTRY.tested("hide a request to shred", _REGISTRY + "test_a_hidden_request_is_not_made_again")
-REGISTRY.tested("edit the suite", "tests/unit/kms/keys/test_registry_head.py::test_each_field_counts")
-
-REGISTRY.tested("use a root of another namespace", "tests/unit/kms/keys/test_registry_head.py::test_each_field_counts")
-
-SHREDDED.tested(
-    "bring all rows back but those of the registry",
-    "tests/freshness/test_shredded_namespaces.py::test_rows_of_a_shredded_namespace_do_not_open",
+SHREDDED.tested_in(
+    "tests/freshness/test_shredded_namespaces.py",
+    {
+        "bring all rows back but those of the registry": "test_rows_of_a_shredded_namespace_do_not_open",
+        "bring all rows back with those of the registry": "test_keys_of_a_shredded_namespace_stay_destroyed",
+    },
 )
-SHREDDED.tested(
-    "bring all rows back with those of the registry",
-    "tests/freshness/test_shredded_namespaces.py::test_keys_of_a_shredded_namespace_stay_destroyed",
+POLICY.tested_in(
+    "tests/access/test_older_policy.py",
+    {
+        "put an older one back, running process": "test_a_running_process_refuses_an_older_policy",
+        "put an older one back, new process": "test_a_starting_process_refuses_an_older_policy",
+        "put an older one back, review": "test_a_review_names_an_older_policy",
+    },
 )
-
-POLICY.tested(
-    "put an older one back, running process", _OLDER_POLICY + "test_a_running_process_refuses_an_older_policy"
+AUDIT_LOG.tested_in(
+    "tests/audit/test_checkpoints.py",
+    {
+        "cut the log": "test_a_log_that_was_altered_is_ended",
+        "cut the log, and write as much again": "test_a_log_that_was_altered_is_ended",
+        "take a stream away": "test_a_stream_that_was_taken_away_is_named",
+        "edit or delete checkpoints": "test_rows_that_were_altered_are_named",
+        "put older checkpoints back": "test_an_older_state_of_the_rows_is_named",
+    },
 )
-POLICY.tested("put an older one back, new process", _OLDER_POLICY + "test_a_starting_process_refuses_an_older_policy")
-POLICY.tested("put an older one back, review", _OLDER_POLICY + "test_a_review_names_an_older_policy")
-
-AUDIT_LOG.tested("cut the log", _CHECKPOINTS + "test_a_log_that_was_altered_is_ended")
-AUDIT_LOG.tested("cut the log, and write as much again", _CHECKPOINTS + "test_a_log_that_was_altered_is_ended")
-AUDIT_LOG.tested("take a stream away", _CHECKPOINTS + "test_a_stream_that_was_taken_away_is_named")
-AUDIT_LOG.tested("edit or delete checkpoints", _CHECKPOINTS + "test_rows_that_were_altered_are_named")
-AUDIT_LOG.tested("put older checkpoints back", _CHECKPOINTS + "test_an_older_state_of_the_rows_is_named")
-
-_JOURNAL = "tests/contract/test_journal.py::"
-JOURNAL.tested("delete an entry with what it wrote", _JOURNAL + "test_an_entry_that_vanished_is_found")
-JOURNAL.tested("name a deleted row as replaced", _JOURNAL + "test_a_removal_needs_a_permission")
-JOURNAL.tested("put older sums back", _JOURNAL + "test_older_sums_are_found")
+JOURNAL.tested_in(
+    "tests/contract/test_journal.py",
+    {
+        "delete an entry with what it wrote": "test_an_entry_that_vanished_is_found",
+        "name a deleted row as replaced": "test_a_removal_needs_a_permission",
+        "put older sums back": "test_older_sums_are_found",
+    },
+)

@@ -16,27 +16,22 @@ _OF_RUN = "tree_id = $1 AND node_id = $2"
 attack, tested = ATTACKS.attack, ATTACKS.tested
 
 READ = Refused(lambda scene: scene.read_history(), (DataLoss, IntegrityError))
-END = Refused(lambda scene: scene.read_history(), (DataLoss, IntegrityError))
 DELETE_BRANCH = Refused(lambda scene: scene.histories.delete(scene.kept["branch"]), DataLoss, writes=True)
 READ_TREE = Refused(lambda scene: scene.histories.tree(scene.kept["branch"]), IntegrityError)
 
 
-@attack("delete a node in the middle", READ, NODES)
-async def _(scene):
-    run = await scene.start(4)
-    yield
-    await scene.admin.delete("history_node", _OF_RUN, run.run_id, 2)
-    yield
-    await scene.write(run)
+def _deleted_node(name, nodes, deleted):
+    @attack(name, READ, NODES)
+    async def _(scene):
+        run = await scene.start(nodes)
+        yield
+        await scene.admin.delete("history_node", _OF_RUN, run.run_id, deleted)
+        yield
+        await scene.write(run)
 
 
-@attack("delete the first node", READ, NODES)
-async def _(scene):
-    run = await scene.start(3)
-    yield
-    await scene.admin.delete("history_node", _OF_RUN, run.run_id, 1)
-    yield
-    await scene.write(run)
+_deleted_node("delete a node in the middle", nodes=4, deleted=2)
+_deleted_node("delete the first node", nodes=3, deleted=1)
 
 
 @attack("change the transaction of a node", READ, NODES)
@@ -86,7 +81,7 @@ async def _(scene):
     yield
 
 
-@attack("cut the tail", END, NODES)
+@attack("cut the tail", READ, NODES)
 async def _(scene):
     run = await scene.start(4)
     yield
@@ -95,7 +90,7 @@ async def _(scene):
     await scene.write(run)
 
 
-@attack("delete the newest write of the last node, so that a failed attempt becomes the end", END, NODES)
+@attack("delete the newest write of the last node, so that a failed attempt becomes the end", READ, NODES)
 async def _(scene):
     run = await scene.start(2)
     await scene.histories.append(scene.workflow.branch(run.run_id), node(3, 25, 20))
