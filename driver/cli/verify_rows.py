@@ -68,12 +68,17 @@ def verify_rows(
         wanted = list(shards) or (known if first is None else known[known.index(first) :])
         if namespace is not None:
             wanted = await _shards_of(strongroom, namespace)
-        found = await _verify(strongroom, wanted, rate)
+        found = await _verify(strongroom, sorted(set(wanted), key=_place), rate)
         _report(found)
         if not all(each.ok for each in found):
             raise click.exceptions.Exit(1)
 
     with_cell(config_path, run, "rows.verify")
+
+
+def _place(shard_id: int) -> tuple[bool, int]:
+    """Return the place of a shard among all shards. An interrupted run goes on with all shards from a place on."""
+    return shard_id < 0, abs(shard_id)
 
 
 async def _shards_of(strongroom: Strongroom, namespace: str) -> list[int]:
