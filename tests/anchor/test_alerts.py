@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from strongroom.driver.access import PolicyRolledBack, changes
 from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, RegistryAltered, rotate_data_key
+from strongroom.storage.journal.images import CELL
 from tests.support.access.people import OWNER, bound
 from tests.support.audit.disk import Disk
 from tests.support.earlier_rows import REGISTRY, put_back, saved
@@ -57,6 +58,20 @@ async def missing_checkpoint(cell, attacker):
 
 
 ATTACKS = {"registry": older_registry, "policy": older_policy, "audit": missing_checkpoint}
+
+
+async def test_alert_rows_were_put_back(config, attacker, probe):
+    """The verification in the background of an open cell finds a deleted row, and the alert fires."""
+    async with opened(replace(config, verify_within=timedelta(milliseconds=1)), telemetry=probe.telemetry) as cell:
+        await cell.create_kek(KEK)
+        await cell.namespaces.create("one", kek=KEK)
+        assert (await cell.journal.verify(CELL)).ok
+        assert not probe.holds("StrongroomRowsWerePutBack")
+        await attacker.execute("DELETE FROM namespaces")
+        async with asyncio.timeout(120):
+            while not probe.holds("StrongroomRowsWerePutBack"):  # noqa: ASYNC110 - the loop's state
+                await asyncio.sleep(0.2)
+        assert [each.tables for each in cell.journal.altered.values()] == [["namespaces"]]
 
 
 @pytest.mark.parametrize("part", ATTACKS)
