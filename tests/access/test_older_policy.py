@@ -17,31 +17,13 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KmsUnavailable, LocalProvider
 from tests.support.access.people import OWNER, bound, records
 from tests.support.audit.disk import Disk
+from tests.support.earlier_rows import put_back, saved
 from tests.support.fixtures.command_line import run_command, sql
 
 pytestmark = pytest.mark.integration
 
 AT = datetime.now(UTC)
-
-
-@pytest.fixture
-def put_back(dsn):
-    """Return a function that replaces the access policy with an earlier row."""
-    import asyncio  # noqa: PLC0415
-
-    async def alter(row):
-        await asyncio.to_thread(sql, dsn, "DELETE FROM access_policy")
-        if row is not None:
-            await asyncio.to_thread(
-                sql, dsn, "INSERT INTO access_policy (version, data) VALUES ($1, $2)", row["version"], row["data"]
-            )
-
-    async def read():
-        (row,) = await asyncio.to_thread(sql, dsn, "SELECT version, data FROM access_policy")
-        return row
-
-    alter.read = read
-    return alter
+POLICY = ("access_policy",)
 
 
 def opened(config):
@@ -49,66 +31,64 @@ def opened(config):
     return Strongroom.open(config, log_settings=Disk().settings())
 
 
-async def two_versions(config, put_back):
-    """Store a policy with an owner and one with a second principal; return the row of the first."""
+async def two_versions(config, attacker):
+    """Store a policy with an owner and one with a second principal; return the rows of the first."""
     async with opened(config) as cell:
         await cell.access.change(lambda _: changes.first_owner(OWNER, now=AT))
-        row = await put_back.read()
+        old = await saved(attacker, POLICY)
         await bound(cell, "second")
         await cell.audit.checkpoint(seconds=120)
-    return row
+    return old
 
 
-async def test_a_starting_process_refuses_an_older_policy(config, put_back):
+async def test_a_starting_process_refuses_an_older_policy(config, attacker):
     """A process that starts refuses a policy that is older than one in the log or the checkpoints, or that was deleted."""
-    old = await two_versions(config, put_back)
-    newest = await put_back.read()
-    for row in (old, None):
-        await put_back(row)
+    old = await two_versions(config, attacker)
+    newest = await saved(attacker, POLICY)
+    for policy in (old, dict.fromkeys(POLICY, ())):
+        await put_back(attacker, policy)
         with pytest.raises(PolicyRolledBack, match=r"version 2 is in the audit log.*access accept-older --version"):
             async with opened(config):
                 pass
-    await put_back(newest)
+    await put_back(attacker, newest)
     async with opened(config) as cell:
         assert "second" in (await cell.access.latest()).principals, "control"
 
 
 @pytest.mark.parametrize("left", ["the folder", "the database"])
-async def test_one_of_both_is_enough(config, put_back, dsn, left):
+async def test_one_of_both_is_enough(config, attacker, left):
     """The older policy is refused if only the log's folder, or only the checkpoints, are left."""
-    import asyncio  # noqa: PLC0415
-
-    old = await two_versions(config, put_back)
-    await put_back(old)
+    old = await two_versions(config, attacker)
+    await put_back(attacker, old)
     if left == "the folder":
-        await asyncio.to_thread(sql, dsn, "DELETE FROM audit_checkpoints")
+        await attacker.execute("DELETE FROM audit_checkpoints")
     else:
         shutil.rmtree(config.audit_folder)
     with pytest.raises(PolicyRolledBack):
         async with opened(config):
             pass
     shutil.rmtree(config.audit_folder)
-    await asyncio.to_thread(sql, dsn, "DELETE FROM audit_checkpoints")
+    await attacker.execute("DELETE FROM audit_checkpoints")
     async with opened(config) as cell:
         assert (await cell.access.latest()).version == 1, "control: without both the older policy is believed"
 
 
-async def test_a_running_process_refuses_an_older_policy(config, put_back):
+async def test_a_running_process_refuses_an_older_policy(config, attacker):
     """A process that has seen version 2 refuses version 1."""
     async with opened(config) as cell:
         await cell.access.change(lambda _: changes.first_owner(OWNER, now=AT))
-        old = await put_back.read()
+        old = await saved(attacker, POLICY)
         await bound(cell, "second")
-        await put_back(old)
+        await put_back(attacker, old)
         with pytest.raises(PolicyRolledBack):
             await cell.access.latest()
         with pytest.raises(PolicyRolledBack):
             await cell.access.change(lambda policy: policy)
 
 
-async def test_a_cell_opens_while_its_kms_is_away(config, put_back, monkeypatch):
+async def test_a_cell_opens_while_its_kms_is_away(config, attacker, monkeypatch):
     """The versions are compared without keys, so a service starts during an outage, and an older policy is refused."""
-    old = await two_versions(config, put_back)
+    old = await two_versions(config, attacker)
 
     async def away(*_arguments, **_options):
         raise KmsUnavailable("away")
@@ -118,7 +98,7 @@ async def test_a_cell_opens_while_its_kms_is_away(config, put_back, monkeypatch)
     async with opened(config) as cell:
         with pytest.raises(KmsUnavailable):
             await cell.access.latest()
-    await put_back(old)
+    await put_back(attacker, old)
     with pytest.raises(PolicyRolledBack):
         async with opened(config):
             pass
@@ -135,9 +115,9 @@ def false_record(config, version):
 
 
 @pytest.mark.parametrize("version", [2**40, 2**62 - 2, 2**62, 2**63 - 1, 2**64 - 1])
-async def test_a_false_record_stops_no_cell(config, put_back, version):
+async def test_a_false_record_stops_no_cell(config, attacker, version):
     """A record that is not signed proves no version, so a person with access to the folder alone can't stop a cell."""
-    await two_versions(config, put_back)
+    await two_versions(config, attacker)
     false_record(config, version)
     for name in ("third", "fourth"):
         async with opened(config) as cell:
@@ -145,9 +125,9 @@ async def test_a_false_record_stops_no_cell(config, put_back, version):
             assert cell.access.newest_known < 10
 
 
-async def test_unsigned_records_count_while_the_kms_is_away(config, put_back, monkeypatch):
+async def test_unsigned_records_count_while_the_kms_is_away(config, attacker, monkeypatch):
     """Without the KMS no signature can be checked, and nothing of the cell is opened. An unsigned version is refused then."""
-    await two_versions(config, put_back)
+    await two_versions(config, attacker)
     false_record(config, 2**40)
 
     async def away(*_arguments, **_options):
@@ -163,10 +143,10 @@ async def test_unsigned_records_count_while_the_kms_is_away(config, put_back, mo
         assert (await cell.access.latest()).version == 2
 
 
-async def test_another_policy_of_the_same_version_is_refused(config, put_back):
+async def test_another_policy_of_the_same_version_is_refused(config, attacker):
     """An older policy that was put back, and changed so often that it has the newest version again, is not that version."""
-    old = await two_versions(config, put_back)
-    await put_back(old)
+    old = await two_versions(config, attacker)
+    await put_back(attacker, old)
     async with Strongroom.open(config, accept_older=True) as cell:
         policy, data, _ = await cell.access._store.get()
         await cell.access._store.put(data, version=policy)
@@ -179,9 +159,9 @@ async def test_another_policy_of_the_same_version_is_refused(config, put_back):
         assert (await cell.access.latest()).version == 3
 
 
-async def test_a_change_that_was_not_stored_is_no_version(config, put_back, monkeypatch):
+async def test_a_change_that_was_not_stored_is_no_version(config, attacker, monkeypatch):
     """A process that dies between the record and the change leaves a policy that the next process accepts."""
-    await two_versions(config, put_back)
+    await two_versions(config, attacker)
 
     async def dies(*_arguments, **_options):
         raise KeyboardInterrupt
@@ -195,12 +175,12 @@ async def test_a_change_that_was_not_stored_is_no_version(config, put_back, monk
         assert (await cell.access.latest()).version == 2
 
 
-async def test_an_older_policy_is_accepted_by_name(config, put_back):
+async def test_an_older_policy_is_accepted_by_name(config, attacker):
     """After a restore the older policy becomes the newest version. Processes that have seen the newer one accept that too."""
-    old = await two_versions(config, put_back)
+    old = await two_versions(config, attacker)
     async with opened(config) as running:
         await running.access.latest()
-        await put_back(old)
+        await put_back(attacker, old)
         async with Strongroom.open(config, accept_older=True) as cell:
             for version in (0, 2):
                 with pytest.raises(InvalidPolicyChange, match="has version 1, not"):
@@ -216,10 +196,10 @@ async def test_an_older_policy_is_accepted_by_name(config, put_back):
         assert set((await cell.access.latest()).principals) == {OWNER}
 
 
-async def test_a_review_names_an_older_policy(config, put_back):
+async def test_a_review_names_an_older_policy(config, attacker):
     """A review of an older policy says which version was in force. Without this comparison it is a policy that the log has."""
-    old = await two_versions(config, put_back)
-    await put_back(old)
+    old = await two_versions(config, attacker)
+    await put_back(attacker, old)
     async with Strongroom.open(config, accept_older=True) as cell:
         report = await review_access(
             cell.access, cell.audit.root, cell_id=config.cell.cell_id, stale=timedelta(days=90)

@@ -11,6 +11,7 @@ from strongroom.kms import KekRef
 from strongroom.storage import ShardInfo
 from strongroom.storage.errors import OlderThanAnchor
 from tests.support.audit.disk import Disk
+from tests.support.earlier_rows import put_back, saved
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.executions import Workflow, blob
 
@@ -26,20 +27,6 @@ def opened(config, **options):
     return Strongroom.open(config, log_settings=Disk().settings(), **options)
 
 
-async def saved(attacker):
-    """Return the rows of all tables of the shard, as text."""
-    query = "SELECT r::text AS text FROM strongroom.{0} r"
-    return {table: [row["text"] for row in await attacker.fetch(query.format(table))] for table in TABLES}
-
-
-async def put_back(attacker, rows):
-    """Replace the rows of all tables."""
-    for table, texts in rows.items():
-        await attacker.execute(f"DELETE FROM strongroom.{table}")  # noqa: S608 - our own tables
-        query = f"INSERT INTO strongroom.{table} SELECT (r::strongroom.{table}).* FROM unnest($1::text[]) r"  # noqa: S608
-        await attacker.execute(query, texts)
-
-
 @pytest.fixture
 async def older(config, attacker):
     """The rows of a shard before its newest write. A process that has ended anchored the state after it."""
@@ -50,7 +37,7 @@ async def older(config, attacker):
         workflow = Workflow(cell, namespace_id, SHARD)
         run = await workflow.create()
         await cell.journal.fold(SHARD)
-        before = await saved(attacker)
+        before = await saved(attacker, TABLES)
         await workflow.update(workflow.mutation(run.run_id))
         await cell.journal.fold(SHARD)
         await cell.audit.checkpoint()
@@ -59,7 +46,7 @@ async def older(config, attacker):
 
 async def test_a_starting_process_refuses_an_older_shard(config, attacker, older):
     """The shard is consistent in itself, so only the anchor shows that it is older. The error names both states."""
-    newest = await saved(attacker)
+    newest = await saved(attacker, TABLES)
     await put_back(attacker, older)
     with pytest.raises(OlderThanAnchor, match=r"shard/1 in the database is version 1, and version 2 .*the audit log"):
         async with opened(config):

@@ -54,19 +54,19 @@ async def test_control_without_the_list_shared_nodes_are_deleted(histories, bran
 
 async def test_a_deleted_branch_that_comes_back_is_refused(histories, branches, dba):
     """The row of a branch that the service deleted is put back."""
-    kept = await dba.copy("history_tree", where(branches[1]))
+    kept = await dba.copies("history_tree", where(branches[1]))
     await histories.delete(branches[1])
     assert len(await histories.tree(branches[0])) == 3
-    await dba.put_back(kept)
+    await dba.put_back("history_tree", kept)
     with pytest.raises(DataLoss, match="came back"):
         await histories.tree(branches[0])
 
 
 async def test_an_older_list_is_refused(histories, branches, dba):
     """The row with the list is put back as it was before the last fork. The newest fork has a version without a list."""
-    kept = await dba.copy("history_tree", where(branches[0]))
+    kept = await dba.copies("history_tree", where(branches[0]))
     await histories.fork(branches[0], 4)
-    await dba.put_back(kept)
+    await dba.put_back("history_tree", kept)
     with pytest.raises(DataLoss, match="list of its branches is missing"):
         await histories.tree(branches[0])
 

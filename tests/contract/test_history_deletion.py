@@ -294,12 +294,12 @@ async def test_a_fork_in_flight_is_waited_for_and_seen(histories, dba):
     """A deletion waits for an uncommitted fork, reads the tree again, and keeps what the fork shares."""
     base = histories.branch()
     await histories.append(base, *chain(1, 5, txn=1))
-    before = await dba.copy("history_tree")
+    before = await dba.copies("history_tree")
     forked = await histories.fork(base, 3)  # its rows are taken out, and put back by the transaction in flight
     async with histories.cell.database.connection(EVERY_NAMESPACE) as connection:
         query = "DELETE FROM history_tree WHERE namespace_id = $1 RETURNING *"
         rows = await connection.fetch(query, histories.namespace_id)
-    await dba.put_back(before)
+    await dba.put_back("history_tree", before)
     async with histories.cell.database.transaction(EVERY_NAMESPACE) as flight:
         lock = "SELECT 1 FROM history_tree WHERE branch_id = $1 FOR KEY SHARE"
         await flight.fetch(lock, base.branch_id)

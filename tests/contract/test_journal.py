@@ -9,37 +9,24 @@ import asyncio
 
 import pytest
 
-from strongroom.storage import EVERY_NAMESPACE, ShardInfo, TaskKey
+from strongroom.storage import ShardInfo, TaskKey
 from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
 from strongroom.storage.journal.keeping import JournalKeeper
 from strongroom.storage.journal.writer import Journal
+from tests.support.earlier_rows import administrator
+from tests.support.fixtures.driver_role import owner_dsn
 from tests.support.fixtures.executions import COMPLETED, blob, task, tasks
 
 pytestmark = pytest.mark.integration
 
 
-async def sql(cell, query, *arguments):
-    """Run a statement as an administrator of the database."""
-    async with cell.database.connection(EVERY_NAMESPACE) as connection:
-        return await connection.fetch(query, *arguments)
-
-
-async def kept(cell, table, shard_id):
-    """Return the rows of a shard, to put them back later."""
-    query = f"SELECT r::text AS text FROM {table} r WHERE shard_id = $1"  # noqa: S608 - our own tables, here and below
-    return [row["text"] for row in await sql(cell, query, shard_id)]
-
-
-async def put_back(cell, table, rows):
-    """Insert rows as they were, except those whose key is there."""
-    await sql(cell, f"INSERT INTO {table} SELECT (r::{table}).* FROM unnest($1::text[]) r ON CONFLICT DO NOTHING", rows)  # noqa: S608
-
-
-async def delete(cell, table, shard_id):
-    """Delete the rows of a shard."""
-    await sql(cell, f"DELETE FROM {table} WHERE shard_id = $1", shard_id)  # noqa: S608
+@pytest.fixture
+async def admin_of_shard(cell, shard_id):
+    """An administrator of the database, who copies, deletes and puts back rows of the test's shard."""
+    async with administrator(owner_dsn(cell.config), within=f"shard_id = {shard_id}") as made:
+        yield made
 
 
 async def verify(workflow, *, folded=False):
@@ -109,10 +96,10 @@ ATTACKS = {
 
 @pytest.mark.parametrize("folded", [False, True], ids=["entries", "folded"])
 @pytest.mark.parametrize("attack", list(ATTACKS))
-async def test_attacks_are_found(workflow, updated_run, attack, folded):
+async def test_attacks_are_found(workflow, updated_run, admin_of_shard, attack, folded):
     """Verification names the table of a row that was put back, deleted or brought back; it does so after later writes too."""
     shard_id, table = workflow.shard_id, ATTACKS[attack]
-    before = await kept(workflow.cell, table, shard_id)
+    before = await admin_of_shard.copies(table)
     done = task(TRANSFER).key
     await workflow.update(workflow.mutation(updated_run.run_id, db_record_version=3, tasks=tasks(TRANSFER)))
     await workflow.cell.history_tasks.range_complete_history_tasks(
@@ -120,121 +107,104 @@ async def test_attacks_are_found(workflow, updated_run, attack, folded):
     )
     assert (await verify(workflow, folded=folded)).ok
     if "brought back" not in attack:
-        await delete(workflow.cell, table, shard_id)
+        await admin_of_shard.delete(table)
     if "back" in attack:
-        await put_back(workflow.cell, table, before)
+        await admin_of_shard.put_back(table, before)
     assert (await verify(workflow, folded=folded)).tables == [table]
     await workflow.like(workflow_id="order 2").create()
     assert table in (await verify(workflow, folded=folded)).tables
 
 
-async def test_an_entry_that_vanished_is_found(workflow, updated_run):
+async def test_an_entry_that_vanished_is_found(workflow, updated_run, admin_of_shard):
     """An entry deleted together with what it wrote is a gap, once a later entry says that it was settled."""
     cell, shard_id = workflow.cell, workflow.shard_id
     await cell.journal.fold(shard_id)
-    before = {table: await kept(cell, table, shard_id) for table in ("executions", "current_executions")}
+    before = {table: await admin_of_shard.copies(table) for table in ("executions", "current_executions")}
     await workflow.update(workflow.mutation(updated_run.run_id, db_record_version=3))
-    await delete(cell, "journal", shard_id)
+    await admin_of_shard.delete("journal")
     for table, rows in before.items():
-        await delete(cell, table, shard_id)
-        await put_back(cell, table, rows)
-    found = await workflow.cell.journal.verify(workflow.shard_id)
+        await admin_of_shard.put_back(table, rows)
+    found = await cell.journal.verify(shard_id)
     assert not found.tables
     assert "is missing" in found.problems[0]
 
 
 @pytest.mark.usefixtures("updated_run")
-async def test_a_removal_needs_a_permission(workflow):
+async def test_a_removal_needs_a_permission(workflow, admin_of_shard):
     """A row that the database deletes and enters as replaced in another write's entry is named."""
-    await sql(
-        workflow.cell,
+    await admin_of_shard.edit(
+        "journal",
         """
-        UPDATE journal SET replaced = replaced || (
+        replaced = replaced || (
             SELECT '\\x003303'::bytea || uuid_send(namespace_id) || int2send(category_id) || int8send(fire_time) || int8send(task_id)
                    || substr(data, octet_length(data) - 15) FROM history_tasks WHERE shard_id = $1 ORDER BY task_id LIMIT 1)
-        WHERE shard_id = $1 AND number = (SELECT max(number) FROM journal WHERE shard_id = $1)
         """,
+        "number = (SELECT max(number) FROM journal WHERE shard_id = $1)",
         workflow.shard_id,
     )
-    await sql(
-        workflow.cell,
-        "DELETE FROM history_tasks WHERE shard_id = $1 AND task_id = (SELECT min(task_id) FROM history_tasks WHERE shard_id = $1)",
-        workflow.shard_id,
-    )
+    first = "task_id = (SELECT min(task_id) FROM history_tasks WHERE shard_id = $1)"
+    await admin_of_shard.delete("history_tasks", first, workflow.shard_id)
     found = await verify(workflow)
     assert any("may not replace" in problem for problem in found.problems)
 
 
-async def test_older_sums_are_found(workflow, updated_run):
+async def test_older_sums_are_found(workflow, updated_run, admin_of_shard):
     """A process that has seen sums refuses older ones, and a folded entry that comes back is named."""
     cell, shard_id = workflow.cell, workflow.shard_id
-    entries = await kept(cell, "journal", shard_id)
+    entries = await admin_of_shard.copies("journal")
     await cell.journal.fold(shard_id)
-    [older] = await sql(cell, "SELECT number, data FROM journal_sums WHERE shard_id = $1", shard_id)
-    await put_back(cell, "journal", entries)
+    older = await admin_of_shard.copies("journal_sums")
+    await admin_of_shard.put_back("journal", entries)
     assert any("came back" in problem for problem in (await verify(workflow)).problems)
-    await delete(cell, "journal", shard_id)
+    await admin_of_shard.delete("journal")
     await workflow.update(workflow.mutation(updated_run.run_id, db_record_version=3))
     await cell.journal.fold(shard_id)
-    await sql(
-        cell,
-        "UPDATE journal_sums SET number = $2, data = $3 WHERE shard_id = $1",
-        shard_id,
-        older["number"],
-        older["data"],
-    )
+    await admin_of_shard.put_back("journal_sums", older)
     found = await cell.journal.verify(shard_id)
     assert any("this process has seen" in problem for problem in found.problems)
     assert found.tables
 
 
-async def test_a_busy_shard_is_folded_page_by_page(workflow):
+async def test_a_busy_shard_is_folded_page_by_page(workflow, admin_of_shard):
     """More entries than one transaction takes are folded, without an alarm and without a rest."""
     for number in range(12):
         await workflow.like(workflow_id=f"order {number}").create()
     assert await workflow.cell.journal.fold(workflow.shard_id, limit=5) == []
-    [left] = await sql(workflow.cell, "SELECT count(*) FROM journal WHERE shard_id = $1", workflow.shard_id)
-    assert left["count"] <= 1
+    assert len(await admin_of_shard.copies("journal")) <= 1
     assert (await verify(workflow)).ok
 
 
-async def replace_sums(cell, row):
-    """Replace the sums of a shard."""
-    await sql(cell, "UPDATE journal_sums SET number = $2, data = $3 WHERE shard_id = $1", *row.values())
-
-
-async def test_an_older_shard_gets_no_new_owner(workflow, updated_run):
+async def test_an_older_shard_gets_no_new_owner(workflow, updated_run, admin_of_shard):
     """A process that has seen newer sums refuses to take over a shard that was put back; with the newest sums it takes it over."""
     cell, shard_id = workflow.cell, workflow.shard_id
-    stored = "SELECT shard_id, number, data FROM journal_sums WHERE shard_id = $1"
     await cell.journal.fold(shard_id)
-    [older] = await sql(cell, stored, shard_id)
+    older = await admin_of_shard.copies("journal_sums")
     await workflow.update(workflow.mutation(updated_run.run_id, db_record_version=3))
     await cell.journal.fold(shard_id)
-    [newest] = await sql(cell, stored, shard_id)
+    newest = await admin_of_shard.copies("journal_sums")
     taken = ShardInfo(shard_id, workflow.range_id + 1, blob())
-    await replace_sums(cell, older)
+    await admin_of_shard.put_back("journal_sums", older)
     with pytest.raises(OlderThanAnchor):
         await cell.shards.update_shard(taken, previous_range_id=workflow.range_id)
-    await replace_sums(cell, newest)
+    await admin_of_shard.put_back("journal_sums", newest)
     await cell.shards.update_shard(taken, previous_range_id=workflow.range_id)
 
 
-async def test_work_in_the_background_notes_what_it_finds(workflow, updated_run):
+async def test_work_in_the_background_notes_what_it_finds(workflow, updated_run, admin_of_shard):
     """Folding and verification each note an altered shard, and verification forgets it when it is as it was."""
     cell, shard_id = workflow.cell, workflow.shard_id
     keeper = cell.journal
     await keeper.fold(shard_id)
     await workflow.update(workflow.mutation(updated_run.run_id, db_record_version=3))
-    entries = await kept(cell, "journal", shard_id)
-    await delete(cell, "journal", shard_id)
+    entries = await admin_of_shard.copies("journal")
+    await admin_of_shard.delete("journal")
     working = asyncio.create_task(keeper.keep_folding(pause=0.01))
     await noted(keeper, shard_id, True)
     working.cancel()
-    await put_back(cell, "journal", entries)
+    await admin_of_shard.put_back("journal", entries)
     verifying = asyncio.create_task(keeper.keep_verifying([shard_id], pause=0.01))
     await noted(keeper, shard_id, False)
-    await delete(cell, "current_executions", shard_id)
+    await admin_of_shard.delete("current_executions")
     await noted(keeper, shard_id, True)
     verifying.cancel()
     assert keeper.altered.pop(shard_id).tables == ["current_executions"]

@@ -61,9 +61,9 @@ def older_entries(number, changes):
     """Return an attack: entries that were replaced or deleted since are put back."""
 
     async def attack(workflow, writes, dba):
-        kept = await dba.copy("execution_maps", f"map = {number}")
+        kept = await dba.copies("execution_maps", f"map = {number}")
         await write(workflow, writes, **changes)
-        await dba.put_back(kept)
+        await dba.put_back("execution_maps", kept)
 
     return attack
 
@@ -79,19 +79,19 @@ def missing_entries(condition):
 
 async def older_execution(workflow, writes, dba):
     """Put the execution row of before back, next to newer maps."""
-    kept = await dba.copy("executions")
+    kept = await dba.copies("executions")
     await write(workflow, writes, upsert_activity_infos={5: blob()})
-    await dba.put_back(kept)
+    await dba.put_back("executions", kept)
 
 
 async def older_maps(workflow, writes, dba):
     """Put all maps of before back, next to the newest execution row."""
-    kept = await dba.copy("execution_maps")
+    kept = await dba.copies("execution_maps")
     await write(
         workflow, writes, upsert_chasm_nodes={"child": ChasmNode(blob(), blob())}, delete_timer_infos=["timer a"]
     )
     await dba.delete("execution_maps")
-    await dba.put_back(kept)
+    await dba.put_back("execution_maps", kept)
 
 
 ATTACKS = {

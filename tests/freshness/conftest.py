@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.earlier_rows import administrator
 from tests.support.fixtures.contract import open_cell
 from tests.support.fixtures.driver_role import owner_dsn
-from tests.support.freshness.rows import administrator
 from tests.support.freshness.scene import new_scene
 from tests.support.freshness.verification import accept
 

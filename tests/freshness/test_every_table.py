@@ -6,8 +6,8 @@ import pytest
 
 from strongroom.kms import rotate_data_key
 from strongroom.storage.journal.images import NUMBERS
+from tests.support.earlier_rows import BY_NAME, SEALED
 from tests.support.every_table import every_table
-from tests.support.freshness.rows import BY_NAME, SEALED
 from tests.support.freshness.verification import differences, tables
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,8 @@ import pytest
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KeyDestroyed, RegistryAltered
 from strongroom.storage.namespaces.purge import PURGED_TABLES
+from tests.support.earlier_rows import administrator
 from tests.support.fixtures.driver_role import owner_dsn
-from tests.support.freshness.rows import administrator
 from tests.support.freshness.scene import new_scene
 from tests.support.shredding import shred
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from tests.support.earlier_rows import SEALED
 from tests.support.freshness.all_attacks import ATTACKS
-from tests.support.freshness.rows import SEALED
 from tests.support.tree import ROOT
 
 TRIED = 87

@@ -18,6 +18,7 @@ from strongroom.kms.sealing.record_kinds import NAMESPACE_DETAILS
 from strongroom.storage import CellMismatch, DataBlob, StorageError
 from strongroom.storage.keys.store import heads_of
 from strongroom.visibility import attribute_types
+from tests.support.earlier_rows import put_back, saved
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.raw_rows import execute
 from tests.support.registry import authenticate
@@ -84,11 +85,9 @@ async def copied_to(source, region, databases, *, rewrapped=False):
             settings = {"search_path": "strongroom"}
             old = await asyncpg.connect(source.config.dsn, server_settings=settings)
             new = await asyncpg.connect(dsn, server_settings=settings)
-            for table in COPIED:
-                rows = await old.fetch(f"SELECT * FROM {table}")  # noqa: S608
-                assert rows
-                await new.execute(f"DELETE FROM {table}")  # noqa: S608
-                await new.copy_records_to_table(table, records=map(tuple, rows), columns=list(rows[0].keys()))
+            rows_by_table = await saved(old, COPIED)
+            assert all(rows_by_table.values())
+            await put_back(new, rows_by_table)
             heads = heads_of(target.keyring)  # as of a process that starts now
             target.keyring.registry.begin(None)
             heads.newest = None

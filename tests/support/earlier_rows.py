@@ -1,20 +1,128 @@
-"""Save the rows of tables, and put them back later, as a person does who can write to the database."""
+"""An administrator of the database: copies rows away, edits and deletes rows, and puts older rows back. They have no keys.
+
+`Administrator` has single rows and can undo its changes. `saved` and `put_back` have whole tables.
+"""
 
 from __future__ import annotations
 
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from strongroom.storage.schema.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Rows: TypeAlias = "Sequence[asyncpg.Record]"
+BY_NAME = {table.name: table for table in TABLES}
+SEALED = tuple(table.name for table in TABLES if table.sealed)
+"""The tables that have a sealed column."""
 REGISTRY = ("data_keys", "registry_heads", "registry_summary", "shreddings", "shredded_keks")
 """The tables of the key registry."""
 
 
-async def saved(connection, tables=REGISTRY):
-    """Return the rows of some tables."""
+class Administrator:
+    """Someone who may read and write every row.
+
+    Args:
+        connection: A connection as the owner of the tables, to whom row-level security does not apply.
+        within: A condition for all rows that `copies`, `delete` and `edit` select, for example those of one namespace.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, *, within: str = "true") -> None:
+        self.connection = connection
+        self._within = within
+        self._undo: list[tuple[str, Rows, Rows]] = []
+
+    async def copies(self, table: str, where: str = "true", *arguments: object) -> Rows:
+        """Return whole rows, in the order of their key."""
+        order = ", ".join(BY_NAME[table].key_names)
+        query = f"SELECT * FROM {table} WHERE {self._within} AND ({where}) ORDER BY {order}"  # noqa: S608
+        return await self.connection.fetch(query, *arguments)
+
+    async def delete(self, table: str, where: str = "true", *arguments: object) -> Rows:
+        """Delete rows, at least one; return them."""
+        query = f"DELETE FROM {table} WHERE {self._within} AND ({where}) RETURNING *"  # noqa: S608
+        deleted = await self.connection.fetch(query, *arguments)
+        assert deleted, f"nothing was deleted from {table}"
+        self._undo.append((table, deleted, ()))
+        return deleted
+
+    async def put_back(self, table: str, rows: Rows) -> None:
+        """Write whole rows, in place of those that have the same primary key now."""
+        assert rows, f"nothing to put into {table}"
+        async with self.connection.transaction():
+            replaced = await self._remove(table, rows)
+            await _insert(self.connection, table, rows)
+        self._undo.append((table, replaced, rows))
+
+    async def insert(self, table: str, query: str, *arguments: object) -> Rows:
+        """Insert the rows that a query returns, at least one; return them."""
+        inserted = await self.connection.fetch(f"INSERT INTO {table} {query} RETURNING *", *arguments)
+        assert inserted, f"nothing was inserted into {table}"
+        self._undo.append((table, (), inserted))
+        return inserted
+
+    async def edit(self, table: str, assignments: str, where: str, *arguments: object) -> Rows:
+        """Change columns of rows, at least one row; return the rows as they are now. The parameters of `where` come first."""
+        of_where = max(map(int, re.findall(r"\$(\d+)", where)))
+        async with self.connection.transaction():
+            before = await self.copies(table, where, *arguments[:of_where])
+            after = await self.connection.fetch(
+                f"UPDATE {table} SET {assignments} WHERE {self._within} AND ({where}) RETURNING *",  # noqa: S608
+                *arguments,
+            )
+        assert after, f"nothing was changed in {table}"
+        self._undo.append((table, before, after))
+        return after
+
+    async def undo(self) -> None:
+        """Restore the rows as they were before this administrator changed them."""
+        while self._undo:
+            table, before, after = self._undo.pop()
+            async with self.connection.transaction():
+                if after:
+                    await self._remove(table, after)
+                if before:
+                    await self._remove(table, before)
+                    await _insert(self.connection, table, before)
+
+    async def _remove(self, table: str, rows: Rows) -> Rows:
+        names = BY_NAME[table].key_names
+        where = " AND ".join(f"{name} = ${number}" for number, name in enumerate(names, 1))
+        removed = []
+        for row in rows:
+            key = [row[name] for name in names]
+            removed += await self.connection.fetch(f"DELETE FROM {table} WHERE {where} RETURNING *", *key)  # noqa: S608
+        return removed
+
+
+async def saved(connection: asyncpg.Connection, tables: Sequence[str] = REGISTRY) -> dict[str, Rows]:
+    """Return the rows of whole tables."""
     return {table: await connection.fetch(f"SELECT * FROM {table}") for table in tables}  # noqa: S608 - constants
 
 
-async def put_back(connection, rows_by_table):
-    """Replace the rows of tables by those of an earlier moment."""
+async def put_back(connection: asyncpg.Connection, rows_by_table: Mapping[str, Rows]) -> None:
+    """Replace the rows of whole tables by those of an earlier moment."""
     async with connection.transaction():
         for table, rows in rows_by_table.items():
             await connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
             if rows:
-                await connection.copy_records_to_table(table, records=map(tuple, rows), columns=list(rows[0].keys()))
+                await _insert(connection, table, rows)
+
+
+async def _insert(connection: asyncpg.Connection, table: str, rows: Rows) -> None:
+    await connection.copy_records_to_table(table, records=map(tuple, rows), columns=list(rows[0].keys()))
+
+
+@asynccontextmanager
+async def administrator(owner_dsn: str, *, within: str = "true"):
+    """Connect as the owner of the tables."""
+    connection = await asyncpg.connect(owner_dsn, server_settings={"search_path": "strongroom"})
+    try:
+        yield Administrator(connection, within=within)
+    finally:
+        await connection.close()

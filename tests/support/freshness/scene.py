@@ -17,8 +17,7 @@ from tests.support.fixtures.history import Histories, node
 if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
     from strongroom.storage import HistoryBranch
-
-    from .rows import Administrator
+    from tests.support.earlier_rows import Administrator
 
 TYPES = {"Customer": AttributeType.KEYWORD}
 SECOND = 10**9
