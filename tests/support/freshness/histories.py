@@ -34,20 +34,17 @@ _deleted_node("delete a node in the middle", nodes=4, deleted=2)
 _deleted_node("delete the first node", nodes=3, deleted=1)
 
 
-@attack("change the transaction of a node", READ, NODES)
-async def _(scene):
-    run = await scene.start(3)
-    yield
-    await scene.admin.edit("history_node", "txn_id = txn_id + 1", _OF_RUN, run.run_id, 3)
-    yield
+def _edited_node(name, column):
+    @attack(name, READ, NODES)
+    async def _(scene):
+        run = await scene.start(3)
+        yield
+        await scene.admin.edit("history_node", f"{column} = {column} + 1", _OF_RUN, run.run_id, 3)
+        yield
 
 
-@attack("renumber a node", READ, NODES)
-async def _(scene):
-    run = await scene.start(3)
-    yield
-    await scene.admin.edit("history_node", "node_id = node_id + 1", _OF_RUN, run.run_id, 3)
-    yield
+_edited_node("change the transaction of a node", "txn_id")
+_edited_node("renumber a node", "node_id")
 
 
 @attack("repeat a node under a higher transaction", READ, NODES)
