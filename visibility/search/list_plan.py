@@ -33,33 +33,24 @@ _FIRST_SECOND, _LAST_SECOND = INT64_MIN // NANOSECONDS, INT64_MAX // NANOSECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
-    """A part of a list. The documents of a leg come before those of the next one.
-
-    Attributes:
-        within: The documents of the leg.
-        order: Their order.
-    """
-
-    within: TokenQuery
-    order: IndexOrder
-
-
-@dataclass(frozen=True, slots=True)
 class ListPlan:
     """The plan of a list.
 
     Attributes:
-        legs: The parts of the list.
-        group: Function that returns the group of a document from its two buckets, b1 and b2.
-        start: Function that returns the leg and the position at which the group of two buckets starts.
+        order: The order in which the documents are read.
+        group: Function that returns the group of a document from its two buckets, b1 and b2. A group is one or both columns of the
+            order; the last one is divided by the width of the buckets.
+        bucket: Width of the buckets in seconds.
         is_sorted: Whether a group is always sorted. Otherwise a group of very many runs is listed in the order of the index.
+        parts: Queries of the parts of the list. All documents of a part come before those of the next one. Only the last part has
+            open runs if there are several.
     """
 
-    legs: tuple[Leg, ...]
+    order: IndexOrder
     group: Callable[[int, int], Group]
-    start: Callable[[int, int], tuple[int, IndexPosition]]
+    bucket: int
     is_sorted: bool
+    parts: tuple[TokenQuery, ...] = (EVERYTHING,)
 
     def group_of(self, row: Row) -> Group:
         """Return the group of a document."""
@@ -78,23 +69,21 @@ class ListPlan:
             chunk: Maximum number of documents in the first page.
         """
         number, start = (0, None) if after is None else self._resumed(after)
-        for leg in self.legs[number:]:
-            async for rows in reader.pages(all_of(query, leg.within), order=leg.order, start=start, chunk=chunk):
+        for part in self.parts[number:]:
+            async for rows in reader.pages(all_of(query, part), order=self.order, start=start, chunk=chunk):
                 yield rows
             start = None
 
     def _resumed(self, after: Position) -> tuple[int, IndexPosition]:
-        number, start = self.start(*after.buckets)
+        """Return the part and the position at which the list goes on."""
+        b1, b2 = after.buckets
         if after.document is None:
-            return number, start
-        number = self._leg_of(*after.buckets)
-        values = dict(zip(("b1", "b2"), after.buckets, strict=True))
-        buckets = tuple(values[column] for column in self.legs[number].order.columns)
+            *before, last = self.group(b1, b2)
+            first = last * self.bucket + (self.bucket - 1 if self.order.descending else 0)
+            return 0, IndexPosition((*before, first))
+        buckets = tuple(b1 if column == "b1" else b2 for column in self.order.columns)
+        number = len(self.parts) - 1 if b1 == OPEN_RUN else 0
         return number, IndexPosition(buckets, bytes.fromhex(after.document))
-
-    def _leg_of(self, b1: int, b2: int) -> int:
-        del b2
-        return len(self.legs) - 1 if b1 == OPEN_RUN else 0
 
 
 def list_plan(order: Sequence[Order], bucket: int) -> ListPlan | None:
@@ -121,11 +110,7 @@ def _by_default(bucket: int) -> ListPlan:
     def group(b1: int, b2: int) -> Group:
         return (OPEN_RUN, b2 // bucket) if b1 == OPEN_RUN else (b1 // bucket,)
 
-    def start(b1: int, b2: int) -> tuple[int, IndexPosition]:
-        last_second = (b2 if b1 == OPEN_RUN else b1) // bucket * bucket + bucket - 1
-        return 0, IndexPosition((OPEN_RUN, last_second) if b1 == OPEN_RUN else (last_second,))
-
-    return ListPlan((Leg(EVERYTHING, LIST_ORDER),), group, start, is_sorted=bucket > 1)
+    return ListPlan(LIST_ORDER, group, bucket, is_sorted=bucket > 1)
 
 
 def by_start(*, descending: bool, is_sorted: bool) -> ListPlan:
@@ -135,11 +120,7 @@ def by_start(*, descending: bool, is_sorted: bool) -> ListPlan:
         del b1
         return (b2,)
 
-    def start(b1: int, b2: int) -> tuple[int, IndexPosition]:
-        del b1
-        return 0, IndexPosition((b2,))
-
-    return ListPlan((Leg(EVERYTHING, IndexOrder(("b2", "b1"), descending)),), group, start, is_sorted)
+    return ListPlan(IndexOrder(("b2", "b1"), descending), group, 1, is_sorted)
 
 
 def _by_close(bucket: int, *, descending: bool, is_sorted: bool) -> ListPlan:
@@ -154,10 +135,5 @@ def _by_close(bucket: int, *, descending: bool, is_sorted: bool) -> ListPlan:
         number = b1 // bucket
         return (last,) if b1 == OPEN_RUN or (number <= last if descending else number >= last) else (number,)
 
-    def start(b1: int, b2: int) -> tuple[int, IndexPosition]:
-        (number,) = group(b1, b2)
-        return 0, IndexPosition((number * bucket + (bucket - 1 if descending else 0),))
-
-    order = IndexOrder(("b1", "b2"), descending)
-    legs = (Leg(CLOSED, order), Leg(OPEN, order)) if descending else (Leg(EVERYTHING, order),)
-    return ListPlan(legs, group, start, is_sorted)
+    parts = (CLOSED, OPEN) if descending else (EVERYTHING,)
+    return ListPlan(IndexOrder(("b1", "b2"), descending), group, bucket, is_sorted, parts)
