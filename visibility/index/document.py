@@ -6,7 +6,6 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KeyClass
 from strongroom.kms.sealing.record_kind import of_bodies
 from strongroom.kms.sealing.record_kinds import VISIBILITY_RECORD
 from strongroom.storage import VisibilityRow
@@ -21,7 +20,7 @@ from .document_tokens import tokens_of
 from .ranges import INT64_MAX, INT64_MIN
 from .record import check_field_types
 from .record_packing import pack_filled, pack_record, unpack_records
-from .tokens import Tokenizer
+from .tokens import Tokenizer, active_tokenizer
 from .words import split_words
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _is_utf_8(value: object) -> bool:
 def _sealed_documents(
     keys: NamespaceKeys, records: Sequence[tuple[int, int, VisibilityRecord]], types: SearchAttributes
 ) -> list[VisibilityRow]:
-    tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
+    tokenizer = active_tokenizer(keys)
     layout, hides_start = tokenizer.layout, tokenizer.layout.hides_start
     attributes = [record.attributes() for _, _, record in records]
     rows: list[tuple[int, bytes, int, int, int, int]] = []

@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from strongroom.kms import KeyClass
 from strongroom.visibility.attributes import AttributeType
 
 from .doubles import scaled
@@ -188,3 +189,12 @@ class Tokenizer:
     def query(self, name: str, messages: Iterable[bytes]) -> frozenset[int]:
         """Return the tokens of messages of one attribute."""
         return frozenset(self.key(name).numbers(list(messages)))
+
+
+def active_tokenizer(keys: NamespaceKeys) -> Tokenizer:
+    """Return the tokenizer of the epoch that new documents have.
+
+    Raises:
+        DataLoss: This version does not know the layout of the epoch.
+    """
+    return Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))

@@ -6,9 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KeyClass
 from strongroom.visibility.errors import QueryDeadlineExceeded
-from strongroom.visibility.index.tokens import Tokenizer
+from strongroom.visibility.index.tokens import active_tokenizer
 
 from .cost import DEADLINE
 from .explain import most_expensive, what_to_add
@@ -89,7 +88,7 @@ class LimitedSearcher:
 
     def _explained(self, prepared: PreparedFilter) -> str:
         keys = prepared.keys
-        reasons = most_expensive(prepared.parsed.where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX)))
+        reasons = most_expensive(prepared.parsed.where, active_tokenizer(keys))
         return (
             f"the search took more than {self._deadline:g} s and was cancelled; expensive are: {reasons}. "
             f"{what_to_add(prepared.parsed.where)}"

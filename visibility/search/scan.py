@@ -7,11 +7,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.kms import KeyClass
 from strongroom.visibility.backends.search_index import CHUNK
 from strongroom.visibility.errors import QueryBudgetExceeded
 from strongroom.visibility.index.document import open_documents
-from strongroom.visibility.index.tokens import Tokenizer
+from strongroom.visibility.index.tokens import active_tokenizer
 
 from .explain import what_to_add, why_opened
 
@@ -141,7 +140,7 @@ class Scan:
 
 def explained(where: Node, keys: NamespaceKeys) -> str:
     """Return which conditions of a filter need opened documents, and what to add to it."""
-    reasons = why_opened(where, Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX)))
+    reasons = why_opened(where, active_tokenizer(keys))
     return f"expensive are: {reasons}. {what_to_add(where)}"
 
 
