@@ -172,7 +172,7 @@ async def test_an_explanation_says_what_is_exact_and_what_is_opened(searched):
     matching = len(searched.expected(query))
     assert found.sure <= matching <= found.possible
     assert found.sure < found.possible, "the index can't decide these conditions alone"
-    assert (found.exact, found.sorted_here, found.opened) == (False, True, found.possible - found.sure)
+    assert (found.exact, found.sorted_here, found.opened) == (False, found.possible, found.possible - found.sure)
     assert [(each.attribute, each.operator, each.exact) for each in found.conditions] == [
         ("WorkflowId", "STARTS_WITH", False),
         ("Customer", "=", True),
@@ -220,3 +220,13 @@ async def test_an_unknown_attribute_is_refused(searched):
     """A name that the namespace has not registered is an error, so that nothing is found by it."""
     with pytest.raises(UnknownAttribute):
         await searched.count("Nobody = 'x'")
+
+
+@pytest.mark.parametrize(("order", "is_opened"), [("StartTime", False), ("ExecutionTime", True)])
+async def test_an_explanation_counts_only_the_runs_that_a_page_opens_to_sort(searched, order, is_opened):
+    """The index orders runs by ExecutionTime if their first task was due at their start."""
+    explain = searched.strongroom.visibility.explain
+    found = await explain(searched.namespace_id, f"ORDER BY {order}", searched.types)
+    later = [run for run in searched.expected("") if run.execution_time != run.start_time]
+    assert 0 < len(later) < found.possible
+    assert found.sorted_here == found.cost.documents == (len(later) if is_opened else 0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from strongroom.visibility.backends.search_index import CHUNK
-from strongroom.visibility.backends.token_query import all_of, none_of
+from strongroom.visibility.backends.token_query import NOTHING, all_of, none_of
 from strongroom.visibility.errors import InvalidPageToken
 from strongroom.visibility.index.buckets import start_bucket
 from strongroom.visibility.index.layout import coarsest_bucket, has_one_order
@@ -18,7 +18,7 @@ from .ordering import position_of, rank, ranking
 from .scan import matching_places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from strongroom.storage import Row
     from strongroom.visibility.backends.token_query import TokenQuery
@@ -101,9 +101,8 @@ class OrderedPage:
         for entry in found:
             if entry.row["id"] in known or (entry.group == self._resumed and entry.rank <= self._last):
                 continue
-            if (
-                entry.group == self.unsorted
-            ):  # marked here, because a page may touch several groups in the order of the index
+            if entry.group == self.unsorted:
+                # Marked here, because a page may touch several groups in the order of the index.
                 self.entries.append(entry._replace(is_in_index_order=True))
             else:
                 self._pending.append(entry)
@@ -131,6 +130,35 @@ def _rank(entry: Entry) -> tuple[Any, ...]:
     return entry.rank
 
 
+class Listing(NamedTuple):
+    """How a list is answered: some documents come in the order of the index, and the others are opened for each page and sorted.
+
+    Attributes:
+        plan: The plan of the documents that the index orders; None if it orders none.
+        ordered: The documents that the index orders.
+        opened: The documents that are opened for each page.
+    """
+
+    plan: ListPlan | None
+    ordered: TokenQuery
+    opened: TokenQuery
+
+
+def listing_of(prepared: PreparedFilter) -> Listing:
+    """Return how a list is answered. The index orders runs by ExecutionTime if their first task was due at their start."""
+    keys, order, possible = prepared.keys, prepared.parsed.order_by, prepared.compiled.possible
+    bucket = coarsest_bucket(keys)
+    plan = list_plan(order, bucket)
+    if plan is not None:
+        return Listing(plan, possible, NOTHING)
+    if order[0].attribute.name == "ExecutionTime" and bucket == 1:
+        at_start = same_as_start(order[0].attribute, keys)
+        if at_start is not None:
+            plan = by_start(descending=order[0].descending, is_sorted=True)
+            return Listing(plan, all_of(possible, at_start), all_of(possible, none_of(at_start)))
+    return Listing(None, NOTHING, possible)
+
+
 async def listed_page(
     scanner: Scanner, prepared: PreparedFilter, *, after: Position | None, page_size: int
 ) -> tuple[list[VisibilityRecord], Position | None]:
@@ -146,38 +174,27 @@ async def listed_page(
         QueryBudgetExceeded: The search reads more than it may, or can't end in time.
         InvalidPageToken: The buckets of the index have become wider since the page before, which was in the order of the index.
     """
-    bucket, order = coarsest_bucket(prepared.keys), prepared.parsed.order_by
-    plan = list_plan(order, bucket)
-    possible = prepared.compiled.possible
+    plan, ordered, opened = listing_of(prepared)
+    order = prepared.parsed.order_by
     if after is not None and after.document is not None and (plan is None or plan.is_sorted):
         raise InvalidPageToken  # the buckets have become wider since, so the order of the index is another one, or is of no use
+    is_merged = plan is not None and opened != NOTHING
+    if (
+        after is not None and is_merged
+    ):  # the last run may be one that was opened, so its execution time leads to the position
+        after = replace(after, buckets=(after.buckets[0], start_bucket(cast("int", after.values[0]))))
+    entries: list[Entry] = []
     if plan is not None:
-        entries = await _in_order(scanner, prepared, plan, possible, after=after, wanted=page_size + 1)
-    elif order[0].attribute.name == "ExecutionTime" and bucket == 1:
-        entries = await _by_execution_time(scanner, prepared, after=after, wanted=page_size + 1)
-    else:
-        entries = await _sorted(scanner, prepared, possible, after=after, wanted=page_size + 1)
+        entries = await _in_order(scanner, prepared, plan, ordered, after=after, wanted=page_size + 1)
+    if opened != NOTHING:
+        entries += await _sorted(scanner, prepared, opened, after=after, wanted=page_size + 1)
+    if is_merged:  # a run that changed between the two searches can be in both
+        entries = sorted({entry.row["id"]: entry for entry in entries}.values(), key=_rank)
     listed = [entry.record for entry in entries[:page_size]]
     if len(entries) <= page_size:
         return listed, None
     last = entries[page_size - 1]
     return listed, position_of(last.record, order, last.row, is_in_index_order=last.is_in_index_order)
-
-
-async def _by_execution_time(
-    scanner: Scanner, prepared: PreparedFilter, *, after: Position | None, wanted: int
-) -> list[Entry]:
-    """Merge the runs whose first task was due at their start, which the index orders, and the others, which are opened."""
-    key, possible = prepared.parsed.order_by[0], prepared.compiled.possible
-    at_start = same_as_start(key.attribute, prepared.keys)
-    if at_start is None:
-        return await _sorted(scanner, prepared, possible, after=after, wanted=wanted)
-    plan = by_start(descending=key.descending, is_sorted=True)
-    if after is not None:  # the last run may be one of the others, so its execution time leads to the position
-        after = replace(after, buckets=(after.buckets[0], start_bucket(cast("int", after.values[0]))))
-    found = await _in_order(scanner, prepared, plan, all_of(possible, at_start), after=after, wanted=wanted)
-    found += await _sorted(scanner, prepared, all_of(possible, none_of(at_start)), after=after, wanted=wanted)
-    return sorted({entry.row["id"]: entry for entry in found}.values(), key=_rank)[:wanted]
 
 
 async def _in_order(
@@ -221,7 +238,9 @@ async def _sorted(
     return found
 
 
-def _selector(prepared: PreparedFilter, group_of: Callable[[Row], Group]) -> Any:
+def _selector(
+    prepared: PreparedFilter, group_of: Callable[[Row], Group]
+) -> Callable[[Portion], Awaitable[list[Entry]]]:
     """Return a function that returns the matching runs of a portion."""
     is_match, rank_of = predicate(prepared.parsed.where), ranking(prepared.parsed.order_by)
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KeyClass
 from strongroom.visibility.backends.search_index import CHUNK
 from strongroom.visibility.backends.token_query import NOTHING, Epoch, all_of
 from strongroom.visibility.errors import QueryBudgetExceeded
 from strongroom.visibility.filter.tree import STATUS_NAMES, Compare
-from strongroom.visibility.index.layout import coarsest_bucket
 from strongroom.visibility.index.record import value_reader
-from strongroom.visibility.index.tokens import Tokenizer, first_group_token, group_token, grouped
+from strongroom.visibility.index.tokens import Tokenizer, active_tokenizer, first_group_token, group_token, grouped
 
 from .compiler import compile_query
 from .evaluate import predicate
 from .explain import Explanation, explain_conditions
-from .list_plan import list_plan
-from .listing import listed_page
+from .listing import listed_page, listing_of
 from .scan import matching, open_rows
 from .token_conditions import present
 
@@ -104,18 +101,18 @@ class Searcher:
     async def explain(self, prepared: PreparedFilter) -> Explanation:
         """Explain how a filter is answered. No document is opened."""
         keys, parsed, compiled, _ = prepared
+        listed = listing_of(prepared)
         async with self._scanner.reading(keys.namespace_id, snapshot=True) as reader:
             sure = await reader.count(compiled.sure)
             possible = sure if compiled.exact else await reader.count(compiled.possible)
-        tokenizer = Tokenizer(keys, epoch=keys.active_version(KeyClass.INDEX))
-        is_sorted_here = list_plan(parsed.order_by, coarsest_bucket(keys)) is None
+            sorted_here = await reader.count(listed.opened) if listed.opened != NOTHING else 0
         return Explanation(
-            conditions=explain_conditions(parsed.where, tokenizer),
+            conditions=explain_conditions(parsed.where, active_tokenizer(keys)),
             sure=sure,
             possible=possible,
-            cost=self._scanner.costs.estimate(possible if is_sorted_here else possible - sure),
+            cost=self._scanner.costs.estimate(sorted_here or possible - sure),
             limits=self._scanner.limits,
-            sorted_here=is_sorted_here,
+            sorted_here=sorted_here,
             epochs=len(keys.epochs()),
         )
 

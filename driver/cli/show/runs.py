@@ -91,7 +91,7 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
             "estimated_seconds": round(found.cost.seconds, 3),
             "estimated_bytes": found.cost.bytes,
         }
-        result({"conditions": conditions, **numbers, "epochs": found.epochs, "sorted_here": found.sorted_here})
+        result({"conditions": conditions, **numbers, "epochs": found.epochs, "sorted_here": found.sorted_here > 0})
         return
     table(
         "attribute",
@@ -109,7 +109,7 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
     limits = f"at most {found.limits.seconds:g} s and {found.limits.bytes >> 20} MiB"
     estimate = f", about {found.cost.seconds:.2g} s and {found.cost.bytes / 2**20:.2g} MiB ({limits})"
     if found.sorted_here:
-        line(f"ORDER BY: each page opens all {found.possible}{estimate}")
+        line(f"ORDER BY: each page opens {found.sorted_here} of them{estimate}")
     else:
         line(f"a count opens {found.opened} of them{estimate}; a list opens what its page needs")
 
