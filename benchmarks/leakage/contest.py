@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,6 +83,11 @@ class Recovery(NamedTuple):
 class Target:
     """A stolen index, and what its thief knows.
 
+    Attributes:
+        documents: The documents of the victim's index.
+        own_documents: The documents of the thief's runs.
+        tried_documents: The documents of the second half of the thief's runs, sealed under another key, to try attacks on.
+
     Args:
         own: The thief's runs.
         victims: The victim's runs.
@@ -91,9 +97,23 @@ class Target:
     def __init__(self, own: Sequence[VisibilityRecord], victims: Sequence[VisibilityRecord], layout: Layout) -> None:
         self._own, self._victims, self._half = own, victims, len(own) // 2
         self.documents = stolen(victims, layout, "victim")
-        self._learned = stolen(own[: self._half], layout, "thief")
-        self._tried = stolen(own[self._half :], layout, "thief, second key")
-        self._all = stolen(own, layout, "thief")
+        self.own_documents = stolen(own, layout, "thief")
+        self.tried_documents = stolen(own[self._half :], layout, "thief, second key")
+
+    def unsealed(self, value: Callable[[VisibilityRecord], Any]) -> Target:
+        """Return the control: the same index, not sealed. Each document has the value itself in place of its length."""
+
+        def shown(documents: Sequence[Document], records: Sequence[VisibilityRecord]) -> list[Document]:
+            return [
+                replace(document, length=value(record), tokens=())
+                for document, record in zip(documents, records, strict=True)
+            ]
+
+        control = copy(self)
+        control.documents = shown(self.documents, self._victims)
+        control.own_documents = shown(self.own_documents, self._own)
+        control.tried_documents = shown(self.tried_documents, self._own[self._half :])
+        return control
 
     def recover(self, value: Callable[[VisibilityRecord], str | None], attacks: Sequence[Attack] = ATTACKS) -> Recovery:
         """Return what the thief's best attack recovers."""
@@ -106,7 +126,7 @@ class Target:
 
     def order(self, number: Callable[[VisibilityRecord], float | None]) -> float:
         """Return the rank correlation of the numbers with the thief's best estimate of them: a column, or what they have learned."""
-        column = max(COLUMNS.values(), key=lambda column: self._like(column, number, self._all, self._own))
+        column = max(COLUMNS.values(), key=lambda column: self._like(column, number, self.own_documents, self._own))
         alike = self._like(column, number, self.documents, self._victims)
         have = [found for run in self._own if (found := number(run)) is not None]
         cell = cells_of(have)
@@ -137,13 +157,13 @@ class Target:
     def _attack(
         self, value: Callable[[VisibilityRecord], str | None], attacks: Sequence[Attack]
     ) -> tuple[Attack, list[Document], list[str]]:
-        learned, known = chosen(self._learned, self._own[: self._half], value)
-        tried, wanted = chosen(self._tried, self._own[self._half :], value)
+        learned, known = chosen(self.own_documents[: self._half], self._own[: self._half], value)
+        tried, wanted = chosen(self.tried_documents, self._own[self._half :], value)
         attack = Thief(learned, tried, attacks).choose([*known, *wanted])
         return (attack, *chosen(self.documents, self._victims, value))
 
     def _known(self, value: Callable[[VisibilityRecord], str | None]) -> tuple[list[Document], list[str]]:
-        return chosen(self._all, self._own, value)
+        return chosen(self.own_documents, self._own, value)
 
 
 def chosen(
@@ -158,37 +178,12 @@ def chosen(
     return [document for document, _ in pairs], [label for _, label in pairs]
 
 
-class Unsealed(Target):
-    """The control: the same index, not sealed. Each document has the value itself in place of its length."""
-
-    def __init__(
-        self,
-        own: Sequence[VisibilityRecord],
-        victims: Sequence[VisibilityRecord],
-        layout: Layout,
-        value: Callable[[VisibilityRecord], Any],
-    ) -> None:
-        super().__init__(own, victims, layout)
-
-        def shown(documents: list[Document], records: Sequence[VisibilityRecord]) -> list[Document]:
-            return [
-                replace(document, length=value(record), tokens=())
-                for document, record in zip(documents, records, strict=True)
-            ]
-
-        self.documents = shown(self.documents, victims)
-        self._learned = shown(self._learned, own[: self._half])
-        self._tried = shown(self._tried, own[self._half :])
-        self._all = shown(self._all, own)
-
-
 def measure(journal: Journal, own_runs: int, victims: int, secrets: int, *, seed: int = 1) -> None:
     """Attack each preset, and write what is recovered to a journal."""
     own, victim = runs(own_runs, seed=seed, similar=True), runs(victims, seed=seed + 1)
-    layouts = presets(own)
-    targets = {name: Target(own, victim, layout) for name, layout in layouts.items()}
+    targets = {name: Target(own, victim, layout) for name, layout in presets(own).items()}
     for value, read in VALUES.items():
-        control = Unsealed(own, victim, layouts["compatible"], read)
+        control = targets["compatible"].unsealed(read)
         for name, target in {UNSEALED: control, **targets}.items():
             found, from_tokens = target.recover(read), target.recover(read, ATTACKS[:2])
             journal.add({**found._asdict(), "tokens_alone": from_tokens.recovered}, value=value, preset=name)
