@@ -28,7 +28,7 @@ from strongroom.visibility.index.record import value_reader
 from strongroom.visibility.index.words import split_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from strongroom.visibility.filter.tree import Value
     from strongroom.visibility.index.record import AttributeValue, VisibilityRecord
@@ -40,8 +40,6 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _Predicate: TypeAlias = "Callable[[Any], bool]"
-_PLAIN = (AttributeType.KEYWORD, AttributeType.INT, AttributeType.DATETIME)
-"""Types whose values compare with `==`. A Keyword is never a list."""
 
 
 def predicate(node: Node) -> Callable[[VisibilityRecord], bool]:
@@ -108,23 +106,11 @@ def _test(node: Compare | In | StartsWith | Between, words: _Words) -> Callable[
     attribute = node.attribute
     match node:
         case Compare(_, "=", wanted):
-            return _equal(attribute, wanted, words)
+            return _one_of(attribute, (wanted,), words)
         case Compare(_, sign, wanted):
             return _compared(attribute, sign, wanted)
         case In(_, values):
-            if attribute.type in _PLAIN:
-                return frozenset(values).__contains__
-            if attribute.type is AttributeType.KEYWORD_LIST:
-                wanted_values = frozenset(values)
-                return lambda value: not wanted_values.isdisjoint(value if isinstance(value, tuple) else (value,))
-            if attribute.type is AttributeType.DOUBLE:
-                numbers = frozenset(scaled(float(value)) for value in values)
-                return lambda value: scaled(float(value)) in numbers
-            if attribute.type is AttributeType.TEXT:
-                searched, name = frozenset().union(*(split_words(str(value)) for value in values)), attribute.name
-                return lambda value: not words.of(name, value).isdisjoint(searched)
-            tests = [_equal(attribute, wanted, words) for wanted in values]
-            return lambda value: any(test(value) for test in tests)
+            return _one_of(attribute, values, words)
         case StartsWith(_, head):
             return lambda value: isinstance(value, str) and value.startswith(head)
         case Between(_, low, high):
@@ -132,14 +118,19 @@ def _test(node: Compare | In | StartsWith | Between, words: _Words) -> Callable[
             return lambda value: above(value) and below(value)
 
 
-def _equal(attribute: Attribute, wanted: Value, words: _Words) -> Callable[[Any], bool]:
-    if attribute.type is AttributeType.TEXT:
-        searched, name = split_words(str(wanted)), attribute.name
-        return lambda value: not words.of(name, value).isdisjoint(searched)
-    if attribute.type is AttributeType.DOUBLE:
-        number = scaled(float(wanted))
-        return lambda value: scaled(float(value)) == number
-    return lambda value: wanted in value if isinstance(value, tuple) else value == wanted
+def _one_of(attribute: Attribute, wanted: Iterable[Value], words: _Words) -> Callable[[Any], bool]:
+    """Return a function that returns whether a value equals one of some values. A text equals them if it has one of their words."""
+    match attribute.type:
+        case AttributeType.TEXT:
+            searched, name = frozenset().union(*(split_words(str(value)) for value in wanted)), attribute.name
+            return lambda value: not words.of(name, value).isdisjoint(searched)
+        case AttributeType.DOUBLE:
+            numbers = frozenset(scaled(float(value)) for value in wanted)
+            return lambda value: scaled(float(value)) in numbers
+        case AttributeType.KEYWORD_LIST:
+            elements = frozenset(wanted)
+            return lambda value: not elements.isdisjoint(value if isinstance(value, tuple) else (value,))
+    return frozenset(wanted).__contains__
 
 
 def _compared(attribute: Attribute, sign: str, wanted: Value) -> Callable[[Any], bool]:
