@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery
+from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery, conjuncts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from .search_index import IndexOrder, IndexPosition
@@ -31,12 +31,12 @@ def where(
             `FEW_TOKENS` is best for a count.
     """
     parameters: list[object] = [namespace_id]
-    items = list(_conjuncts(query))
+    items = conjuncts(query)
     if any(map(_selects, items)):
         compared = _MANY_TOKENS
     parts = [
         _by_gin(item.tokens, parameters, records)
-        if isinstance(item, AnyOf) and item.column is None and len(item.tokens) > compared
+        if isinstance(item, AnyOf) and _is_large(item, compared)
         else f"({condition_of(item, parameters)})"
         for item in items
     ]
@@ -80,14 +80,6 @@ def _joined(operator: str, items: Sequence[TokenQuery], parameters: list[object]
     return operator.join(f"({condition_of(item, parameters)})" for item in items)
 
 
-def _conjuncts(query: TokenQuery) -> Iterator[TokenQuery]:
-    if isinstance(query, All):
-        for item in query.items:
-            yield from _conjuncts(item)
-    else:
-        yield query
-
-
 def _selects(query: TokenQuery) -> bool:
     """Return whether an index finds the few rows of a condition, so that other conditions are cheap."""
     return isinstance(query, Bucket) or (
@@ -95,8 +87,8 @@ def _selects(query: TokenQuery) -> bool:
     )
 
 
-def _is_large(query: AnyOf) -> bool:
-    return query.column is None and len(query.tokens) > _MANY_TOKENS
+def _is_large(query: AnyOf, most: int = _MANY_TOKENS) -> bool:
+    return query.column is None and len(query.tokens) > most
 
 
 def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:

@@ -79,7 +79,7 @@ def all_of(*items: TokenQuery) -> TokenQuery:
 
     An intersection within it is spread out, because Elasticsearch limits how deep queries are nested. `any_of` does the same.
     """
-    kept = [part for item in items for part in _conjuncts(item)]
+    kept = [part for item in items for part in conjuncts(item)]
     if len(kept) > _FEW:
         excluded = [item.item for item in kept if isinstance(item, Not) and isinstance(item.item, AnyOf)]
         others = [item for item in kept if not (isinstance(item, Not) and isinstance(item.item, AnyOf))]
@@ -89,7 +89,8 @@ def all_of(*items: TokenQuery) -> TokenQuery:
     return kept[0] if len(kept) == 1 else All(tuple(kept))
 
 
-def _conjuncts(query: TokenQuery) -> tuple[TokenQuery, ...]:
+def conjuncts(query: TokenQuery) -> tuple[TokenQuery, ...]:
+    """Return the queries that a query joins by AND. An intersection is never an item of another one, see `all_of`."""
     return query.items if isinstance(query, All) else (query,)
 
 
@@ -151,7 +152,7 @@ def difference(query: TokenQuery, excluded: TokenQuery) -> TokenQuery:
     """
     if query == excluded:
         return NOTHING
-    wanted, others = _conjuncts(query), _conjuncts(excluded)
+    wanted, others = conjuncts(query), conjuncts(excluded)
     if common := frozenset(wanted).intersection(others):
         rest, negated = (all_of(*(item for item in items if item not in common)) for items in (wanted, others))
         return all_of(*(item for item in wanted if item in common), difference(rest, negated))

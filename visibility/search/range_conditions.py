@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.backends.token_query import TokenQuery
     from strongroom.visibility.fields import Profile
     from strongroom.visibility.filter.tree import Attribute, Compare, Value
+    from strongroom.visibility.index.ranges import RangeTree
     from strongroom.visibility.index.tokens import Tokenizer
 
 
@@ -62,7 +63,8 @@ def within(attribute: Attribute, low: int | None, high: int | None, tokenizer: T
         return _in_buckets(profile, low, high, tokenizer.layout.bucket)
     if profile.ranges is None:
         return undecided(attribute, tokenizer)
-    return _sides(attribute, *tokens.TREES[profile.ranges].leaves(low, high), tokenizer)
+    tree = tokens.TREES[profile.ranges]
+    return _sides(attribute, tree, *tree.leaves(low, high), tokenizer)
 
 
 def _in_buckets(profile: Profile, low: int, high: int, size: int) -> Approximation:
@@ -95,7 +97,7 @@ def _double_within(attribute: Attribute, low: int | None, high: int | None, toke
     first = INT64_MIN if low is None else _limited(low, INT64_MIN, INT64_MAX)
     last = INT64_MAX if high is None else _limited(high, INT64_MIN, INT64_MAX)
     overlapping = tree.leaves(first, last)[1]
-    return _sides(attribute, inside, overlapping, tokenizer)
+    return _sides(attribute, tree, inside, overlapping, tokenizer)
 
 
 def _at_least(attribute: Attribute, value: Value) -> int:
@@ -117,24 +119,26 @@ def _limited(number: int, least: int, most: int) -> int:
 
 
 def _sides(
-    attribute: Attribute, inside: tuple[int, int], overlapping: tuple[int, int], tokenizer: Tokenizer
+    attribute: Attribute,
+    tree: RangeTree,
+    inside: tuple[int, int],
+    overlapping: tuple[int, int],
+    tokenizer: Tokenizer,
 ) -> Approximation:
     """Compile a range of leaves. Possible are the same nodes and the leaves at both ends, so that the two sides differ in those.
 
     Args:
         attribute: The attribute.
+        tree: Its range tree.
         inside: The first and the last leaf inside the range. The first is greater if there is none.
         overlapping: The first and the last leaf that overlap the range.
         tokenizer: The tokenizer of the epoch.
     """
-    ranges = profile_of(attribute, tokenizer).ranges
-    if ranges is None:
-        return undecided(attribute, tokenizer)
-    cover, (first, last) = tokens.TREES[ranges].cover, inside
     nodes: list[tuple[int, int]] = []
-    ends = cover(*overlapping)
+    (first, last), ends = inside, tree.cover(*overlapping)
     if first <= last:
-        nodes, ends = cover(first, last), [*cover(overlapping[0], first - 1), *cover(last + 1, overlapping[1])]
+        nodes = tree.cover(first, last)
+        ends = [*tree.cover(overlapping[0], first - 1), *tree.cover(last + 1, overlapping[1])]
     return Approximation(
         *(
             holding(attribute, starmap(tokens.range_node, chosen), tokenizer, exclusive=True)
