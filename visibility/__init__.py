@@ -4,7 +4,7 @@ filter/     the list filter language: from text to a typed tree
 index/      visibility records as sealed documents, and their tokens
 backends/   the `SearchIndex` protocol, in PostgreSQL and in Elasticsearch
 search/     list, count and group: compile a filter, ask the index, open and evaluate documents
-jobs/       indexer, reconciler, rotation of the index key, token verifier
+jobs/       indexer, reconciler, rotation of the index key, token verifier, advice on presets
 fields.py   what the index holds of each attribute, and what this reveals
 
 `DESIGN.md` in this folder has the reasons.

@@ -57,7 +57,7 @@ class RecordKind:
         tables: Entropy tables for the dictionary, in zstd's own format (FORMAT.md section 4), or empty.
         padded: Whether plaintexts are padded to Padmé lengths, so that a length reveals only its order of magnitude.
         part_names: Names of the key's parts in FORMAT.md's register. They are not in the associated data.
-        body_flags: Header flags of values whose packed bodies are given and returned instead of plaintexts; see `of_bodies`.
+        body_flags: Header flags of values that are packed already, see `of_bodies`; None for plaintexts.
         types: Types of the key's parts, one byte each.
         is_packed: Whether a plaintext is compressed or padded.
     """
@@ -99,11 +99,11 @@ class RecordKind:
 
 @cache
 def of_bodies(kind: RecordKind, flags: int) -> RecordKind:
-    """Return the same kind for values whose bodies are packed: they are sealed as they are given, and opened without unpacking.
+    """Return a record kind whose values are packed already. Sealing does not pack them, and opening does not unpack them.
 
     Args:
-        kind: The kind.
-        flags: The header flags of the bodies. With 0, a body is a plaintext that is neither compressed nor padded.
+        kind: The kind of the values.
+        flags: The header flags of the packed values. With 0, a value is neither compressed nor padded.
     """
     return replace(kind, body_flags=flags)
 

@@ -208,7 +208,7 @@ def _attributes(records: Sequence[VisibilityRecord], types: SearchAttributes, ru
         for name, value in record.attributes().items():
             present[name] += 1
             counts[name].update(_parts(_type_of(name, types), value))
-    names = sorted(counts, key=lambda name: (list(BUILT_IN).index(name) if name in BUILT_IN else len(BUILT_IN), name))
+    names = [*(name for name in BUILT_IN if name in counts), *sorted(counts.keys() - BUILT_IN.keys())]
     scale = runs / len(records) if records else 1.0
     return tuple(
         _attribute(name, _type_of(name, types), counts[name], present[name], len(records), scale) for name in names

@@ -216,7 +216,7 @@ class VisibilityManager:
         """Return a page of the runs that match.
 
         Open runs come first. Runs are ordered by close time, start time and run id, descending, unless the filter has an ORDER BY.
-        With an ORDER BY that begins with neither StartTime nor CloseTime, each page opens all runs that may match.
+        With an ORDER BY that does not begin with StartTime, CloseTime or ExecutionTime, each page opens all runs that may match.
 
         Args:
             namespace_id: The namespace.
