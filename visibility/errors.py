@@ -74,7 +74,7 @@ class UnknownAttribute(InvalidExpression):
 
 
 class QueryBudgetExceeded(VisibilityError):  # noqa: N818 - the name says what happened
-    """An exact answer needs more opened records than one query may open."""
+    """An exact answer takes too long, reads too many bytes of records, or has too many groups."""
 
 
 class QueryDeadlineExceeded(QueryBudgetExceeded, Timeout):

@@ -41,7 +41,7 @@ _STEPS = {
 @click.option(
     "--record-length",
     type=click.Choice(list(LENGTHS)),
-    help="With --preset strict: shortest length of a sealed record. `strongroom index advise` proposes one. Default: 1KiB.",
+    help="With --preset strict: shortest length of a sealed record. `strongroom index advise` compares them. Default: 1KiB.",
 )
 @click.option(
     "--wait",

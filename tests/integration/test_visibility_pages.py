@@ -1,4 +1,4 @@
-"""Pages, page tokens and the budget of a query."""
+"""Pages, page tokens and the limits of a query."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ class PresetAdvice:
     Attributes:
         profile: Name of the profile, see `fields.py`.
         leakage: What its tokens reveal, in the words of `fields.py`.
-        recovered: Share of the values that a thief names who knows how common each value is, from the tokens of this attribute alone.
-            None for times in clear buckets.
+        recovered: Share of the values that a thief names from the tokens of this attribute alone, if they know how common each value
+            is. None for times in clear buckets.
         opened: Number of runs that a count by one value opens.
     """
 
