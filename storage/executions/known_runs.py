@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, TypeAlias
 
+from strongroom.storage.journal.images import TAG_BYTES
+
 from .packing import BRANCH, branch_of
 
 DEFAULT_LIMIT: Final = 100_000
 """The most runs and map rows together. Each takes about 300 bytes."""
-TAG_BYTES: Final = 16
 UNKNOWN_TAG: Final = b"\xff" * TAG_BYTES
 """The tag of a run that is not known. No row has it."""
 

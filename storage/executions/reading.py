@@ -10,10 +10,10 @@ from strongroom.storage.checks import check_id, check_uuid, open_keys
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import NotFound
+from strongroom.storage.journal.images import tag
 from strongroom.storage.sealing import open_rows
 
 from . import checks
-from .known_runs import TAG_BYTES
 from .maps import read_entries
 from .packing import BINDING_BYTES, total_of, unpack_current, unpack_execution, workflow_token
 from .requests import CurrentExecution, WorkflowMutableState
@@ -132,8 +132,8 @@ class ExecutionReader:
         entries = [
             ((kind, item.rjust(16, b"\x00")), value) for kind, item, value in zip(maps, items, values, strict=True)
         ]
-        tag = data[-TAG_BYTES:]
-        is_known = before is not None and before[0] == tag
+        stored_tag = tag(data)
+        is_known = before is not None and before[0] == stored_tag
         known_rows = before[2] if before is not None and is_known else None
 
         def use(keys: NamespaceKeys) -> tuple[bytes, Sequence[bytes], dict[bytes, bytes] | None]:
@@ -148,7 +148,7 @@ class ExecutionReader:
         packed, opened, rows = await open_rows(self._keyring, key.namespace_id, size, use, keys=keys)
         if before is not None and is_known:
             return row, packed, opened, before
-        state = tag, packed[:BINDING_BYTES], rows
+        state = stored_tag, packed[:BINDING_BYTES], rows
         if self._known.get(name) is before:  # if not, a write of this process was committed since
             self._known.put(name, state)
         return row, packed, opened, state

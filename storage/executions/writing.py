@@ -9,12 +9,12 @@ from strongroom.storage.checks import check_id, open_keys
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import ConditionFailed, DatabaseUnavailable
 from strongroom.storage.fences import MAC_BYTES, RunFences, ShardFences, altered, current_mac, refused_shard
+from strongroom.storage.journal.images import tag
 from strongroom.storage.journal.writer import Settled
 
 from .binding import Refusal, RunRule, WriteExecutions
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from .journal import changes_of
-from .known_runs import TAG_BYTES
 from .packing import workflow_token
 from .reading import RunKey, open_current
 from .rows import ExecutionWrite, sealed_columns
@@ -152,7 +152,7 @@ class ExecutionWriter:
             if request in missed:
                 self._known.forget(name)
             elif sealed is not None:
-                self._known.put(name, committed(state, sealed[-TAG_BYTES:]))
+                self._known.put(name, committed(state, tag(sealed)))
 
     async def _call(
         self, connection: Connection, columns: WriteExecutionsColumns, changes: list[Changes]
@@ -170,10 +170,8 @@ class ExecutionWriter:
             self._journal.failed(tickets, error)
             raise
         numbers = {row["request"] for row in refused if row["reason"] != Refusal.NONE}
-        self._journal.settle([tickets[number - 1] for number in numbers], Settled.REFUSED)
-        self._journal.settle(
-            [ticket for number, ticket in enumerate(tickets, 1) if number not in numbers], Settled.COMMITTED
-        )
+        for number, ticket in enumerate(tickets, 1):
+            self._journal.settle([ticket], Settled.REFUSED if number in numbers else Settled.COMMITTED)
         return refused
 
     async def _error(self, write: ExecutionWrite, row: Row) -> StrongroomError | None:
