@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
+from strongroom.storage.schema.table import key_text
 from strongroom.storage.schema.tables import TABLES
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class DamagedRows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._remembered: set[tuple[str, int, str]] = set()
+        self._remembered: set[tuple[str, object, UUID, str]] = set()
+        """Table, partition, namespace and key of rows that are kept."""
 
     async def keep(self, kind: RecordKind, rows: Sequence[DamagedRow]) -> None:
         """Copy rows, before a page is returned without them. Rows that this process has copied before cost nothing.
@@ -90,18 +92,16 @@ class DamagedRows:
             DatabaseUnavailable: The rows may not be copied. The page must not be returned.
         """
         table, parts = _TABLES[kind]
-        columns = [
-            (row.key[0], row.namespace_id, _key_text(parts[1:], row.key[1:]), type(row.error).__name__, row.data)
-            for row in rows
-        ]
-        fresh = [each for each in columns if (table, each[0], each[2]) not in self._remembered]
+        keyed = {(table, row.key[0], row.namespace_id, key_text(parts[1:], row.key[1:])): row for row in rows}
+        fresh = {key: row for key, row in keyed.items() if key not in self._remembered}
         if not fresh:
             return
+        columns = [(*key[1:], type(row.error).__name__, row.data) for key, row in fresh.items()]
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(_SQL["keep"], table, *map(list, zip(*fresh, strict=True)))
+            await connection.execute(_SQL["keep"], table, *map(list, zip(*columns, strict=True)))
         if len(self._remembered) + len(fresh) > _MOST_REMEMBERED:
             self._remembered.clear()
-        self._remembered.update((table, each[0], each[2]) for each in fresh)  # type: ignore[misc]
+        self._remembered.update(fresh)
 
     async def counts(self) -> Mapping[str, int]:
         """Return the number of kept rows of each table that has some.
@@ -149,11 +149,3 @@ class DamagedRows:
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             tag = await connection.execute(_SQL["forget"], before)
         return int(tag.rpartition(" ")[2])
-
-
-def _key_text(names: Sequence[str], values: RecordKey) -> str:
-    """Return columns as text. Tokens are written in hex, so no value of a tenant is in it."""
-    return " ".join(
-        f"{name}={value.hex() if isinstance(value, bytes) else value}"
-        for name, value in zip(names, values, strict=True)
-    )

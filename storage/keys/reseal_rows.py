@@ -13,6 +13,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import DatabaseTimeout
 from strongroom.storage.journal.entry import Changes
 from strongroom.storage.journal.images import NUMBERS, TAG_BYTES, image_sql, shard_sql, tag
+from strongroom.storage.schema.table import key_text
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 from strongroom.storage.visibility_rows.outbox import add_to_outbox
 
@@ -46,8 +47,7 @@ class UnreadableRow:
     key: Mapping[str, object]
 
     def __str__(self) -> str:
-        parts = (f"{name}={value.hex() if isinstance(value, bytes) else value}" for name, value in self.key.items())
-        return f"{self.column}: {' '.join(parts)}"
+        return f"{self.column}: {key_text(self.key, self.key.values())}"
 
 
 @dataclass(frozen=True, slots=True)

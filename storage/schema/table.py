@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from strongroom.kms import RecordKind
 
 NAMESPACE = "namespace_id"
@@ -68,6 +70,14 @@ class Table:
 def key_columns(columns: str) -> tuple[tuple[str, str], ...]:
     """Parse a key: columns and types, separated by commas."""
     return tuple((name, type_) for name, _, type_ in (each.strip().partition(" ") for each in columns.split(",")))
+
+
+def key_text(names: Iterable[str], values: Iterable[object]) -> str:
+    """Return columns of a key as `name=value`. Tokens are written in hex, so no value of a tenant is in it."""
+    return " ".join(
+        f"{name}={value.hex() if isinstance(value, bytes) else value}"
+        for name, value in zip(names, values, strict=True)
+    )
 
 
 def cell_table(
