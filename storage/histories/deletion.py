@@ -73,9 +73,9 @@ class HistoryDeleter:
             tree = await self._trees.rows(namespace_id, branch.shard_id, branch.tree_id)
             ranges = unshared_ranges(branch, [row.info for row in tree])
             holder = holder_without(tree, branch.branch_id)
-            keys = None if holder is None else await open_keys(self._keyring, namespace_id)
-            sealed = None if holder is None or keys is None else sealed_row(keys, holder)
-            written = None if holder is None or sealed is None else (holder.branch_id, sealed)
+            written = None
+            if holder is not None:
+                written = holder.branch_id, sealed_row(await open_keys(self._keyring, namespace_id), holder)
             async with (
                 self._journal.entry(deleted_branch(namespace_id, branch, ranges, written)) as entry,
                 self._database.connection(SET_BY_FUNCTION) as connection,
@@ -89,8 +89,7 @@ class HistoryDeleter:
                     [row.branch_id for row in tree],
                     [branch_id for branch_id, _ in ranges],
                     [node_id for _, node_id in ranges],
-                    None if holder is None else holder.branch_id,
-                    sealed,
+                    *(written or (None, None)),
                     *entry.arguments,
                 )
                 entry.refused = not rows[0]["result"]

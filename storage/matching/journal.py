@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _QUEUE = struct.Struct(">B16si16sh?")
 _TASK = struct.Struct(">qq")
-_QUEUES, _USER_DATA, _BUILD_IDS = map(RowImages, ("task_queues", "task_queue_user_data", "build_id_to_task_queue"))
+_QUEUES, _TASKS = RowImages("task_queues"), RowImages("tasks")
+_USER_DATA, _BUILD_IDS = RowImages("task_queue_user_data"), RowImages("build_id_to_task_queue")
 
 
 def added_tasks(requests: Iterable[_Request], fair: bool, sealed: Sequence[bytes]) -> list[Changes]:  # noqa: FBT001 - as in rows
@@ -47,9 +48,8 @@ def added_tasks(requests: Iterable[_Request], fair: bool, sealed: Sequence[bytes
 
 def completed_tasks(key: RowKey, max_pass: int, max_task_id: int) -> Changes:
     """Return the changes of a statement that deletes the first tasks of a queue."""
-    range_hash, _, queue_id, task_type, fair = key
-    prefix = _QUEUE.pack(TASKS, b"", range_hash, queue_id, task_type, fair)[17:]
-    ends = prefix + _TASK.pack(0, 0), prefix + _TASK.pack(max_pass, max_task_id)
+    range_hash, _, *queue = key
+    ends = _TASKS.key(range_hash, *queue, 0, 0), _TASKS.key(range_hash, *queue, max_pass, max_task_id)
     return Changes(task_queue_group(range_hash), ranges=[(TASKS, *ends)])
 
 
