@@ -28,7 +28,8 @@ class Changes:
         shard_id: The shard.
         images: The images of the rows that it adds, or that take the place of others.
         replaced: The images of the rows that it replaces or deletes, where the statement compares the stored row with them, or the
-            transaction has locked the row before. The key of a row never comes from the database.
+            transaction has locked the row before. The database names the key too in a purge, a resealing and a dead letter. A false
+            key leaves a difference that verification finds.
         rows: Images without tags: the rows that it may replace or delete.
         ranges: Ranges of a table that it may delete: the number of the table, then the first key, inclusive, and the last, exclusive,
             as the columns of the key after the namespace.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from strongroom.kms import Keyring, NamespaceKeys
+    from strongroom.kms import Keyring
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
@@ -168,11 +168,12 @@ class JournalKeeper:
             StorageError: The database does not answer.
         """
         keys = await self._keyring.open(self._keyring.cell_id)
-        # Before the entries are read, which have all that is settled now.
-        outcomes, newest = self.journal.outcomes(shard_id), self.journal.newest.get(shard_id, 0)
+        known = self._known(shard_id)
         async with self._database.transaction(NO_NAMESPACE) as connection:
             stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
-            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, newest, limit=limit)
+            result = await self._folded(
+                connection, ElementHash(keys, shard_id), shard_id, stored_sums, known, limit=limit
+            )
             problems = result.problems
             number = result.sums.number
             progress = result.is_advanced and not problems
@@ -198,10 +199,10 @@ class JournalKeeper:
         """
         keys = await self._keyring.open(self._keyring.cell_id)
         elements = ElementHash(keys, shard_id)
-        outcomes, newest = self.journal.outcomes(shard_id), self.journal.newest.get(shard_id, 0)  # before the snapshot
+        known = self._known(shard_id)
         async with self._database.transaction(EVERY_NAMESPACE, read_only=True, unlimited=True) as connection:
             stored_sums = await connection.fetchrow(_SQL["sums"], shard_id)
-            result = await self._folded(connection, keys, shard_id, stored_sums, outcomes, newest, limit=None)
+            result = await self._folded(connection, elements, shard_id, stored_sums, known, limit=None)
             live, rows = await scan(connection, shard_id, elements)
         tables = [NAMES[each] for each in differing(result.total(elements), live)]
         number = 0 if stored_sums is None else stored_sums["number"]
@@ -248,26 +249,32 @@ class JournalKeeper:
         self.altered.pop(shard_id, None)
         return number
 
+    def _known(self, shard_id: int) -> tuple[Entry, int]:
+        """Return what this process knows of a shard: the outcomes of its entries, and the newest number of the sums.
+
+        Read it before the transaction that reads the entries, which then has every entry that was settled.
+        """
+        return self.journal.outcomes(shard_id), self.journal.newest.get(shard_id, 0)
+
     async def _folded(
         self,
         connection: Connection,
-        keys: NamespaceKeys,
+        elements: ElementHash,
         shard_id: int,
         stored_sums: Row | None,
-        outcomes: Entry,
-        newest: int,
+        known: tuple[Entry, int],
         *,
         limit: int | None,
     ) -> Folded:
         """Return what folding all entries that the database has would give."""
+        outcomes, newest = known
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
         below = rows[-1]["number"] if len(rows) == limit else None
         if rows and below == rows[0]["number"]:  # more processes than a page has rows
             rows, below = await connection.fetch(_SQL["entries"], shard_id, None), None
-        sums, stored, problems = await opened(self._keyring, keys, shard_id, stored_sums, rows)
+        sums, stored, problems = await opened(self._keyring, elements.keys, shard_id, stored_sums, rows)
         if sums.number < newest:
             problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")
-        elements = ElementHash(keys, shard_id)
         words = {self.journal.writer: outcomes}
         result = fold(sums, stored, elements, outcomes=words, waited=self._waited(shard_id), below=below)
         result.problems[:0] = problems
