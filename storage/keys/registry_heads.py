@@ -250,8 +250,6 @@ class RegistryHeads:
         summary = None if row is None else summary_of(row)
         is_first = summary is None and self._cell_id in heads and heads[self._cell_id].version == 1
         if not is_first:
-            if summary is None:
-                key.total(summary)
             self.check_summary(key, summary, newest)
         total = 0 if is_first else key.total(summary)
         total += sum(key.term(each.namespace_id, heads[each.namespace_id]) for each in changed)
