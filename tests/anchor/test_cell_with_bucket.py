@@ -120,12 +120,10 @@ def test_the_commands(config_path, bucket):
     config_path.write_text(config_path.read_text() + bucket.toml())
     run("namespace", "create", "one")
     assert len(bucket.keys()) == 1
-    run("namespace", "list")  # anchors the sums that the command before folded at its end
-    written = len(bucket.keys())
     run("namespace", "list")
-    assert len(bucket.keys()) == written
+    assert len(bucket.keys()) == 1
     run("keys", "rotate", "one")
-    assert len(bucket.keys()) == written + 1
+    assert len(bucket.keys()) == 2
     assert "nothing was altered" in run("audit", "verify")
     shutil.rmtree(folder / "audit")
     assert "missing" in run("audit", "verify", code=1)
