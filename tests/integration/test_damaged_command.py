@@ -1,4 +1,4 @@
-"""What an operator sees of a row that did not open: `strongroom damaged`, `doctor`, and the metric."""
+"""What an operator sees of a row that did not open: `strongroom damaged` and `doctor`."""
 
 from __future__ import annotations
 
