@@ -41,6 +41,11 @@ def many(count, *, first=0, close=BASE):
     ]
 
 
+def searching(cell, **options):
+    """Return the searches of a cell with other options."""
+    return VisibilityManager(cell.database, cell.keyring, cell.journal.journal, **options)
+
+
 def in_list_order(documents):
     """Return the run ids of documents in the exact order of a list."""
     ordered = sorted(
@@ -124,11 +129,8 @@ async def test_a_list_in_an_order_of_the_index_opens_no_more_than_its_page(confi
         await ours.write(documents)
         pages = await ours.pages(f"ORDER BY {order}", 50)
         assert [run_id for page in pages for run_id in page] == [each["RunId"] for each in expected]
-        index = ours.strongroom.search_index
-        costs = _Opened()
-        visibility = VisibilityManager(
-            ours.strongroom.database, ours.strongroom.keyring, ours.strongroom.journal.journal, index=index, costs=costs
-        )
+        cell, costs = ours.strongroom, _Opened()
+        visibility = searching(cell, index=cell.search_index, costs=costs)
         await visibility.list_workflow_executions(ours.namespace_id, f"ORDER BY {order}", ours.types, page_size=50)
         assert costs.documents < 100
 
@@ -203,9 +205,7 @@ async def test_groups_are_counted_in_the_index_also_while_the_key_rotates(config
         cell = ours.strongroom
         await ours.write(documents)
         costs = _Opened()
-        visibility = VisibilityManager(
-            cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, costs=costs
-        )
+        visibility = searching(cell, index=cell.search_index, costs=costs)
 
         async def grouped(query=""):
             found = await visibility.count_workflow_executions(
@@ -231,9 +231,7 @@ async def test_groups_under_strict_are_tallied_in_one_pass(config_path, elastics
     async with sealed(config_path, elasticsearch, kind, index_layout=str(new_layout("strict"))) as ours:
         await ours.write(documents)
         cell, costs = ours.strongroom, _Opened()
-        visibility = VisibilityManager(
-            cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, costs=costs
-        )
+        visibility = searching(cell, index=cell.search_index, costs=costs)
         found = await visibility.count_workflow_executions(
             ours.namespace_id, "GROUP BY TemporalNamespaceDivision", ours.types
         )
@@ -265,10 +263,8 @@ async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_pa
     async with sealed(config_path, elasticsearch, "PostgreSQL") as ours:
         await ours.write(many(2500))
         cell = ours.strongroom
-        slow = VisibilityManager(
-            cell.database,
-            cell.keyring,
-            cell.journal.journal,
+        slow = searching(
+            cell,
             costs=_Fixed(seconds=1.0),
             limits=SearchLimits(seconds=60.0),
         )
@@ -281,7 +277,7 @@ async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_pa
             with pytest.raises(QueryBudgetExceeded, match=message) as refused:
                 await search(ours.namespace_id, query, ours.types)
             assert "zzz" not in str(refused.value)
-        small = VisibilityManager(cell.database, cell.keyring, cell.journal.journal, limits=SearchLimits(bytes=1000))
+        small = searching(cell, limits=SearchLimits(bytes=1000))
         with pytest.raises(QueryBudgetExceeded, match="more than 1000 bytes of sealed records"):
             await small.list_workflow_executions(ours.namespace_id, "WorkflowType > 'zzz'", ours.types)
 
