@@ -16,19 +16,14 @@ from strongroom.driver.audit.stream import parse
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KmsUnavailable, LocalProvider
 from tests.support.access.people import OWNER, bound, records
-from tests.support.audit.disk import Disk
 from tests.support.earlier_rows import put_back, saved
 from tests.support.fixtures.command_line import run_command, sql
+from tests.support.processes import opened
 
 pytestmark = pytest.mark.integration
 
 AT = datetime.now(UTC)
 POLICY = ("access_policy",)
-
-
-def opened(config):
-    """Open the cell as a new process."""
-    return Strongroom.open(config, log_settings=Disk().settings())
 
 
 async def two_versions(config, attacker):

@@ -10,21 +10,15 @@ import pytest
 
 from strongroom.driver.access import PolicyRolledBack, changes
 from strongroom.driver.doctor import examine
-from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, RegistryAltered, rotate_data_key
 from strongroom.storage.journal.images import CELL
 from tests.support.access.people import OWNER, bound
-from tests.support.audit.disk import Disk
 from tests.support.earlier_rows import REGISTRY, put_back, saved
+from tests.support.processes import opened
 
 pytestmark = pytest.mark.integration
 
 KEK = KekRef("local", "shared")
-
-
-def opened(config, **options):
-    """Open the cell as a new process."""
-    return Strongroom.open(config, log_settings=Disk().settings(), **options)
 
 
 async def older_registry(cell, attacker):

@@ -8,23 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, RegistryAltered, rotate_data_key
 from strongroom.storage.errors import OlderThanAnchor
-from tests.support.audit.disk import Disk
 from tests.support.earlier_rows import REGISTRY, put_back, saved
 from tests.support.fixtures.command_line import run_command
+from tests.support.processes import opened
 from tests.support.s3_server import ENVIRONMENT
 
 pytestmark = pytest.mark.integration
 
 KEK = KekRef("local", "shared")
 EVERYTHING = (*REGISTRY, "audit_checkpoints", "audit_compaction")
-
-
-def opened(config, **options):
-    """Open the cell as a new process."""
-    return Strongroom.open(config, log_settings=Disk().settings(), **options)
 
 
 @pytest.fixture

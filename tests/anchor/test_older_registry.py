@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 
@@ -10,14 +11,13 @@ import pytest
 
 from strongroom.driver.audit.chain import link, with_chain
 from strongroom.driver.audit.stream import parse
-from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, KeyClass, RegistryAltered, rotate_data_key
 from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.keys.registry_heads import RegistryHeads
-from tests.support.audit.disk import Disk
 from tests.support.audit.witnessed import records_of
 from tests.support.earlier_rows import put_back, saved
-from tests.support.fixtures.command_line import run_command, sql
+from tests.support.fixtures.command_line import run_command
+from tests.support.processes import opened
 
 pytestmark = pytest.mark.integration
 
@@ -29,11 +29,6 @@ async def newest_version(cell, namespace_id):
     await cell.keyring.open(namespace_id)
     found = await cell.keyring.store.list_data_keys(namespace_id)
     return max(each.version for each in found if each.key_class is KeyClass.DATA)
-
-
-def opened(config, **options):
-    """Open the cell as a new process."""
-    return Strongroom.open(config, log_settings=Disk().settings(), **options)
 
 
 async def rotated(config, attacker):
@@ -138,40 +133,29 @@ async def test_positions_are_stated_when_they_change(config):
     assert (first["positions"][0][:2], second["positions"][0][:2]) == (["registry", 1], ["registry", 2])
 
 
-TABLES = ("data_keys", "registry_heads", "registry_summary")
-
-
-def restore(dsn):
-    """Put the tables of the registry back as they were kept."""
-    for table in TABLES:
-        sql(dsn, f"DELETE FROM {table}")  # noqa: S608 - constants
-        sql(dsn, f"INSERT INTO {table} SELECT * FROM kept_{table}")  # noqa: S608 - constants
-
-
-def test_the_commands(config_path, dsn):
+async def test_the_commands(config_path, attacker):
     """Every command refuses an older registry. `restore accept` accepts it, and the log and its verification show the gap."""
     folder = config_path.parent
 
-    def run(*arguments, code=0):
-        done = run_command(folder, *arguments)
+    async def run(*arguments, code=0):
+        done = await asyncio.to_thread(run_command, folder, *arguments)
         assert done.returncode == code, done
         return " ".join((done.stdout + done.stderr).split())
 
-    run("init")
-    run("namespace", "create", "one")
-    for table in TABLES:
-        sql(dsn, f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")  # noqa: S608 - constants
-    run("keys", "rotate", "one")
-    restore(dsn)
-    assert "restore accept --reason TEXT" in run("namespace", "list", code=2)
-    assert "key registry in the database is version 2" in run("audit", "verify", code=1)
-    dry = json.loads(run("restore", "accept", "--reason", "backup restored", "--dry-run", "--json"))
+    await run("init")
+    await run("namespace", "create", "one")
+    before = await saved(attacker)
+    await run("keys", "rotate", "one")
+    await put_back(attacker, before)
+    assert "restore accept --reason TEXT" in await run("namespace", "list", code=2)
+    assert "key registry in the database is version 2" in await run("audit", "verify", code=1)
+    dry = json.loads(await run("restore", "accept", "--reason", "backup restored", "--dry-run", "--json"))
     assert any("version 3" in each for each in dry["differences"])
-    run("namespace", "list", code=2)
-    assert "1 differences are accepted" in run("restore", "accept", "--reason", "backup restored")
-    run("keys", "rotate", "one")
-    shown = run("audit", "verify")
+    await run("namespace", "list", code=2)
+    assert "1 differences are accepted" in await run("restore", "accept", "--reason", "backup restored")
+    await run("keys", "rotate", "one")
+    shown = await run("audit", "verify")
     assert "accepted: the key registry in the database is version 2" in shown
     assert ": backup restored" in shown
-    restore(dsn)
-    run("namespace", "list", code=2)
+    await put_back(attacker, before)
+    await run("namespace", "list", code=2)

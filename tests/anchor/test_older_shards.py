@@ -6,25 +6,19 @@ import asyncio
 
 import pytest
 
-from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import ShardInfo
 from strongroom.storage.errors import OlderThanAnchor
-from tests.support.audit.disk import Disk
 from tests.support.earlier_rows import put_back, saved
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.executions import Workflow, blob
+from tests.support.processes import opened
 
 pytestmark = pytest.mark.integration
 
 KEK = KekRef("local", "shared")
 SHARD = 1
 TABLES = ("journal", "journal_sums", "executions", "execution_maps", "current_executions", "history_tasks")
-
-
-def opened(config, **options):
-    """Open the cell as a new process."""
-    return Strongroom.open(config, log_settings=Disk().settings(), **options)
 
 
 @pytest.fixture

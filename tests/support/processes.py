@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from strongroom.driver.strongroom import Strongroom
 from strongroom.storage.executions.store import ExecutionStore
 from strongroom.storage.histories import HistoryManager
 from strongroom.storage.journal.writer import Journal
+from tests.support.audit.disk import Disk
+
+
+def opened(config, **options):
+    """Open a cell as a new process. Its audit log waits longer than the default, because a busy machine is slow."""
+    return Strongroom.open(config, log_settings=Disk().settings(), **options)
 
 
 def new_process(cell, *, known=None):
