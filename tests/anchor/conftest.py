@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.s3_server import ENVIRONMENT, Store, running_server
+from tests.support.moto_server import running
+from tests.support.s3_server import ENVIRONMENT, S3Server, Store
 
 
 @pytest.fixture(scope="module")
 def s3():
     """A server with the semantics of S3, shared by the tests of a module."""
-    with running_server() as server:
+    with running(S3Server()) as server:
         yield server
 
 

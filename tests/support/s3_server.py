@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from http.client import responses
 from uuid import uuid4
 
 import boto3
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import make_server
 
 from strongroom.driver.config import AnchorConfig
+from tests.support.moto_server import MotoServer
 
 REGION = "eu-west-1"
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "not a secret"}
 
 
-class S3Server(ThreadedMotoServer):
-    """moto's server behind a filter.
+class S3Server(MotoServer):
+    """moto's server, which can answer every request with an error.
 
     Attributes:
         fault: Status and code of the answer to all requests; None for moto's own answers.
-        requests: The method and the path of each request.
     """
 
-    def __init__(self):
-        super().__init__(ip_address="127.0.0.1", port=0, verbose=False)
-        self.fault = None
-        self.requests = []
+    fault = None
 
-    @property
-    def address(self):
-        """The URL that a client connects to."""
-        host, port = self.get_host_and_port()
-        return f"http://{host}:{port}"
-
-    def _server_entry(self):
-        self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server(self._ip_address, 0, self._door, True, request_handler=MotoRequestHandler)
-        self._server_ready_event.set()
-        self._server.serve_forever()
-
-    def stop(self):
-        """Stop the server, and free its port."""
-        super().stop()
-        self._server.server_close()
-
-    def _door(self, environ, start_response):
-        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+    def _answer(self, environ, start_response):
         if self.fault is None:
-            return self._moto(environ, start_response)
+            return super()._answer(environ, start_response)
         status, code = self.fault
         start_response(f"{status} {responses[status]}", [("Content-Type", "application/xml")])
         return [f"<Error><Code>{code}</Code><Message>a text of the server</Message></Error>".encode()]
@@ -108,14 +83,3 @@ class Store:
     def put(self, key, content):
         """Write an object."""
         self.client.put_object(Bucket=self.name, Key=key, Body=content)
-
-
-@contextmanager
-def running_server():
-    """Yield a server."""
-    server = S3Server()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()

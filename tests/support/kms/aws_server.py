@@ -25,9 +25,8 @@ from moto.kms.exceptions import InvalidCiphertextException
 from moto.kms.models import Key, KmsBackend
 from moto.kms.responses import KmsResponse
 from moto.kms.utils import decrypt, encrypt, generate_master_key
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.server import ThreadedMotoServer
-from werkzeug.serving import make_server
+
+from tests.support.moto_server import MotoServer
 
 _MATERIAL_BYTES = 32  # length of a material's id, which precedes moto's ciphertext
 ROTATION_SECONDS = 0.3
@@ -205,7 +204,7 @@ def _list_rotations(self):
     return json.dumps({"Rotations": page, "Truncated": more} | ({"NextMarker": str(start + 2)} if more else {}))
 
 
-for _owner, _name, _change in (  # never undone, because no other test of this process uses moto
+for _owner, _name, _change in (  # never undone, because no other test of this process uses moto's KMS
     (models, "generate_key_id", _key_id),
     (KmsBackend, "encrypt", _encrypt),
     (KmsBackend, "decrypt", _decrypt),
@@ -227,36 +226,16 @@ for _owner, _name, _change in (  # never undone, because no other test of this p
     setattr(_owner, _name, _change)
 
 
-class AwsServer(ThreadedMotoServer):
+class AwsServer(MotoServer):
     """moto's server behind a filter, which keeps the requests and can answer them itself."""
 
     def __init__(self, ssl_context=None):
-        super().__init__(ip_address="127.0.0.1", port=0, verbose=False)
-        self.ssl_context = ssl_context
+        super().__init__(ssl_context)
         self.requests = []
         self.fault = None
         self.before = lambda _request: None
 
-    @property
-    def address(self):
-        """The URL that a client connects to."""
-        host, port = self.get_host_and_port()
-        return f"{'http' if self.ssl_context is None else 'https'}://{host}:{port}"
-
-    def _server_entry(self):
-        self._moto = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server(
-            self._ip_address, 0, self._door, True, request_handler=MotoRequestHandler, ssl_context=self.ssl_context
-        )
-        self._server_ready_event.set()
-        self._server.serve_forever()
-
-    def stop(self):
-        """Stop the server, and free its port."""
-        super().stop()
-        self._server.server_close()
-
-    def _door(self, environ, start_response):
+    def _answer(self, environ, start_response):
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         headers = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
@@ -265,7 +244,7 @@ class AwsServer(ThreadedMotoServer):
         fault = self.fault if self.fault is not None else self.before(request)
         if fault is None:
             environ["wsgi.input"] = io.BytesIO(body)
-            return self._moto(environ, start_response)
+            return super()._answer(environ, start_response)
         time.sleep(fault.pause)
         if not fault.status:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)

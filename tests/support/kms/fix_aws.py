@@ -27,6 +27,7 @@ from strongroom.kms import (
 )
 from strongroom.kms.providers.aws import AwsKmsProvider
 from strongroom.kms.providers.aws import client as aws_client
+from tests.support.moto_server import running
 
 from . import aws_server
 from .kms_bench import Fault, KmsBench
@@ -53,15 +54,9 @@ def provider_at(address, **settings):
     return AwsKmsProvider("aws-kms", **given | settings)
 
 
-@contextmanager
 def running_server(ssl_context=None):
-    """Yield a server with AWS's semantics."""
-    server = aws_server.AwsServer(ssl_context)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    """Run a server with AWS's semantics."""
+    return running(aws_server.AwsServer(ssl_context))
 
 
 @contextmanager
