@@ -66,7 +66,7 @@ class Profile:
         salted: Whether the equality token is one of several; `layout.py` has the number of each status.
         salts: Number of equality tokens of each value; 0 if `salted` does not hold or the layout has the numbers.
         same_as: An attribute that every run has. If both values are equal, there are no other tokens.
-        hides_same: Whether no token says that both values are equal.
+        hides_same: Whether no token shows that both values are equal.
     """
 
     name: str

@@ -83,7 +83,7 @@ class AnchorBucket:
     async def newest(self, public_key: bytes) -> Statement | None:
         """Return the statement of the newest valid object; None if there is none.
 
-        Every version of an object is looked at, so that a made-up version and a delete marker hide nothing.
+        Every version of an object is looked at, so that a forged version or a delete marker does not hide the newest one.
 
         Args:
             public_key: The public key of the cell's audit log.
@@ -147,7 +147,7 @@ class AnchorBucket:
             except AnchorUnavailable as error:
                 if error.code not in EXISTS:
                     raise
-                blocked, newest = number, None  # another process wrote it; or it is a made-up one
+                blocked, newest = number, None  # another process wrote it, or it is forged
             else:
                 return True
         msg = f"no object of {self.url} could be written, because others wrote each number first; try again"

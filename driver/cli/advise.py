@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 def advise(config_path: Path, namespace_name: str, sample: int) -> None:
     """Show what each preset of the index would reveal of a namespace's own runs, and what searches would cost.
 
-    A thief of the index may know how common each value is. For each attribute, "named" is the share of the values that they then name
-    from the tokens of this attribute alone. With the preset compatible, columns in clear reveal more: times, and lengths of records.
-    "opened" is the number of runs that a count by one value opens. No value of a run is shown.
+    For each attribute, "named" is the share of the values that an attacker recognises from the tokens of this attribute alone, if they
+    have a copy of the index and know how common each value is. With the preset compatible, columns in clear reveal more: times, and
+    lengths of records. "opened" is the number of runs that a count by one value opens. No value of a run is shown.
     """
 
     async def run(strongroom: Strongroom) -> None:

@@ -1,4 +1,4 @@
-"""Make the KMSs forget what wrapped the destroyed keys, after `keys destroy` and `keys reseal --destroy`."""
+"""Make the KMSs forget the KEK versions that wrapped the destroyed keys, after `keys destroy` and `keys reseal --destroy`."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ def namespace() -> None:
     type=click.Choice(PRESETS),
     default="compatible",
     show_default=True,
-    help="Preset of the index. With compatible, a thief of the index who has a similar service's data names most types and statuses. "
-    "With strict it shows less, and searches open more. `strongroom index rotate` changes it.",
+    help="Preset of the index. With compatible, an attacker with a copy of the index and the data of a similar service recognises "
+    "most types and statuses. With strict the index shows less, and searches open more. `strongroom index rotate` changes it.",
 )
 @click.option("--region", help="Region that it is bound to. It must be the cell's.")
 @click.pass_obj

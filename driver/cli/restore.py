@@ -49,9 +49,9 @@ def accept(config_path: Path, reason: str, dry_run: bool) -> None:
     """Accept a database that is older than its anchors, and the differences that `verify` and `audit verify` find on this host.
 
     It adds a signed record with what is older than an anchored state, the changed rows, the lost checkpoints, the breaks and the
-    streams that were ended or are missing. Processes open the database again, and `verify` and `audit verify` show the differences as
-    accepted. Every other difference is still refused. Only an owner can do this; with access control it needs a second person:
-    `strongroom access request --operation restore.accept`. Accept an older access policy first (`access accept-older`).
+    streams that were ended or are missing. Processes then open the database again, `verify` finds no difference, and `audit verify`
+    shows the accepted ones. Every other difference is still found. Only an owner can do this. With access control it needs a second
+    person: `strongroom access request --operation restore.accept`. Accept an older access policy first (`access accept-older`).
     """
     if not reason.strip() or len(reason) > _MOST_REASON:
         msg = f"--reason takes a text of at most {_MOST_REASON} characters"

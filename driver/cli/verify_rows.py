@@ -55,7 +55,7 @@ def verify_rows(
 
     It compares all rows with the sealed sums of their shard and with the journal, and names each shard and table that differs.
     Services may keep writing. It changes nothing. Shards have the numbers of rows; 0 is the cell's own tables, and negative
-    numbers are groups of task queues. An interrupted run says how to continue. Ends with 1 if something was changed.
+    numbers are groups of task queues. An interrupted run prints how to continue. Its exit code is 1 if a shard differs.
     """
     if sum((bool(shards), namespace is not None, everything, first is not None)) > 1:
         msg = "--shard, --namespace, --all and --from exclude each other; give one of them"

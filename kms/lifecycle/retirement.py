@@ -1,4 +1,4 @@
-"""Make a KMS forget the versions of KEKs that wrapped destroyed keys, so that an old row of the registry opens no more.
+"""Make a KMS forget the versions of KEKs that wrapped destroyed keys, so that it can't unwrap an old row of the registry.
 
 The KEK is rotated, the keys that are left are wrapped again, and each older version that wraps nothing is retired. Every step is
 skipped if it was done, so an interrupted run can be repeated.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SETTLE_SECONDS = 600.0
 """Time between the last rotation of a KEK and the check of what its older versions wrap. A process that wrapped a key before the
 rotation has registered it by then: a call of a KMS takes at most 120 s, keys are wrapped in up to three calls, and a change of the
-registry waits at most 100 s. The wait is repeated by a run that continues an interrupted one, because nobody knows when it rotated."""
+registry waits at most 100 s. A run that continues an interrupted one waits again, because the time of the rotation is not recorded."""
 
 Progress: TypeAlias = Callable[[str, int], None]
 

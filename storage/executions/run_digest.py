@@ -76,7 +76,7 @@ def next_state(
         entries: The map entries of the write.
         stamp: The stamp of the written map rows.
         known: The state before the write; None for a run that does not exist.
-        replaced: Whether all map rows of before are deleted.
+        replaced: Whether all earlier map rows are deleted.
         appends: The history of the write.
     """
     binding, before = (NO_BINDING, None) if known is None else known[1:]

@@ -130,7 +130,7 @@ class Entry(NamedTuple):
 
 
 class Permissions:
-    """Checks the rows that the database says it replaced against those that an entry allows.
+    """Compares the rows that the database reports as replaced with those that an entry allows.
 
     Args:
         entry: The entry.

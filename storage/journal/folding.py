@@ -1,8 +1,8 @@
 """Fold entries into the sums of a shard: the rule, without the database.
 
-The rule for the entries of one writer, in the order of their numbers: each is there, or a later entry says that it was refused or that
-its outcome is unknown. An entry that is missing without such a word, that was refused and is there, or that came back after it was
-folded, was changed in the database. An entry that no later one speaks about yet is pending.
+The rule for the entries of one writer, in the order of their numbers: each entry is there, or a later one notes that it was refused or
+that its outcome is unknown. The database was changed if an entry is missing and no later one notes why, if an entry is there that was
+refused, or if it came back after it was folded. An entry is pending while an entry before it is missing and may still be in flight.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 
 UNKNOWN_AFTER = 90.0
-"""Seconds after which a missing entry with an unknown outcome is taken for refused. The server stops a statement after 30 s."""
+"""Seconds after which a missing entry with an unknown outcome counts as refused. The server stops a statement after 30 s."""
 ABANDONED_AFTER = 3600.0
-"""Seconds after which the same holds for a missing entry of which no later one has a word. Its process is gone."""
+"""Seconds after which the same holds for a missing entry that no later one notes. Its process has ended."""
 NOTHING_WAITED: Mapping[tuple[UUID, int], float] = MappingProxyType({})
 
 
 class StoredEntry(NamedTuple):
-    """An entry as it was read.
+    """An entry of the table.
 
     Attributes:
         writer: The process that made it.
         number: Its number among the writer's entries of the shard.
         entry: The opened entry.
-        replaced: The images of the rows that it replaced or deleted, as the database says.
+        replaced: The images of the rows that it replaced or deleted, as the database reports them.
     """
 
     writer: UUID
@@ -94,7 +94,7 @@ def fold(
         sums: The sums. They are not changed.
         stored: All entries of the shard that the database has.
         elements: Hashes the images of the shard.
-        outcomes: What writers in this process say about their entries, as their next entry would.
+        outcomes: The outcomes of the entries of writers in this process, as their next entry would note them.
         waited: Seconds for which this process has waited for missing entries.
         below: A number; `stored` has all entries below it, and perhaps not all of the others. None if it has all.
     """
@@ -105,13 +105,13 @@ def fold(
             by_writer[each.writer][each.number] = each
     for writer in by_writer.keys() | outcomes.keys():
         entries = by_writer[writer]
-        words = [each.entry for each in entries.values()]
+        notes = [each.entry for each in entries.values()]
         patience = waited
         if writer in outcomes:
-            words.append(outcomes[writer])
-            # Nobody needs to guess about the other entries of a writer in this process.
+            notes.append(outcomes[writer])
+            # The outcome of every other entry of a writer in this process is known.
             patience = {gap: seconds for gap, seconds in waited.items() if gap[1] in outcomes[writer].unknown}
-        last = _fold_writer(result, writer, entries, words, elements, patience, below)
+        last = _fold_writer(result, writer, entries, notes, elements, patience, below)
         if last:
             result.sums.writers[writer] = last
     result.is_advanced, result.has_more = result.sums.writers != sums.writers, below is not None
@@ -122,18 +122,18 @@ def _fold_writer(
     result: Folded,
     writer: UUID,
     entries: dict[int, StoredEntry],
-    words: list[Entry],
+    notes: list[Entry],
     elements: ElementHash,
     waited: Mapping[tuple[UUID, int], float],
     below: int | None,
 ) -> int:
     """Fold the entries of one writer; return the number of the last one that is in the sums."""
     last = result.sums.writers.get(writer, 0)
-    settled = max(word.settled for word in words)
+    settled = max(note.settled for note in notes)
     if below is not None:
         settled = min(settled, below)
-    refused = {number for word in words for number in word.refused}
-    unknown = {number for word in words for number in word.unknown}
+    refused = {number for note in notes for number in note.refused}
+    unknown = {number for note in notes for number in note.unknown}
     highest = max(entries, default=0)
     end = max(highest, settled - 1) + 1
     missing = [number for number in range(last + 1, end) if number not in entries and number not in refused]

@@ -23,7 +23,7 @@ def replaced_namespace(
 
     Args:
         namespace_id: The namespace.
-        old: The sealed details and data of before; None for a new namespace.
+        old: The former sealed details and data; None for a new namespace.
         new: The sealed details and data.
     """
     changes = Changes(CELL)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .search_index import IndexOrder, IndexPosition
 
 FEW_TOKENS = 4
-"""Number of tokens that a count compares with those of each row. The planner takes `&&` for cheap, and does not use the GIN."""
+"""Number of tokens that a count compares with those of each row. The planner underestimates `&&` and would not use the GIN index."""
 _MANY_TOKENS = 300
 """Number of tokens up to which `&&` is used in a list. It compares each token of a row with each of them, unless it uses the GIN."""
 

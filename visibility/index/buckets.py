@@ -35,7 +35,7 @@ def buckets_of(close_time: int | None, start_time: int, size: int, *, upper_boun
         close_time: Nanoseconds since 1970; None for an open run.
         start_time: Nanoseconds since 1970.
         size: The size of a bucket in seconds.
-        upper_bound: Whether b2 of a closed run is the later one of both buckets, so that it says nothing of the start. A run never
+        upper_bound: Whether b2 of a closed run is the later one of both buckets, so that it does not show the start. A run never
             starts after it closed, except by the clock of another host.
     """
     closed, started = close_bucket(close_time, size), start_bucket(start_time, size)

@@ -2,9 +2,9 @@
 
 A packed record leaves out values that follow from other values, and stores UUIDs as 16 bytes. UUIDs do not compress as text.
 
-A record has three parts of different trust: ids and other values of the service, search attributes, and the memo. Each part is
-compressed alone, so the length of the record does not show whether a value that an attacker chose occurs in another part. In the
-preset `strict` nothing is compressed, and the record is filled up to one of few lengths.
+A record has three parts, whose contents different people choose: ids and other values of the service, search attributes, and the memo.
+Each part is compressed alone, so the length of the record does not show whether a value that an attacker chose occurs in another part.
+In the preset `strict` nothing is compressed, and the record is filled up to one of few lengths.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ class PresetAdvice:
     Attributes:
         profile: Name of the profile, see `fields.py`.
         leakage: What its tokens reveal, in the words of `fields.py`.
-        recovered: Share of the values that a thief names from the tokens of this attribute alone, if they know how common each value
-            is. None for times in clear buckets.
+        recovered: Share of the values that an attacker recognises from the tokens of this attribute, if they know how common each is.
+            None for times in clear buckets.
         opened: Number of runs that a count by one value opens.
     """
 
@@ -256,7 +256,7 @@ def _preset(profile: Profile, counts: Counter[object], possible: int, scale: flo
 
 
 def _recovered(profile: Profile, counts: Counter[object], scale: float) -> float:
-    """Return the share of values that a thief names by matching the numbers of documents with the numbers that they know.
+    """Return the share of values that an attacker recognises by matching the numbers of documents with the numbers that they know.
 
     Of several values with the same number, one match is right on average. Without tokens, they name the commonest value.
     """

@@ -140,7 +140,7 @@ def _with_same_as(
     if same_as is None:
         return own
     other = compile_condition(Attribute(same_as, attribute.type))
-    if profile.hides_same:  # a run whose value is the same has no token of its own, and none says that it is the same
+    if profile.hides_same:  # no token shows that both values are equal
         return Approximation(own.sure, any_of(own.possible, other.possible))
     is_same = holding(attribute, (tokens.SAME,), tokenizer)
     return Approximation(

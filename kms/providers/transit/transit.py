@@ -180,7 +180,7 @@ class TransitProvider:
     async def retire_version(self, kek: KekRef, version: str) -> None:
         """Raise the key's `min_decryption_version` above the oldest version, and trim the version if the token may.
 
-        A trimmed version is deleted. Without the right to trim, a person who may configure the key can lower the bound again.
+        A trimmed version is deleted. If the token may not trim, a person who may configure the key can lower the bound again.
 
         Raises:
             UnsupportedOperation: An older version still unwraps, and the engine has only a lower bound.

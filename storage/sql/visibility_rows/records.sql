@@ -1,7 +1,7 @@
 -- name: put
 -- Only a newer version replaces a record, so a late or repeated write changes nothing, and neither does a write of a run that was
 -- deleted since. Arrays of arrays must be rectangular, so the tokens travel as array literals.
--- The last parameters are entries of the journal, one for each shard, which say that all records are written. For a record that is not
+-- The last parameters are entries of the journal, one for each shard, as if all records were written. For a record that is not
 -- written, the journal has its image (kms/FORMAT.md section 7.7) as replaced too. NULL fails the statement: another transaction wrote
 -- the first record of a run at the same moment, so its image is not known.
 WITH old AS MATERIALIZED (
