@@ -196,7 +196,7 @@ class AuditLog:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     positions = await self.positions()
-        statement = self.stated.next(positions, at=self._settings.now())
+        statement = self.stated.next(positions, at=self._settings.now(), records=self.unsigned)
         if statement is not None:
             await self.record(statement.signed(key).fields())
             self.stated.written(statement)

@@ -26,6 +26,10 @@ IN_A_LOG = 0
 """The number of a statement in an audit log, where the record has a number of its own."""
 COMPLETE_EVERY = 20
 """Number of statements of a process after which one has all positions again, so that a reader can stop there."""
+RECORDS = 2000
+"""Number of records of a process after which one has all positions again, even if none changed. A process that starts reads about as
+many. If there are many positions, it is `RECORDS_FOR_EACH` records for each of them, so that they take little of the log."""
+RECORDS_FOR_EACH = 8
 _LARGEST = 2**63 - 1
 _MOST_NAME = 200
 
@@ -142,7 +146,7 @@ def _is_valid(position: Position) -> bool:
 
 
 class StatedPositions:
-    """Decides which positions a process states next in its audit log: those that changed, and from time to time all.
+    """Decides which positions a process states next in its audit log: those that changed, and from time to time all of them.
 
     Attributes:
         known: The newest positions that this process knows, by name. At its start those that were anchored before.
@@ -151,18 +155,20 @@ class StatedPositions:
     def __init__(self) -> None:
         self.known: dict[str, Position] = {}
         self._stated: dict[str, Position] = {}
-        self._left = 0
+        self._left = self._records = 0
 
-    def next(self, positions: Sequence[Position], *, at: datetime) -> Statement | None:
+    def next(self, positions: Sequence[Position], *, at: datetime, records: int) -> Statement | None:
         """Return the next statement; None if there is nothing to state.
 
         Args:
             positions: The present positions.
             at: The time, in UTC.
+            records: The number of records since the last checkpoint.
         """
+        self._records += records
         present = [each for each in positions if each.number and each.digest]
         self.known = newest_by_name(list(self.known.values()), present)
-        is_complete = self._left == 0
+        is_complete = self._left == 0 or self._records >= max(RECORDS, RECORDS_FOR_EACH * len(self.known))
         changed = [each for name, each in self.known.items() if is_complete or self._stated.get(name) != each]
         return new_statement(changed, at=at, complete=is_complete) if changed else None
 
@@ -171,3 +177,4 @@ class StatedPositions:
         before = {} if statement.is_complete else self._stated
         self._stated = {**before, **{each.name: each for each in statement.positions}}
         self._left = (COMPLETE_EVERY if statement.is_complete else self._left) - 1
+        self._records = 0 if statement.is_complete else self._records
