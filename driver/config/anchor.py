@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from .schema import CaCerts, Count, Flag, Number, Region, Text, about, checked_address, formed, section
+from .schema import CaCerts, Count, Insecure, Number, Region, Text, about, checked_endpoint, formed, section
 
 _DAY = 24 * 3600
 
@@ -38,12 +38,9 @@ class AnchorConfig:
     profile: Annotated[Text, about("Profile in the SDK's configuration files.")] | None = None
     endpoint: Annotated[Text, about("Address in place of the region's own.")] | None = None
     ca_certs: CaCerts | None = None
-    insecure: Annotated[Flag, about("Whether the address may be http, for a server on this machine.")] = False
+    insecure: Insecure = False
 
     @model_validator(mode="after")
     def _check(self) -> AnchorConfig:
-        if self.endpoint is not None:
-            checked_address("endpoint", self.endpoint, insecure=self.insecure)
-        elif self.insecure:
-            raise ValueError("insecure = true is for an endpoint that is http; take it out")
+        checked_endpoint(self.endpoint, insecure=self.insecure)
         return self

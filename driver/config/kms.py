@@ -9,10 +9,24 @@ from pydantic import AfterValidator, Field, model_validator
 
 from strongroom.kms.provider import PROVIDER_ID
 
-from .schema import CaCerts, Count, File, Flag, Region, Secret, Text, about, checked_address, formed, secret, section
+from .schema import (
+    CaCerts,
+    Count,
+    File,
+    Flag,
+    Insecure,
+    Region,
+    Secret,
+    Text,
+    about,
+    checked_address,
+    checked_endpoint,
+    formed,
+    secret,
+    section,
+)
 
 GCP_ENDPOINT = "https://cloudkms.googleapis.com"
-Insecure = Annotated[Flag, about("Whether the address may be http, for a server on this machine.")]
 
 
 def _provider_id(text: str) -> str:
@@ -77,10 +91,7 @@ class AwsKms:
 
     @model_validator(mode="after")
     def _check(self) -> AwsKms:
-        if self.endpoint is not None:
-            checked_address("endpoint", self.endpoint, insecure=self.insecure)
-        elif self.insecure:
-            raise ValueError("insecure = true is for an endpoint that is http; take it out")
+        checked_endpoint(self.endpoint, insecure=self.insecure)
         return self
 
 

@@ -98,6 +98,22 @@ def checked_address(name: str, address: str, *, insecure: bool = False) -> None:
         raise ValueError(f"{name}: {error}") from None
 
 
+def checked_endpoint(endpoint: str | None, *, insecure: bool) -> None:
+    """Refuse the setting `endpoint` as `checked_address` does, and `insecure` without an endpoint.
+
+    Args:
+        endpoint: The address in place of the region's own, or None.
+        insecure: Whether it may be http to this machine.
+
+    Raises:
+        ValueError: The address can't be used, or there is none for `insecure`.
+    """
+    if endpoint is not None:
+        checked_address("endpoint", endpoint, insecure=insecure)
+    elif insecure:
+        raise ValueError("insecure = true is for an endpoint that is http; take it out")
+
+
 def _is_url(address: str) -> bool:
     try:
         parts = urlsplit(address)
@@ -166,3 +182,4 @@ Region = Annotated[Text, AfterValidator(_region)]
 CaCerts = Annotated[File, about("PEM file with the certificates of trusted authorities. Default: the system's.")]
 Certificate = Annotated[File, about("PEM file with the client's certificate, for a server that asks for one.")]
 Key = Annotated[File, about("PEM file with the certificate's key. Default: the certificate's file.")]
+Insecure = Annotated[Flag, about("Whether the address may be http, for a server on this machine.")]
