@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import CellPin, KekRef, check_pin, pin_of
+from strongroom.kms import CellPin, KekRef, check_pin, pin_of, remove_unfinished
 from strongroom.storage import CellMismatch, schema_status
 from strongroom.storage.keys.store import providers_in_use
 from strongroom.storage.schema.preflight import check_claimable
@@ -25,7 +25,6 @@ from .config import (
     load_config,
     new_config,
     parse_config,
-    remove_unfinished,
     write_pin,
 )
 from .strongroom import Strongroom

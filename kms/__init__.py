@@ -6,7 +6,7 @@ It needs only `cryptography`, `zstandard` and `orjson`. Each KMS except the loca
 
 from .background import Background
 from .commits import Commits, commits_several_times, counting_commits, current_commits, not_counted
-from .durable_file import replace_file, sync_folder
+from .durable_file import remove_unfinished, replace_file, sync_folder, temporary_of
 from .errors import (
     AccessDenied,
     IntegrityError,
@@ -210,6 +210,7 @@ __all__ = [
     "pin_of",
     "recording_change",
     "refuse_rotation",
+    "remove_unfinished",
     "replace_file",
     "rewrap_data_keys",
     "rotate_data_key",
@@ -217,6 +218,7 @@ __all__ = [
     "sign_certificate",
     "sync_folder",
     "system_reason",
+    "temporary_of",
     "verify_certificate",
     "with_scope",
 ]

@@ -11,7 +11,7 @@ from .load import load_config, parse_config, read_document
 from .namespaces import NamespacesConfig
 from .pin_file import write_pin
 from .serve import ServeConfig
-from .template import create_config, new_config, remove_unfinished, write_config
+from .template import create_config, new_config, write_config
 
 __all__ = [
     "ADD_AUDIT",
@@ -39,7 +39,6 @@ __all__ = [
     "new_config",
     "parse_config",
     "read_document",
-    "remove_unfinished",
     "write_config",
     "write_pin",
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import glob
 import os
 from pathlib import Path
 from uuid import uuid4
 
-from strongroom.kms import check_region, sync_folder
+from strongroom.kms import check_region, remove_unfinished, sync_folder, temporary_of
 from strongroom.storage import is_local
 
 from .errors import ConfigError
@@ -126,7 +125,7 @@ def create_config(path: Path, content: str) -> None:
     """
     try:
         remove_unfinished(path)
-        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
+        temporary = temporary_of(path)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -140,16 +139,6 @@ def create_config(path: Path, content: str) -> None:
     except OSError as error:
         msg = f"can't write {path}: {error.strerror}"
         raise ConfigError(msg) from None
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what a killed `create_config` left next to a configuration: a temporary file, which can be its second name.
-
-    Raises:
-        OSError: A file can't be removed.
-    """
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
-        stale.unlink(missing_ok=True)
 
 
 def _publish(temporary: Path, path: Path) -> None:

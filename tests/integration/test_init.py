@@ -156,7 +156,7 @@ def test_an_init_that_was_killed_while_the_configuration_had_two_names_is_comple
     parts = urlsplit(new_cell.dsn)
     dsn = urlunsplit(parts._replace(netloc=f"{parts.username}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
     assert new_cell("init", "--dsn", dsn).returncode == 0
-    os.link(new_cell.config, new_cell.folder / ".strongroom.toml.00ff00ff.new")
+    os.link(new_cell.config, new_cell.folder / ".strongroom.toml.00ff00ff00ff00ff.new")
     completed = new_cell("init", "--dsn", dsn)
     assert completed.returncode == 0, completed
     assert new_cell("doctor").returncode == 0
