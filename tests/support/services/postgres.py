@@ -213,7 +213,8 @@ def _local(
     try:
         yield server
     finally:
-        server.stop()
+        if (server.data / "postmaster.pid").exists():  # the test may have killed it
+            server.stop()
         shutil.rmtree(server.data, ignore_errors=True)
 
 
