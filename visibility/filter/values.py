@@ -40,6 +40,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _CLOCK = re.compile(r"[ \t]*\+?(\d+):[ \t]*\+?(\d+):[ \t]*\+?(\d+)", re.ASCII)
 _PART = re.compile(r"(?=\.?\d)(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
+_INT64_DIGITS = 19
+_FRACTION_DIGITS = 100
+"""Digits of a fraction that are read. Those after them are less than a nanosecond of a day."""
 _UNITS = {
     "ns": 1,
     "us": 10**3,
@@ -87,7 +90,11 @@ def number(token: str) -> int | float | None:
     inexact = float(compact)
     if not math.isfinite(inexact):
         return None
-    return int(compact) if compact.lstrip("+-").isdigit() else inexact
+    digits = compact.lstrip("+-")
+    if not digits.isdigit():
+        return inexact
+    whole = int(digits.lstrip("0") or "0")  # at most 309 digits, because the float is finite
+    return -whole if compact.startswith("-") else whole
 
 
 def convert(attribute: Attribute, literal: Value, position: int) -> Value:
@@ -176,17 +183,23 @@ def _duration_text(text: str) -> int | None:
     if _WHOLE.fullmatch(text):
         return int(text)
     if clock := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = map(int, clock.groups())
+        hours, minutes, seconds = map(_bounded, clock.groups())
         return (hours * 3_600 + minutes * 60 + seconds) * _SECOND if max(minutes, seconds) < _SIXTY else None
     start = 1 if text[:1] in ("+", "-") else 0
     elapsed, at = 0, start
     while part := _PART.match(text, at):
-        unit, fraction = _UNITS[part[3]], part[2] or ""
-        elapsed += int(part[1] or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+        unit, fraction = _UNITS[part[3]], (part[2] or "")[:_FRACTION_DIGITS]
+        elapsed += _bounded(part[1]) * unit + int(fraction or "0") * unit // 10 ** len(fraction)
         at = part.end()
     if at == start or at < len(text):
         return None
     return -elapsed if text[0] == "-" else elapsed
+
+
+def _bounded(digits: str) -> int:
+    """Return a number, or 2^64 in place of one with more than 19 digits. `int` raises an error from 4,300 digits on."""
+    significant = digits.lstrip("0")
+    return int(significant or "0") if len(significant) <= _INT64_DIGITS else 2**64
 
 
 _BY_TYPE: Mapping[AttributeType, tuple[Callable[[Value], Value | None], str]] = {
