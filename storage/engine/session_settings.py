@@ -30,6 +30,8 @@ _FIXED = {
     "default_transaction_isolation": "read committed",
     "row_security": "on",
     "array_nulls": "on",
+    "gin_fuzzy_search_limit": "0",  # above 0, an index of tokens returns a random part of the rows
+    "exit_on_error": "off",  # else an expected error, such as a name that exists, ends the session
 }
 _BY_KEY = {
     "enable_hashjoin": "off",

@@ -14,6 +14,7 @@ from tests.support.databases import administer, create_driver, dsn_of, owner_of,
 from tests.support.deaf import opened_deaf
 from tests.support.every_table import every_table
 from tests.support.fixtures.command_line import run_command
+from tests.support.search_cell import new_cell, record
 
 pytestmark = pytest.mark.integration
 
@@ -66,6 +67,13 @@ ODD_SETTINGS = {
     "client_min_messages": "debug1",
     "standard_conforming_strings": "off",
     "enable_indexscan": "off",
+    "exit_on_error": "on",
+    "gin_fuzzy_search_limit": "1",
+    "transform_null_equals": "on",
+    "xmloption": "document",
+    "jit_above_cost": "0",
+    "work_mem": "64kB",
+    "from_collapse_limit": "1",
 }
 
 
@@ -116,6 +124,42 @@ async def test_settings_of_the_database_or_of_the_role(contract_databases, tmp_p
         )
         await connection.close()
         await used(dsn, tmp_path)
+
+
+async def test_an_index_that_may_leave_rows_out(contract_databases, tmp_path):
+    """A role whose GIN indexes return a random part of the rows gets whole lists and counts."""
+    async with contract_databases.database() as dsn:
+        await administer(
+            superuser_of(dsn),
+            *(
+                f"ALTER ROLE {quoted(database_of(dsn))} SET {setting}"
+                for setting in ("gin_fuzzy_search_limit = 1", "enable_seqscan = off", "enable_indexscan = off")
+            ),
+        )
+        path = tmp_path / "strongroom.toml"
+        write_config(path, dsn=dsn)
+        config = load_config(path)
+        await Strongroom.init(config)
+        async with opened_deaf(config) as strongroom:
+            cell = await new_cell(strongroom)
+            await cell.write(*(record(number, customer=f"c{number % 3}") for number in range(600)))
+            owner = await asyncpg.connect(dsn)
+            await owner.execute(
+                "VACUUM ANALYZE strongroom.visibility_records"
+            )  # also empties the index's list of pending rows
+            await owner.close()
+            assert await cell.count("Customer = 'c1'") == 200
+            wanted = ", ".join(f"'c{number}'" for number in range(400))
+            assert await cell.count(f"Customer IN ({wanted})") == 600
+            assert len(await cell.listed(f"Customer IN ({wanted})", page_size=1000)) == 600
+            assert len(await cell.listed("Customer = 'c1'", page_size=1000)) == 200
+            async with strongroom.database.connection(cell.namespace_id) as connection:
+                plan = await connection.fetch(
+                    "EXPLAIN SELECT id FROM visibility_records WHERE t && ARRAY[1, 2]::bigint[]"
+                )
+                assert any("visibility_records_tokens" in row["QUERY PLAN"] for row in plan), "the index is used"
+                shown = await connection.fetch("SHOW gin_fuzzy_search_limit")
+                assert shown[0]["gin_fuzzy_search_limit"] == "0"
 
 
 def database_of(dsn):
