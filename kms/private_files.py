@@ -70,7 +70,11 @@ def check_trusted(path: Path) -> None:
 
 def _read(path: Path, *, is_secret: bool) -> bytes:
     with os.fdopen(_opened(path, is_secret=is_secret), "rb") as file:
-        content = file.read(MOST_BYTES + 1)  # not the size of its status, which is 0 in /proc
+        return _read_bounded(path, file)
+
+
+def _read_bounded(path: Path, file: BinaryIO) -> bytes:
+    content = file.read(MOST_BYTES + 1)  # not the size of its status, which is 0 in /proc
     if len(content) > MOST_BYTES:
         raise OSError(
             errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB; give the path of the right file", str(path)
@@ -91,6 +95,16 @@ def _opened(path: Path, *, is_secret: bool) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def read_small(path: Path) -> bytes:
+    """Read a file that a person names, of any owner and kind, for example a certificate from another host or a pipe.
+
+    Raises:
+        OSError: The file can't be read, or is larger than 64 MiB, as a device or a disk image is.
+    """
+    with path.open("rb") as file:
+        return _read_bounded(path, file)
 
 
 def check_private(path: Path) -> None:

@@ -15,6 +15,7 @@ import orjson
 
 from strongroom.driver.config import ConfigError
 from strongroom.kms import replace_file
+from strongroom.kms.private_files import read_small
 
 from .events import OPENED
 from .reader import read_records
@@ -154,7 +155,7 @@ def _written(cursor: Cursor, write: Format, stream_id: UUID, line: bytes) -> byt
 
 def _read(path: Path) -> Cursor:
     try:
-        document = orjson.loads(path.read_bytes())
+        document = orjson.loads(read_small(path))
         sent = {UUID(stream): int(sequence) for stream, sequence in document["sent"].items()}
         hosts = {UUID(stream): str(host) for stream, host in document["hosts"].items()}
     except FileNotFoundError:

@@ -64,7 +64,9 @@ class File:
 
     def _append(self, data: bytes) -> None:
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            # Without O_NONBLOCK, opening a pipe that nobody reads would wait for ever, and so would the end of this process.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags, 0o600)
             try:
                 check_descriptor(self._path, descriptor)
                 with open(descriptor, "ab", closefd=False) as file:

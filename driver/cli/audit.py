@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
 
 _PORT = 6514
+_LAST_PORT = 65_535
+_COLLECTOR = re.compile(r"tls://(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@?#\[\]]+))(?::([0-9]{1,5}))?")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -74,7 +77,7 @@ def export_records(
         refuse_unused(files, "only tls:// uses certificates; leave it out, or give --to tls://HOST")
     elif certificate is None:
         refuse_unused({"key": "--key"}, "it is the key of --certificate; add that, or leave it out")
-    sink = _sink(target, lambda: client_context(ca_certs=ca_certs, certificate=certificate, key=key))
+    sink = sink_of(target, lambda: client_context(ca_certs=ca_certs, certificate=certificate, key=key))
 
     def trouble(error: SinkUnavailable, wait: float) -> None:
         fault(f"{error}; retrying in {wait:.1f} s")
@@ -126,16 +129,22 @@ def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
     with_cell(config_path, run, "audit.hash", **named(namespace))
 
 
-def _sink(target: str, context: object) -> Sink:
+def sink_of(target: str, context: object) -> Sink:
+    """Return the sink that a person names: a file, `-`, or tls://HOST:PORT.
+
+    Raises:
+        UsageError: The host or the port of a collector is not valid.
+    """
     if target == "-":
         return _Terminal() if sys.stdout.isatty() else Output()
     if not target.startswith("tls://"):
         return File(Path(target))
-    host, _, port = target.removeprefix("tls://").partition(":")
-    if not host or not (port or str(_PORT)).isdecimal():
-        msg = "--to takes a file, - or tls://HOST:PORT"
+    found = _COLLECTOR.fullmatch(target)
+    port = int(found[3] or _PORT) if found else 0
+    if found is None or not 0 < port <= _LAST_PORT:
+        msg = f"--to takes a file, - or tls://HOST:PORT, with a port from 1 to {_LAST_PORT}; an IPv6 address is written as [::1]"
         raise click.UsageError(msg)
-    return SyslogOverTls(host, int(port or _PORT), context)  # type: ignore[arg-type]
+    return SyslogOverTls(found[1] or found[2], port, context)  # type: ignore[arg-type]
 
 
 class _Terminal:

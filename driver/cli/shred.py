@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 
 from strongroom.kms import InvalidCertificate, verify_certificate
+from strongroom.kms.private_files import read_small
 from strongroom.storage import NamespaceNotFound
 
 from .cell import as_id, named, with_cell
@@ -278,7 +279,7 @@ def _public_key(given: str) -> bytes:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_small(path)
     except OSError as error:
         msg = f"{path} can't be read: {error.strerror}"
         raise click.UsageError(msg) from None

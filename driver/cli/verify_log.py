@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_LINE_BYTES = 16 * 2**20
+"""Maximum size of a line of an export, in bytes. A record has a few kilobytes."""
 
 
 @click.command(
@@ -203,7 +205,11 @@ def _lines(files: tuple[Path, ...]) -> Iterator[bytes]:
     for path in files:
         try:
             with path.open("rb") if str(path) != "-" else sys.stdin.buffer as file:
-                yield from file
+                while record := file.readline(_LINE_BYTES + 1):
+                    if len(record) > _LINE_BYTES:
+                        msg = f"{path} has a line that is longer than {_LINE_BYTES >> 20} MiB, so it is not an export of the audit log"
+                        raise ConfigError(msg)
+                    yield record
         except OSError as error:
             msg = f"{path} can't be read: {error.strerror}"
             raise ConfigError(msg) from None

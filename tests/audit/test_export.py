@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import ssl
 import threading
 
+import click
 import pytest
 
 from strongroom.driver.audit import verify_records
@@ -16,6 +18,7 @@ from strongroom.driver.audit.export import Cursor, cursor_file, export
 from strongroom.driver.audit.formats import FORMATS
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.sinks import File, SinkUnavailable, SyslogOverTls
+from strongroom.driver.cli.audit import sink_of
 from strongroom.driver.config import ConfigError
 from strongroom.kms import client_context
 from tests.support.audit.logs import HOSTILE, KEY, write_log
@@ -190,6 +193,35 @@ async def test_a_target_that_can_not_be_written(tmp_path):
     await write_log(tmp_path / "log", 1)
     with pytest.raises(SinkUnavailable, match="can't be written"):
         await sent(tmp_path / "log", File(tmp_path / "nowhere" / "out"))
+
+
+async def test_a_pipe_without_a_reader_is_refused(tmp_path):
+    """Records are on disk when they count as sent. Opening the pipe would wait for a reader, and so would the end of the command."""
+    await write_log(tmp_path / "log", 1)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(SinkUnavailable, match="can't be written"):
+        await asyncio.wait_for(sent(tmp_path / "log", File(tmp_path / "pipe")), 60)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("tls://", "tls://:6514", "tls://host:", "tls://host:0", "tls://host:65536", "tls://host:" + "9" * 5000),
+        *("tls://host:\u0661", "tls://host:6514/x", "tls://a@host", "tls://::1", "tls://[::1", "tls://host name"),
+    ],
+)
+def test_a_collector_that_no_host_and_port_name(target):
+    """A mistake in the target ends with one line, and not with a traceback when the connection is made."""
+    with pytest.raises(click.UsageError, match="--to takes a file"):
+        sink_of(target, None)
+
+
+@pytest.mark.parametrize(
+    "target", ["tls://host", "tls://host:6514", "tls://127.0.0.1:1", "tls://[::1]:65535", "tls://[fe80::1]"]
+)
+def test_a_collector_by_name_and_by_address(target):
+    """Names and addresses of both versions, with and without a port."""
+    assert isinstance(sink_of(target, None), SyslogOverTls)
 
 
 async def test_records_are_exported_while_they_are_written(tmp_path):
