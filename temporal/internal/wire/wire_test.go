@@ -77,6 +77,7 @@ func TestBlobWithoutEncodingIsProto3(t *testing.T) {
 func TestDurations(t *testing.T) {
 	for duration, text := range map[time.Duration]string{
 		3500 * time.Millisecond: "PT3.500000000S", 0: "PT0.000000000S", -time.Nanosecond: "-PT0.000000001S", time.Hour: "PT3600.000000000S",
+		math.MaxInt64: "PT9223372036.854775807S", math.MinInt64: "-PT9223372036.854775808S",
 	} {
 		require.Equal(t, text, isoDuration(duration))
 	}

@@ -95,10 +95,9 @@ func (m *Map) Key() *Writer {
 func (m *Map) End() { binary.BigEndian.PutUint32(m.writer.buf[m.header:], m.count) }
 
 func isoDuration(value time.Duration) string {
-	sign := ""
-	if value < 0 {
-		sign, value = "-", -value
+	sign, seconds, nanos := "", value/time.Second, value%time.Second
+	if value < 0 { // the parts, because the smallest duration has no opposite
+		sign, seconds, nanos = "-", -seconds, -nanos
 	}
-	seconds, nanos := value/time.Second, value%time.Second
 	return fmt.Sprintf("%sPT%d.%09dS", sign, seconds, nanos)
 }

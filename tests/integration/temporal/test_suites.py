@@ -37,6 +37,7 @@ SUITES = {
     "NexusEndpoints",
     "MetadataV2",
     "Queue",
+    "Numbers",
     "ClusterMetadata",
 }
 CASSANDRA = {"ExecutionMutableState/TestListConcreteExecutions", "MetadataV2/TestRenameNamespaceCassandra"}
