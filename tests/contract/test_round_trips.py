@@ -344,7 +344,7 @@ async def queue_type(scene, value):
 
 
 @pytest.fixture(params=["in the process", "over the socket"])
-async def scene(request, cell):
+async def either_scene(request, cell):
     """The cell, in both forms."""
     namespace_id = await new_namespace(cell)
     if request.param == "in the process":
@@ -358,18 +358,18 @@ async def scene(request, cell):
 
 
 @pytest.mark.parametrize("name", FIELDS)
-async def test_a_number_comes_back_or_is_refused(scene, name):
+async def test_a_number_comes_back_or_is_refused(either_scene, name):
     """A value in the field's range is read back unchanged. Every other value is refused before anything is written."""
     field = FIELDS[name]
     numbers = {*NUMBERS, field.first, field.last, field.first - 1, field.last + 1}
-    if isinstance(scene.cell, RemoteCell):
+    if isinstance(either_scene.cell, RemoteCell):
         numbers = {number for number in numbers if number in ON_THE_WIRE}
     for value in sorted(numbers):
         if field.first <= value <= field.last:
-            assert await field.round_trip(scene, value) == value
+            assert await field.round_trip(either_scene, value) == value
             continue
         with pytest.raises((StrongroomError, CallError)) as refused:
-            await field.round_trip(scene, value)
+            await field.round_trip(either_scene, value)
         assert "InvalidPersistenceRequest" in kinds_of(refused.value), value
         assert not refused.value.may_have_been_committed
         assert str(value) not in str(refused.value) or abs(value) < 10
