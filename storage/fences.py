@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 MAC_BYTES = 16
 NO_MAC = bytes(MAC_BYTES)
 """A placeholder for a MAC that no condition reads."""
-_PLACE = struct.Struct(">I16s")
-_NUMBER = struct.Struct(">q")
+_CURRENT = struct.Struct(">I16sq16s")
+_RUN = struct.Struct(">BI16s16sq")
+_RECORD_VERSION, _NEXT_EVENT_ID, _WRITE_VERSION = 1, 2, 3
 _LEASE = struct.Struct(">I16sH?q")
 _SHARD = struct.Struct(">Iq")
 _COMPLETED = 3  # WorkflowState.COMPLETED
@@ -45,42 +46,60 @@ class RunFences:
         workflow: The token of the workflow id.
     """
 
-    __slots__ = ("_current", "_place", "_run", "_version")
+    __slots__ = ("_current", "_run", "_shard_id", "_version", "_workflow")
 
     def __init__(self, keys: NamespaceKeys, shard_id: int, workflow: bytes) -> None:
-        self._run = keys.identity("run fence").token
+        self._run = keys.identity("run fence").prefixes
         self._current = keys.identity("current run fence").token
-        self._place = _PLACE.pack(shard_id, workflow)
+        self._shard_id, self._workflow = shard_id, workflow
         self._version: tuple[bytes, int, bytes] | None = None
 
     def stored(self, run_id: bytes, *, record_version: int, next_event_id: int, last_write_version: int) -> bytes:
         """Return the MACs of a row of `executions`: of its record version, of its next event id and of its last write version."""
-        return (
-            self.record_version(run_id, record_version)
-            + self.next_event_id(run_id, next_event_id)
-            + self.write_version(run_id, last_write_version)
+        return self._macs(
+            run_id,
+            (_RECORD_VERSION, record_version),
+            (_NEXT_EVENT_ID, next_event_id),
+            (_WRITE_VERSION, last_write_version),
         )
 
-    def record_version(self, run_id: bytes, value: int) -> bytes:
-        """Return the MAC of a run's record version."""
-        return self._run(b"\x01" + self._place + run_id + _NUMBER.pack(value))[:MAC_BYTES]
+    def replaced(
+        self, run_id: bytes, *, condition: int, record_version: int, next_event_id: int, last_write_version: int
+    ) -> bytes:
+        """Return the MAC that a write expects in the row of a run, then those of the row that takes its place; see `stored`.
 
-    def next_event_id(self, run_id: bytes, value: int) -> bytes:
-        """Return the MAC of a run's next event id."""
-        return self._run(b"\x02" + self._place + run_id + _NUMBER.pack(value))[:MAC_BYTES]
+        Args:
+            run_id: The run.
+            condition: The next event id that the write expects, if its record version is 0.
+            record_version: The new record version. The write expects the one before, or the condition if this is 0.
+            next_event_id: The new next event id.
+            last_write_version: The new last write version.
+        """
+        return self._macs(
+            run_id,
+            (_RECORD_VERSION, record_version - 1) if record_version else (_NEXT_EVENT_ID, condition),
+            (_RECORD_VERSION, record_version),
+            (_NEXT_EVENT_ID, next_event_id),
+            (_WRITE_VERSION, last_write_version),
+        )
+
+    def _macs(self, run_id: bytes, *values: tuple[int, int]) -> bytes:
+        """Return the MACs of numbers of a run, each given with its kind. The last one is the last write version."""
+        shard_id, workflow = self._shard_id, self._workflow
+        macs = self._run([_RUN.pack(kind, shard_id, workflow, run_id, value) for kind, value in values], MAC_BYTES)
+        self._version = run_id, values[-1][1], macs[-MAC_BYTES:]
+        return macs
 
     def write_version(self, run_id: bytes, value: int) -> bytes:
         """Return the MAC of a run's last write version. The row of the current run has the same one, so the last one is kept."""
         last = self._version
         if last is not None and last[0] == run_id and last[1] == value:
             return last[2]
-        mac = self._run(b"\x03" + self._place + run_id + _NUMBER.pack(value))[:MAC_BYTES]
-        self._version = run_id, value, mac
-        return mac
+        return self._macs(run_id, (_WRITE_VERSION, value))
 
     def current(self, archetype_id: int, run_id: bytes) -> bytes:
         """Return the two MACs of a current run: that of any state except COMPLETED, then that of COMPLETED."""
-        return self._current(self._place + _NUMBER.pack(archetype_id) + run_id)
+        return self._current(_CURRENT.pack(self._shard_id, self._workflow, archetype_id, run_id))
 
 
 def current_mac(macs: bytes, state: int) -> bytes:

@@ -1,7 +1,7 @@
 //! The hot loops of Strongroom in Rust: seal rows and open them (FORMAT.md sections 2 and 3).
 //!
 //! `aead` has the ciphers, `keys` encodes the key of a row, `seal` and `open` are the loops, `unpack` decompresses, `tokens` makes
-//! keyed tokens, `chain` writes lines of the audit log, `records` and `values` read visibility records.
+//! keyed tokens and `sums` adds them, `chain` writes lines of the audit log, `records` and `values` read visibility records.
 //! The Python module `strongroom.kms.sealing.python_cipher` is the specification: both produce the same bytes.
 
 mod aead;
@@ -11,6 +11,7 @@ mod open;
 mod records;
 mod rows;
 mod seal;
+mod sums;
 mod tokens;
 mod unpack;
 mod values;

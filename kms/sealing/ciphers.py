@@ -61,6 +61,15 @@ class Tokens(Protocol):
     def numbers(self, messages: Sequence[bytes]) -> list[int]:
         """Return the first 8 bytes of the token of each message."""
 
+    def prefixes(self, messages: Sequence[bytes], length: int) -> bytes:
+        """Return the first bytes of the token of each message, one after the other."""
+
+    def exchange(self, total: bytes, prefix: bytes, removed: Sequence[bytes], added: Sequence[bytes]) -> bytes:
+        """Return a sum without the tokens of some messages and with those of others."""
+
+    def grouped(self, prefix: bytes, removed: Sequence[bytes], added: Sequence[bytes]) -> bytes:
+        """Return sums of tokens by the first byte of the messages."""
+
 
 class Unpacker(Protocol):
     """See `packing.Unpacker`."""

@@ -19,7 +19,7 @@ RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None]
 
 1. The tag: the last 16 bytes of the run's sealed row. Another state, or the same one sealed again, has another tag.
 2. The binding of the row's plaintext (`packing.py`): the digest of the map rows and the end of the current branch.
-3. The map rows: the stamp and the hash of each, by map and item (`run_digest.py`). None if there are none.
+3. The stamps of the map rows, by map and item (`run_digest.py`). None if there are none.
 
 A plain tuple of these types is not tracked by the garbage collector, which would have to look at each of many thousands.
 """

@@ -59,9 +59,9 @@ def packed_end_after(appends: Sequence[HistoryAppend], before: bytes) -> bytes:
     return b"\x01" + key + _NEWEST.pack(node_id, txn_id)
 
 
-def total_of(binding: bytes) -> int:
+def total_of(binding: bytes) -> bytes:
     """Return the digest of a run's map rows."""
-    return multiset.unpack(binding[: multiset.SUM_BYTES])
+    return binding[: multiset.SUM_BYTES]
 
 
 def branch_of(binding: bytes) -> bytes | None:

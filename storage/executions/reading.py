@@ -141,7 +141,7 @@ class ExecutionReader:
             opened = keys.open_many(EXECUTION_MAP, entries, scope=scope) if entries else ()
             if not (opened or known_rows) and is_known:
                 return packed, opened, None
-            places, total = list(zip(maps, items, strict=True)), total_of(packed)
+            places, total = zip(maps, items, strict=True), total_of(packed)
             return packed, opened, stored_rows(keys, key.run_id, places, opened, known=known_rows, total=total)
 
         size = len(data) + sum(map(len, values))

@@ -98,10 +98,10 @@ class _Rows:
         requests.namespace.append(write.keys.namespace_id)
         requests.workflow.append(write.workflow)
         fences = RunFences(write.keys, plan.shard_id, write.workflow)
-        if plan.current is not None:
-            self._add_current(number, write, plan.current, fences)
         for run, known in zip(plan.runs, write.known, strict=True):
             self._add_run(number, write, run, known, fences)
+        if plan.current is not None:
+            self._add_current(number, write, plan.current, fences)
         for append in plan.appends:
             self.columns.history.add(self.sealer, write.keys, number, append)
         for row in plan.visibility:
@@ -150,20 +150,21 @@ class _Rows:
         columns.next_event.append(next_event_id)
         columns.version.append(version)
         columns.record_version.append(record_version)
-        if rule is RunRule.INSERT:
-            columns.macs += NO_MAC
-        elif record_version:
-            columns.macs += fences.record_version(run_bytes, record_version - 1)
-        else:
-            columns.macs += fences.next_event_id(run_bytes, run.condition)
-        columns.macs += fences.stored(
-            run_bytes, record_version=record_version, next_event_id=next_event_id, last_write_version=version
-        )
         name = write.workflow + run_bytes
         if rule is RunRule.INSERT:
-            columns.macs += NO_MAC
+            macs = fences.stored(
+                run_bytes, record_version=record_version, next_event_id=next_event_id, last_write_version=version
+            )
+            columns.macs += NO_MAC + macs + NO_MAC
         else:
             known = self._known.get(name) or known
+            columns.macs += fences.replaced(
+                run_bytes,
+                condition=run.condition,
+                record_version=record_version,
+                next_event_id=next_event_id,
+                last_write_version=version,
+            )
             columns.macs += UNKNOWN_TAG if known is None else known[0]
         entries, replaced = _entries(write, run), rule is RunRule.REPLACE
         state = next_state(keys, run_bytes, entries, self._stamp, known=known, replaced=replaced, appends=appends)

@@ -8,7 +8,6 @@ row.
 from __future__ import annotations
 
 import os
-import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from strongroom.kms import IntegrityError
@@ -28,16 +27,15 @@ if TYPE_CHECKING:
 
 STAMP_BYTES: Final = 8
 _PURPOSE = "map row"
-_ROW = struct.Struct(">16sH16s8s")
 _ITEM_BYTES = 16
+_NO_ROWS = multiset.pack(multiset.EMPTY)
 
-
-_PREFIXES: Final = tuple(bytes((number,)) for number in range(256))
-"""The first byte of a map row's place: the number of its map. The item follows."""
+_PREFIXES: Final = tuple(number.to_bytes(2) for number in range(256))
+"""The first two bytes of a map row's place: the number of its map. The item follows, in 16 bytes."""
 
 NextState: TypeAlias = tuple[bytes, dict[bytes, bytes] | None, dict[bytes, bytes | None]]
-"""The state of a run after a write that is not committed yet: its binding, the map rows before the write (None if there are none), and
-the stamp and hash of each map row that the write changes (None for one that it deletes)."""
+"""The state of a run after a write that is not committed yet: its binding, the stamps of the map rows before the write, by place (None
+if there are none), and the stamp of each map row that the write changes (None for one that it deletes)."""
 
 
 def committed(state: NextState, tag: bytes) -> RunState:
@@ -45,11 +43,11 @@ def committed(state: NextState, tag: bytes) -> RunState:
     binding, rows, changes = state
     if changes:
         rows = {} if rows is None else rows
-        for place, row in changes.items():
-            if row is None:
+        for place, stamp in changes.items():
+            if stamp is None:
                 rows.pop(place, None)
             else:
-                rows[place] = row
+                rows[place] = stamp
     return tag, binding, rows or None
 
 
@@ -87,74 +85,66 @@ def next_state(
         binding, before = NO_BINDING, None
     if not entries:
         return binding[: multiset.SUM_BYTES] + end, before, {}
-    token = keys.identity(_PURPOSE).token
     changes: dict[bytes, bytes | None] = {}
     for number, item, plaintext in entries:
         if item is None:
-            changes.update(dict.fromkeys((place for place in before or () if place[0] == number), None))
-        elif plaintext is None:  # a deletion follows the entries that are written, and wins, as in the statement
-            changes[_PREFIXES[number] + item] = None
-        else:
-            row = _ROW.pack(run_id, number, item.rjust(_ITEM_BYTES, b"\x00"), stamp)
-            changes[_PREFIXES[number] + item] = stamp + token(row)
-    removed = [int.from_bytes(before[place][STAMP_BYTES:]) for place in changes if place in before] if before else ()
-    added = [int.from_bytes(row[STAMP_BYTES:]) for row in changes.values() if row is not None]
-    total = multiset.exchange(int.from_bytes(binding[: multiset.SUM_BYTES]), removed, added)
-    return multiset.pack(total) + end, before, changes
+            changes.update(dict.fromkeys((place for place in before or () if place[1] == number), None))
+        else:  # a deletion follows the entries that are written, and wins, as in the statement
+            place = _PREFIXES[number] + item.rjust(_ITEM_BYTES, b"\x00")
+            changes[place] = None if plaintext is None else stamp
+    removed = [place + before[place] for place in changes if place in before] if before else []
+    added = [place + written for place, written in changes.items() if written is not None]
+    total = keys.identity(_PURPOSE).exchange(binding[: multiset.SUM_BYTES], run_id, removed, added)
+    return total + end, before, changes
 
 
 def stored_rows(
     keys: NamespaceKeys,
     run_id: UUID,
-    places: Sequence[tuple[int, bytes]],
+    places: Iterable[tuple[int, bytes]],
     opened: Sequence[bytes],
     *,
     known: dict[bytes, bytes] | None,
-    total: int,
+    total: bytes,
 ) -> dict[bytes, bytes] | None:
-    """Return the map rows of a run that was read in one snapshot.
+    """Return the stamps of the map rows of a run that was read in one snapshot, by place.
 
     Args:
         keys: The namespace's keys.
         run_id: The run.
         places: The map and item of each map row.
         opened: The plaintext of each map row. It begins with the stamp.
-        known: The map rows of the same execution row, if it was read or written before; they save the hashes. None if it was not.
+        known: The stamps of the same execution row, if it was read or written before; they save the hashes. None if it was not.
         total: The digest in the execution row.
 
     Raises:
         IntegrityError: The map rows are not those of the execution row.
     """
-    if known is not None and len(known) == len(opened):
-        for (number, item), plaintext in zip(places, opened, strict=True):
-            row = known.get(_PREFIXES[number] + item)
-            if row is None or row[:STAMP_BYTES] != plaintext[:STAMP_BYTES]:
-                break
-        else:
-            return known
-    rows: dict[bytes, bytes] = {}
-    if opened:
-        token, run_bytes = keys.identity(_PURPOSE).token, run_id.bytes
-        for (number, item), plaintext in zip(places, opened, strict=True):
-            stamp = plaintext[:STAMP_BYTES]
-            row = _ROW.pack(run_bytes, number, item.rjust(_ITEM_BYTES, b"\x00"), stamp)
-            rows[_PREFIXES[number] + item] = stamp + token(row)
-    check_digest(run_id, rows.values(), total)
+    rows = {
+        _PREFIXES[number] + item.rjust(_ITEM_BYTES, b"\x00"): plaintext[:STAMP_BYTES]
+        for (number, item), plaintext in zip(places, opened, strict=True)
+    }
+    if known is None or rows != known or len(rows) != len(opened):
+        check_digest(keys, run_id, rows, len(opened), total)
     return rows or None
 
 
-def check_digest(run_id: UUID, rows: Iterable[bytes], total: int) -> None:
+def check_digest(keys: NamespaceKeys, run_id: UUID, rows: dict[bytes, bytes], count: int, total: bytes) -> None:
     """Refuse map rows that are not those of the execution row.
 
     Args:
+        keys: The namespace's keys.
         run_id: The run.
-        rows: The stamp and hash of each map row.
+        rows: The stamp of each map row, by place.
+        count: The number of map rows. It is higher if two items are of one place, one of them with zero bytes before it.
         total: The digest in the execution row.
 
     Raises:
-        IntegrityError: The sum of the hashes is another one.
+        IntegrityError: The sum of the hashes is another one, or two rows are of one place.
     """
-    if multiset.add(multiset.EMPTY, [int.from_bytes(row[STAMP_BYTES:]) for row in rows]) != total:
+    messages = [place + stamp for place, stamp in rows.items()]
+    digest = keys.identity(_PURPOSE).exchange(_NO_ROWS, run_id.bytes, [], messages) if messages else _NO_ROWS
+    if digest != total or len(rows) != count:
         raise IntegrityError(
             f"the rows of run {run_id} are of different states: a row was deleted, put back or replaced by an older one in the "
             "database; restore the run from a backup"

@@ -1,11 +1,11 @@
-"""The elements of images in the sums of a shard (kms/FORMAT.md section 7.7)."""
+"""The sums of images of a shard (kms/FORMAT.md section 7.7)."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
 
-from strongroom.storage.multiset import EMPTY, add, element
+from strongroom.storage.multiset import EMPTY, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
 
 _SHARD = struct.Struct(">i")
+_EMPTY = pack(EMPTY)
 
 
 class ElementHash:
@@ -30,10 +31,10 @@ class ElementHash:
         self._key = keys.identity("journal")
         self._shard = _SHARD.pack(shard_id)
 
-    def of(self, image: bytes) -> int:
-        """Return the element of one image."""
-        return element(self._key, self._shard + image)
-
     def sum(self, images: Sequence[bytes]) -> int:
         """Return the sum of images modulo 2^256."""
-        return add(EMPTY, map(self.of, images))
+        return unpack(self._key.exchange(_EMPTY, self._shard, [], images))
+
+    def packed_sums(self, removed: Sequence[bytes], added: Sequence[bytes]) -> bytes:
+        """Return the sums of the added images without the removed ones, by table, as an entry has them (`sums.py`)."""
+        return self._key.grouped(self._shard, removed, added)

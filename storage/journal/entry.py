@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms import IntegrityError
-from strongroom.storage.multiset import SUM_BYTES, pack, unpack
+
+from .sums import PACKED_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 _NAMESPACE_BYTES = 16
 _HEAD = struct.Struct(">QIIBI")
 _NUMBER_BYTES = 8
-_SUM = struct.Struct(f">B{SUM_BYTES}s")
 _PART = struct.Struct(">BH")
 _ROW, _RANGE, _NAMESPACE = 1, 2, 3
 
@@ -70,7 +70,8 @@ class Entry(NamedTuple):
         settled: All entries of the writer below this number were settled when the entry was made: committed, refused, or unknown.
         refused: The numbers of those that were not committed.
         unknown: The numbers of those whose writer does not know.
-        sums: The sum of the added images by table, without those of the rows that the writer knows to be replaced.
+        sums: The sums of the added images by table, without those of the rows that the writer knows to be replaced; packed
+            (`sums.py`).
         rows: See `Changes`.
         ranges: See `Changes`.
         namespaces: See `Changes`.
@@ -79,7 +80,7 @@ class Entry(NamedTuple):
     settled: int
     refused: Sequence[int]
     unknown: Sequence[int]
-    sums: Mapping[int, int]
+    sums: bytes
     rows: Sequence[bytes] = ()
     ranges: Sequence[tuple[int, bytes, bytes]] = ()
     namespaces: Sequence[tuple[int, bytes]] = ()
@@ -88,11 +89,10 @@ class Entry(NamedTuple):
         """Return the entry as bytes (kms/FORMAT.md section 9)."""
         settled, refused, unknown, sums, rows, ranges, namespaces = self
         allowed = len(rows) + len(ranges) + len(namespaces)
-        parts = [_HEAD.pack(settled, len(refused), len(unknown), len(sums), allowed)]
+        parts = [_HEAD.pack(settled, len(refused), len(unknown), len(sums) // PACKED_BYTES, allowed)]
         if refused or unknown:
             parts.append(struct.pack(f">{len(refused) + len(unknown)}Q", *refused, *unknown))
-        for table, total in sums.items():
-            parts.append(_SUM.pack(table, pack(total)))
+        parts.append(sums)
         for row in rows:
             parts += (_PART.pack(_ROW, len(row)), row)
         for table, first, end in ranges:
@@ -108,11 +108,8 @@ class Entry(NamedTuple):
         at = _HEAD.size
         numbers = struct.unpack_from(f">{refused + unknown}Q", packed, at)
         at += (refused + unknown) * _NUMBER_BYTES
-        totals = {}
-        for _ in range(sums):
-            table, total = _SUM.unpack_from(packed, at)
-            totals[table] = unpack(total)
-            at += _SUM.size
+        totals = packed[at : at + sums * PACKED_BYTES]
+        at += len(totals)
         rows, ranges, namespaces = [], [], []
         for _ in range(allowed):
             kind, length = _PART.unpack_from(packed, at)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from strongroom.storage.multiset import EMPTY, add, subtract
+from strongroom.storage.multiset import EMPTY, add
 
 from .entry import Permissions
 from .images import NAMES, tags_of
-from .sums import ShardSums
+from .sums import ShardSums, unpack_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -156,11 +156,13 @@ def _fold_writer(
 
 
 def _apply(sums: dict[int, int], stored: StoredEntry, elements: ElementHash, problems: list[str]) -> None:
-    for table, total in stored.entry.sums.items():
-        sums[table] = add(sums.get(table, EMPTY), [total])
     permissions = Permissions(stored.entry)
+    replaced: list[bytes] = []
     for image in stored.replaced:
         if image[0] in NAMES and permissions.use(image, tags_of(image[0])):
-            sums[image[0]] = subtract(sums.get(image[0], EMPTY), [elements.of(image)])
+            replaced.append(image)
         else:
             problems.append(f"entry {stored.number} of writer {stored.writer} replaced a row that it may not replace")
+    removed = elements.packed_sums(replaced, []) if replaced else b""
+    for table, total in unpack_sums(stored.entry.sums + removed):
+        sums[table] = add(sums.get(table, EMPTY), [total])

@@ -10,11 +10,13 @@ from uuid import UUID
 from strongroom.storage.multiset import EMPTY, SUM_BYTES, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _HEAD = struct.Struct(">BI")
 _SUM = struct.Struct(f">B{SUM_BYTES}s")
 _WRITER = struct.Struct(">16sQ")
+PACKED_BYTES = _SUM.size
+"""The bytes of one packed sum."""
 
 
 @dataclass(slots=True)
@@ -33,8 +35,7 @@ class ShardSums:
 
     def pack(self) -> bytes:
         """Return the sums as bytes (kms/FORMAT.md section 9). The number is in the key of the sealed value."""
-        parts = [_HEAD.pack(len(self.sums), len(self.writers))]
-        parts += [_SUM.pack(table, pack(total)) for table, total in sorted(self.sums.items())]
+        parts = [_HEAD.pack(len(self.sums), len(self.writers)), pack_sums(self.sums)]
         parts += [_WRITER.pack(writer.bytes, number) for writer, number in self.writers.items()]
         return b"".join(parts)
 
@@ -43,13 +44,21 @@ class ShardSums:
         """Return the sums of bytes that were opened."""
         tables, writers = _HEAD.unpack_from(packed)
         at = _HEAD.size
-        sums: dict[int, int] = {}
-        for table, total in _SUM.iter_unpack(packed[at : at + tables * _SUM.size]):
-            sums[table] = unpack(total)
-        at += tables * _SUM.size
+        end = at + tables * PACKED_BYTES
+        sums, at = dict(unpack_sums(packed[at:end])), end
         places = {UUID(bytes=writer): last for writer, last in _WRITER.iter_unpack(packed[at:])}
         assert len(places) == writers  # noqa: S101 - our own encoding, which was authenticated
         return cls(number, sums, places)
+
+
+def pack_sums(sums: Mapping[int, int]) -> bytes:
+    """Return sums as bytes: for each the number of the table, then the sum, in ascending order of the tables."""
+    return b"".join([_SUM.pack(table, pack(total)) for table, total in sorted(sums.items())])
+
+
+def unpack_sums(packed: bytes) -> Iterator[tuple[int, int]]:
+    """Return the table and the sum of each of the sums that were packed."""
+    return ((table, unpack(total)) for table, total in _SUM.iter_unpack(packed))
 
 
 def differing(one: Mapping[int, int], other: Mapping[int, int]) -> list[int]:

@@ -17,7 +17,6 @@ from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.transaction_ends import at_end
 from strongroom.storage.errors import StorageError
-from strongroom.storage.multiset import EMPTY, reduced
 
 from .elements import ElementHash
 from .entry import Entry
@@ -242,18 +241,12 @@ class Journal:
 
     def outcomes(self, shard_id: int) -> Entry:
         """Return the outcomes of the entries of a shard, as the next entry would have them."""
-        return Entry(*self._streams[shard_id].outcomes(), sums={})
+        return Entry(*self._streams[shard_id].outcomes(), sums=b"")
 
     def _entry(self, keys: NamespaceKeys, stream: _Stream, changes: Changes) -> Entry:
-        sums: dict[int, int] = {}
-        elements = self._elements_of(keys, changes.shard_id)
-        for image in changes.images:
-            sums[image[0]] = sums.get(image[0], EMPTY) + elements.of(image)
-        for image in changes.replaced:
-            sums[image[0]] = sums.get(image[0], EMPTY) - elements.of(image)
         return Entry(
             *stream.outcomes(),
-            {table: reduced(total) for table, total in sums.items()},
+            self._elements_of(keys, changes.shard_id).packed_sums(changes.replaced, changes.images),
             changes.rows,
             changes.ranges,
             changes.namespaces,

@@ -92,6 +92,11 @@ def test_tokens(key, message):
         same(lambda module: module.Tokens(key).token(message)),
         same(lambda module: module.Tokens(key).numbers([message] * 2)),
     ]
+    tokens += [
+        same(lambda module: module.Tokens(key).prefixes([message] * 2, 16)),
+        same(lambda module: module.Tokens(key).exchange(bytes(32), message, [message], [b"", message])),
+        same(lambda module: module.Tokens(key).grouped(message, [message], [b"a", message])),
+    ]
     assert all(python == kernel for python, kernel in tokens)
     assert (tokens[0][0][0] == "returned") == (len(key) <= 64)
 
@@ -262,6 +267,9 @@ def test_signatures_name_the_same_arguments():
         (ciphers.Cipher, "seal"),
         (ciphers.Cipher, "batch"),
         (ciphers.Tokens, "numbers"),
+        (ciphers.Tokens, "prefixes"),
+        (ciphers.Tokens, "exchange"),
+        (ciphers.Tokens, "grouped"),
         (ciphers.Unpacker, "unpack"),
     ):
         python = getattr(getattr(python_cipher, protocol.__name__), method)

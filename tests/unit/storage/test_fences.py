@@ -39,6 +39,16 @@ def test_the_macs_of_a_run():
     assert made == b"".join(mac("run fence", number(f, 1), place, number(v, 8))[:16] for f, v in values.items())
 
 
+def test_the_mac_that_a_write_expects():
+    """It is that of the record version before, or of the condition if there is no record version. Those of the new row follow."""
+    fences = RunFences(KEYS, SHARD, WORKFLOW)
+    for version, (kind, expected) in ((5, (1, 4)), (0, (2, 77))):
+        row = {"record_version": version, "next_event_id": 78, "last_write_version": 3}
+        place = number(SHARD, 4) + WORKFLOW + RUN
+        first = mac("run fence", number(kind, 1), place, number(expected, 8))[:16]
+        assert fences.replaced(RUN, condition=77, **row) == first + fences.stored(RUN, **row)
+
+
 def test_the_macs_of_a_current_run():
     """A run has one MAC if it is COMPLETED and another one in all other states."""
     made = RunFences(KEYS, SHARD, WORKFLOW).current(3, RUN)

@@ -60,8 +60,8 @@ def test_the_vector():
     state = None
     for number, item, stamp in rows:
         state = written([(number, item, b"plaintext")], stamp, state)
-    assert total_of(state[1]) == total
-    assert read({bytes([number]) + item: stamp for number, item, stamp in rows}, total) == state[2]
+    assert total_of(state[1]) == multiset.pack(total)
+    assert read({bytes([number]) + item: stamp for number, item, stamp in rows}, multiset.pack(total)) == state[2]
     tree, branch = UUID(bytes=bytes(range(16))), UUID(bytes=bytes(range(16, 32)))
     append = HistoryAppend(HistoryBranch(1, tree, branch), [HistoryNode(5, 13, 11, DataBlob(b""))])
     binding = state[1][:32] + packed_end_after([append], bytes(49))
@@ -69,7 +69,7 @@ def test_the_vector():
     packed = binding + pack_execution(DataBlob(b"info"), DataBlob(b"state"))
     assert packed.hex() == VECTOR["plaintext"]
     assert unpack_execution(packed, BINDING_BYTES) == (DataBlob(b"info"), DataBlob(b"state"))
-    assert (total_of(NO_BINDING), end_of(NO_BINDING), branch_of(NO_BINDING)) == (0, None, None)
+    assert (total_of(NO_BINDING), end_of(NO_BINDING), branch_of(NO_BINDING)) == (bytes(32), None, None)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,17 @@ def test_the_digest_follows_the_rows(writes):
             for known in (None, state[2]):
                 with pytest.raises(IntegrityError):
                     read(other, total_of(state[1]), known)
+
+
+def test_two_rows_of_one_place_are_refused():
+    """An item and the same item with zero bytes before it are one place, and the same sealed value opens in both."""
+    state = written([(1, b"\1" * 8, b"plaintext")])
+    rows = {b"\1" + b"\1" * 8: b"s" * 8}
+    twice = rows | {b"\1" + bytes(8) + b"\1" * 8: b"s" * 8}
+    for known in (None, state[2]):
+        assert read(rows, total_of(state[1]), known) == state[2]
+        with pytest.raises(IntegrityError):
+            read(twice, total_of(state[1]), known)
 
 
 def state_of(number, branch=None):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strongroom.storage.journal.entry import Entry, Permissions, split_images
 from strongroom.storage.journal.folding import ABANDONED_AFTER, UNKNOWN_AFTER, StoredEntry, fold
 from strongroom.storage.journal.images import EXECUTIONS
-from strongroom.storage.journal.sums import ShardSums
+from strongroom.storage.journal.sums import ShardSums, pack_sums
 
 WRITER = UUID(int=7)
 
@@ -19,14 +19,19 @@ WRITER = UUID(int=7)
 class Elements:
     """Stands for the keyed hash: an image counts as its bytes."""
 
-    def of(self, image):
-        """Return the element of an image."""
-        return int.from_bytes(image, "big") % 2**256
+    def packed_sums(self, removed, added):
+        """Return the sums by table."""
+        totals = dict.fromkeys((image[0] for image in [*removed, *added]), 0)
+        for sign, images in ((-1, removed), (1, added)):
+            for image in images:
+                totals[image[0]] += sign * int.from_bytes(image, "big")
+        return pack_sums({table: total % 2**256 for table, total in totals.items()})
 
 
 def stored(number, *, settled=1, refused=(), unknown=(), added=0, rows=(), replaced=()):
     """Return an entry of the writer."""
-    return StoredEntry(WRITER, number, Entry(settled, refused, unknown, {EXECUTIONS: added}, rows), list(replaced))
+    entry = Entry(settled, refused, unknown, pack_sums({EXECUTIONS: added}), rows)
+    return StoredEntry(WRITER, number, entry, list(replaced))
 
 
 def folded(*entries, sums=None, outcomes=None, waited=None, below=None):
@@ -94,7 +99,7 @@ def test_a_folded_entry_must_not_come_back():
 
 def test_the_writer_itself_settles_its_last_entries():
     """A process that folds its own entries knows which were refused, and which are missing."""
-    outcomes = {WRITER: Entry(4, (2, 3), (), {})}
+    outcomes = {WRITER: Entry(4, (2, 3), (), b"")}
     assert folded(stored(1), outcomes=outcomes).sums.writers == {WRITER: 3}
     assert "entry 1" in folded(outcomes=outcomes).problems[0]
 
@@ -108,13 +113,13 @@ def test_an_abandoned_gap_is_passed_over():
 
 def test_a_missing_entry_is_a_problem_behind_a_gap_too():
     """An entry that is waited for hides no missing one behind it."""
-    outcomes = {WRITER: Entry(3, (), (1,), {})}
+    outcomes = {WRITER: Entry(3, (), (1,), b"")}
     assert "entry 2" in folded(outcomes=outcomes).problems[0]
 
 
 def test_a_limited_page_of_entries_is_not_judged_beyond_its_end():
     """What the page leaves out is not missing, and is folded later."""
-    outcomes = {WRITER: Entry(9, (), (), {})}
+    outcomes = {WRITER: Entry(9, (), (), b"")}
     result = folded(*(stored(number) for number in (1, 2, 3)), outcomes=outcomes, below=3)
     assert result.sums.writers == {WRITER: 2}
     assert not result.problems
@@ -123,9 +128,9 @@ def test_a_limited_page_of_entries_is_not_judged_beyond_its_end():
 def test_nobody_guesses_about_a_writer_in_this_process():
     """A transaction of this process may run for hours; what it does not know itself is waited for as for any other one."""
     waited = {(WRITER, 1): ABANDONED_AFTER, (WRITER, 2): ABANDONED_AFTER}
-    in_flight = {WRITER: Entry(1, (), (), {})}
+    in_flight = {WRITER: Entry(1, (), (), b"")}
     assert folded(stored(3), outcomes=in_flight, waited=waited).sums.writers == {}
-    unknown = {WRITER: Entry(3, (), (1, 2), {})}
+    unknown = {WRITER: Entry(3, (), (1, 2), b"")}
     assert folded(stored(3), outcomes=unknown, waited=waited).sums.writers == {WRITER: 3}
 
 
@@ -147,7 +152,7 @@ def test_a_replaced_row_needs_a_permission_of_its_entry():
 def test_ranges_and_namespaces_permit_their_rows():
     """A range has its first key and not its end; a namespace has all rows of one table."""
     space = bytes(16)
-    entry = Entry(1, (), (), {}, ranges=[(3, b"\x00\x05", b"\x00\x07")], namespaces=[(1, space)])
+    entry = Entry(1, (), (), b"", ranges=[(3, b"\x00\x05", b"\x00\x07")], namespaces=[(1, space)])
     used = [Permissions(entry).use(bytes([3]) + space + key + bytes(16), 16) for key in (b"\x00\x05", b"\x00\x06")]
     assert used == [True, True]
     refused = [b"\x00\x04", b"\x00\x07", b"\x00\x05\x00"]
@@ -166,7 +171,7 @@ _bytes = st.binary(min_size=1, max_size=40)
         st.integers(0, 2**64 - 1),
         _numbers,
         _numbers,
-        st.dictionaries(st.integers(0, 255), st.integers(0, 2**256 - 1), max_size=4),
+        st.dictionaries(st.integers(0, 255), st.integers(0, 2**256 - 1), max_size=4).map(pack_sums),
         st.lists(_bytes, max_size=3),
         st.lists(
             st.integers(0, 99).flatmap(
