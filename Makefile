@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-visibility bench-search bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-freshness bench-visibility bench-search bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -86,17 +86,21 @@ bench-compare: bench-env ## what this work tree seals and opens faster or slower
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
 	$(BIN)/python -m benchmarks.persistence.contest
 
+bench-freshness: env ## what finding older rows costs: entries, digests and MACs, and the verification of ROWS=1000000; 12 minutes
+	$(BIN)/python -m benchmarks.persistence.freshness --rows $(or $(ROWS),1000000)
+
 bench-temporal: go bench-env env ## a Temporal server on a sealed cell against the same server on its own stores, also with two workers and (with Java) on Elasticsearch; needs Go; 20 minutes, or 4 with QUICK=1; an interrupted run is continued
 	$(BIN)/python -m benchmarks.temporal.contest --out benchmarks/report/temporal.jsonl $(if $(QUICK),--rounds 1 --count 40)
 	$(BIN)/python -m benchmarks.persistence.bridge --out benchmarks/report/bridge.jsonl $(if $(QUICK),--rounds 1)
 	$(BENCH)/python -m benchmarks.lib.journals
 
-bench-all: bench-env env ## all benchmarks one after the other, continuing an interrupted run; 75 minutes, or 10 with QUICK=1
-	@echo "This takes about $(if $(QUICK),10,75) minutes on two quiet cores. Interrupted, it continues where it ended."
+bench-all: bench-env env ## all benchmarks one after the other, continuing an interrupted run; 90 minutes, or 11 with QUICK=1
+	@echo "This takes about $(if $(QUICK),11,90) minutes on two quiet cores. Interrupted, it continues where it ended."
 	$(BENCH)/python -m benchmarks.lib.report --resume $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.persistence.contest --out benchmarks/report/persistence.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2)
 	$(BIN)/python -m benchmarks.persistence.audit --out benchmarks/report/audit.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2 --records 10000)
 	$(BIN)/python -m benchmarks.persistence.row_level_security --out benchmarks/report/row_level_security.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2)
+	$(BIN)/python -m benchmarks.persistence.freshness --out benchmarks/report/freshness.jsonl $(if $(QUICK),--rounds 1 --calls 200 --rows 10000 --entries 2000)
 	$(BIN)/python -m benchmarks.visibility.contest --out benchmarks/report/visibility.jsonl --documents $(if $(QUICK),2000,200000)
 	$(BIN)/python -m benchmarks.lib.journals
 

@@ -17,6 +17,7 @@ TITLES = {
     "persistence": "The stores: Temporal's Go store, sealed, and with keys that seal nothing",
     "audit": "Authorisation and audit: bare stores, a session without its log, and a session",
     "row_level_security": "Row-level security: operations a second as the services' role and as the owner",
+    "freshness": "Finding older rows: CPU and WAL of a call with and without its parts, and `strongroom verify`",
     "bridge": "Where the time goes: CPU time of `strongroom serve` for a call, and the study's",
     "leakage": "Leakage: what a thief recovers from the index, by preset",
     "temporal": "A Temporal server: sealed, and on its own PostgreSQL stores",
@@ -27,8 +28,9 @@ RATIOS = {
     "persistence": (("sealed", "temporal"), ("sealed", "plain")),
     "audit": (("logged", "bare"), ("unlogged", "bare")),
     "row_level_security": (("row_level_security", "owner"),),
+    "freshness": (("checked", "nothing"), ("checked", "no entries"), ("again", "checked")),
 }
-"""The contenders whose operations a second are divided, round by round."""
+"""The contenders whose operations a second, or CPU time of client and server, are divided, round by round."""
 
 
 def section(name: str, lines: list[dict[str, Any]]) -> str:
@@ -65,16 +67,21 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
 
 
 def ratios(name: str, figures: Any) -> dict[str, float]:
-    """Return the ratios of the contenders' operations a second in one round."""
-    rates = {
-        key: each["operations"] / each["seconds"] if isinstance(each, dict) and "operations" in each else each
-        for key, each in (figures.items() if isinstance(figures, dict) else ())
-    }
+    """Return the ratios of the contenders' operations a second, or of their CPU time, in one round."""
+    rates = {key: _rate(each) for key, each in (figures.items() if isinstance(figures, dict) else ())}
     return {
         f"{over} / {under}": rates[over] / rates[under]
         for over, under in RATIOS.get(name, ())
         if over in rates and under in rates
     }
+
+
+def _rate(figures: Any) -> Any:
+    if isinstance(figures, dict) and "operations" in figures:
+        return figures["operations"] / figures["seconds"]
+    if isinstance(figures, dict) and "client_us" in figures:
+        return figures["client_us"] + figures["server_us"]
+    return figures
 
 
 def flat(figures: Any, prefix: str = "") -> dict[str, float]:
