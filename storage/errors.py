@@ -23,6 +23,7 @@
         ├── CellMismatch                            the database belongs to another cell
         ├── OlderThanAnchor                         the database is older than a state that is anchored outside of it
         ├── PoolingNotSupported                     a pooler gives statements to different sessions
+        ├── NotCommitted                            a transaction was rolled back, because a statement in it failed
         ├── DatabaseUnavailable                     also an Unavailable; may be retried
         │   └── DatabaseTimeout                     also a Timeout
         │       └── AppendHistoryTimeout
@@ -180,6 +181,16 @@ class PoolingNotSupported(StorageError):  # noqa: N818
         )
         super().__init__(message, may_have_been_committed=may_have_been_committed)
         self.pooler = pooler
+
+
+class NotCommitted(StorageError):  # noqa: N818
+    """PostgreSQL rolled a transaction back at its end, because a statement in it had failed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the transaction was not committed, because one of its statements failed and the error was handled inside of it. "
+            "Let the error leave the transaction, or run the statement in a savepoint"
+        )
 
 
 class DatabaseUnavailable(StorageError, Unavailable):  # noqa: N818

@@ -29,19 +29,30 @@ class Connection(Protocol):
         """Run a query and return its first row, or None."""
 
 
+def unwrapped(connection: Connection) -> Any:
+    """Return the connection below `UnlimitedConnection` and `NotingConnection`."""
+    while (lent := getattr(connection, "lent", None)) is not None:
+        connection = lent
+    return connection
+
+
 class UnlimitedConnection:
-    """A connection that waits a day for an answer."""
+    """A connection that waits a day for an answer.
+
+    Args:
+        connection: The connection that the statements are sent on.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.lent = connection
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
         """Run a statement; see `Connection`."""
-        return await self._connection.execute(query, *args, timeout=timeout or _DAY)
+        return await self.lent.execute(query, *args, timeout=timeout or _DAY)
 
     async def fetch(self, query: str, *args: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109
         """Run a query; see `Connection`."""
-        return await self._connection.fetch(query, *args, timeout=timeout or _DAY)
+        return await self.lent.fetch(query, *args, timeout=timeout or _DAY)
 
     async def fetchrow(self, query: str, *args: object) -> Row | None:
         """Run a query; see `Connection`."""

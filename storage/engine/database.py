@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from strongroom.storage.errors import DatabaseUnavailable, StorageError
 
-from .connection import UnlimitedConnection
+from .connection import UnlimitedConnection, unwrapped
 from .connector import Connector
 from .idle import IdleConnections
 from .noted_commits import noted, noted_at_commit
@@ -17,7 +17,6 @@ from .notifications import DEFAULT_PROBES, listen
 from .row_level_security import setting_of
 from .server_address import connection_options
 from .session_settings import session_settings
-from .transaction_ends import with_ends
 from .transactions import close, is_cancelling, transaction_on
 from .translate import translated
 
@@ -133,6 +132,8 @@ class Database:
     ) -> AsyncIterator[Connection]:
         """Lend a connection in a transaction, which is committed unless the block raises an error.
 
+        PostgreSQL rolls back a transaction in which a statement failed. A block that handles such an error itself needs a savepoint.
+
         Args:
             namespaces: The namespaces whose rows the statements may read and write.
             read_only: Whether the transaction is read-only. All its statements then see one snapshot.
@@ -140,10 +141,11 @@ class Database:
 
         Raises:
             DatabaseUnavailable: The server can't be reached, or all connections were busy for too long.
+            NotCommitted: A statement of the block failed, and the block did not raise its error. Nothing was committed.
         """
         isolation: Literal["repeatable_read", "read_committed"] = "repeatable_read" if read_only else "read_committed"
         async with self._lent(namespaces) as connection:
-            with with_ends(), translated(), noted_at_commit() as noting:
+            with translated(), noted_at_commit() as noting:
                 async with transaction_on(connection, isolation=isolation, read_only=read_only):
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")
@@ -157,6 +159,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: The server can't be reached.
+            NotCommitted: A statement of the block failed, and the block did not raise its error. Nothing was committed.
         """
         connection = await self._connector.connect()
         try:
@@ -169,8 +172,7 @@ class Database:
 
     def has_row_level_security(self, connection: Connection) -> bool:
         """Return whether row-level security applies to the session of a connection that was lent."""
-        own: Any = getattr(connection, "lent", connection)
-        return bool(own.session.row_level_security)
+        return bool(unwrapped(connection).session.row_level_security)
 
     async def aclose(self) -> None:
         """Close all connections that are not lent. A server that does not answer is waited for `close_timeout` at most."""

@@ -18,6 +18,7 @@ from .row_level_security import SET_NAMESPACES
 
 if TYPE_CHECKING:
     from .session_settings import Session
+    from .transaction_ends import TransactionEnds
 
     _Connection = asyncpg.Connection[Any]
 else:
@@ -32,15 +33,19 @@ class OwnSession(_Connection):
 
     Attributes:
         session: The session, once it has begun.
+        ends: The ends of the current transaction of `Database`; None outside of one.
+        command_tag: The tag of the last command of `execute`.
     """
 
-    __slots__ = ("_mark", "_own", "_shown", "session")
+    __slots__ = ("_mark", "_own", "_shown", "command_tag", "ends", "session")
 
     session: Session
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._own = token_hex(8)
         self._mark = self._shown = ""  # no namespace, until a borrower sets one
+        self.ends: TransactionEnds | None = None
+        self.command_tag = ""
         super().__init__(*args, **kwargs)
 
     def began(self, session: Session) -> None:
@@ -50,9 +55,11 @@ class OwnSession(_Connection):
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
         """Run a statement; see `asyncpg.Connection`."""
+        if self.ends is not None:
+            self.ends.sent(query)
         # With arguments asyncpg prepares the statement.
-        tag: str = await super().execute(query if args else self._mark + query, *args, timeout=timeout)
-        return tag
+        self.command_tag = await super().execute(query if args else self._mark + query, *args, timeout=timeout)
+        return self.command_tag
 
     async def show(self, setting: str) -> None:
         """Set the namespaces that the session sees, unless it sees them already or row-level security does not apply to it.
@@ -77,6 +84,8 @@ class OwnSession(_Connection):
         self._shown = setting
 
     async def _get_statement(self, query: str, *args: Any, **kwargs: Any) -> Any:
+        if self.ends is not None:
+            self.ends.sent(query)
         return await super()._get_statement(self._mark + query, *args, **kwargs)  # type: ignore[misc]
 
     def _get_unique_id(self, prefix: str) -> str:

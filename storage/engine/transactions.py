@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
+from strongroom.storage.errors import NotCommitted
+
+from .transaction_ends import Outcome, TransactionEnds
+from .translate import to_storage_error
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from .own_session import OwnSession
 
 ROLLBACK_TIMEOUT = 1.0
 """Seconds that ROLLBACK may take. After that the connection is closed, which has the same effect."""
@@ -19,9 +26,12 @@ CLOSING_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Interna
 
 @asynccontextmanager
 async def transaction_on(
-    connection: asyncpg.Connection[Any], *, isolation: Literal["read_committed", "repeatable_read"], read_only: bool
+    connection: OwnSession, *, isolation: Literal["read_committed", "repeatable_read"], read_only: bool
 ) -> AsyncIterator[None]:
     """Run a block in a transaction, which is committed unless the block raises an error.
+
+    PostgreSQL answers the COMMIT of a transaction in which a statement failed with ROLLBACK, and with no error. So a block that
+    handles the error of a statement itself, without a savepoint, gets an error here.
 
     A caller that is cancelled, or whose statement timed out, leaves the connection as it is. `Database.release` then closes it, and
     the server rolls back. So the error reaches the caller at once, and it is the block's own.
@@ -30,18 +40,34 @@ async def transaction_on(
         connection: The connection.
         isolation: The isolation level.
         read_only: Whether the transaction is read-only.
+
+    Raises:
+        NotCommitted: A statement of the block failed, and the block did not raise its error.
     """
     transaction = connection.transaction(isolation=isolation, readonly=read_only)
     await transaction.start()
+    ends = connection.ends = TransactionEnds()
+    outcome = Outcome.ROLLED_BACK  # as long as COMMIT is not sent
     try:
-        yield
+        try:
+            yield
+        finally:
+            connection.ends = None
+        outcome = Outcome.UNKNOWN
+        await transaction.commit()
+        outcome = Outcome.ROLLED_BACK if connection.command_tag == "ROLLBACK" else Outcome.COMMITTED
     except asyncio.CancelledError:
         raise
-    except BaseException:
-        if not (connection.is_closed() or is_cancelling(connection)):
+    except BaseException as error:
+        if outcome is Outcome.ROLLED_BACK and not (connection.is_closed() or is_cancelling(connection)):
             await _rolled_back(connection, transaction)
+        elif (refused := to_storage_error(error)) is not None and not refused.may_have_been_committed:
+            outcome = Outcome.ROLLED_BACK
         raise
-    await transaction.commit()
+    finally:
+        ends.end(outcome)
+    if outcome is Outcome.ROLLED_BACK:
+        raise NotCommitted
 
 
 async def _rolled_back(connection: asyncpg.Connection[Any], transaction: Any) -> None:

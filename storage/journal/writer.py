@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.engine.transaction_ends import at_end
+from strongroom.storage.engine.transaction_ends import Outcome, at_end
 from strongroom.storage.errors import StorageError
 
 from .elements import ElementHash
@@ -89,6 +89,13 @@ class Settled(Enum):
     """The statement was rolled back, or did not insert the entry."""
     UNKNOWN = auto()
     """The statement may have been committed."""
+
+
+_SETTLED = {
+    Outcome.COMMITTED: Settled.COMMITTED,
+    Outcome.ROLLED_BACK: Settled.REFUSED,
+    Outcome.UNKNOWN: Settled.UNKNOWN,
+}
 
 
 @dataclass(slots=True)
@@ -165,13 +172,15 @@ class Journal:
             yield one
 
     @asynccontextmanager
-    async def entries(self, changes: Sequence[Changes], *, in_transaction: bool = False) -> AsyncIterator[Entries]:
+    async def entries(
+        self, changes: Sequence[Changes], *, transaction: Connection | None = None
+    ) -> AsyncIterator[Entries]:
         """Make entries for a block that writes all of them or none, and settle them by the block's end.
 
         Args:
             changes: The changes, each of one shard.
-            in_transaction: Whether the end of the current transaction settles them instead. If there is no transaction of `Database`,
-                their outcome counts as unknown.
+            transaction: The connection of a transaction whose end settles them instead; None for none. In a transaction that
+                `Database` did not begin, their outcome counts as unknown.
 
         Raises:
             KmsError: The cell's keys are not available.
@@ -179,8 +188,12 @@ class Journal:
         tickets = await self.record(changes)
         shards, numbers, sealed = (list(column) for column in zip(*tickets, strict=True)) if tickets else ([], [], [])
         made = Entries((self.writer, shards, numbers, sealed))
-        if in_transaction:
-            if not at_end(lambda error: self._ended(tickets, made, error)):
+        if transaction is not None:
+
+            def end(outcome: Outcome) -> None:
+                self.settle(tickets, Settled.REFUSED if made.refused else _SETTLED[outcome])
+
+            if not at_end(transaction, end):
                 self.settle(tickets, Settled.UNKNOWN)
             yield made
         else:
@@ -209,7 +222,7 @@ class Journal:
         """
         changed = [each for each in changes if each.images or each.replaced]
         if changed:
-            async with self.entries(changed, in_transaction=True) as made:
+            async with self.entries(changed, transaction=connection) as made:
                 await connection.execute(_SQL["write"], *made.arguments)
 
     def _ended(self, tickets: Sequence[Ticket], made: OneEntry | Entries, error: BaseException | None) -> None:

@@ -97,7 +97,7 @@ async def put_visibility_records(
     # All writers lock rows in the order of their key, so they can't deadlock.
     newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
     ordered = [newest[key] for key in sorted(newest)]
-    async with journal.entries(_put_records(namespace_id, ordered), in_transaction=True) as entries:
+    async with journal.entries(_put_records(namespace_id, ordered), transaction=connection) as entries:
         written = await connection.fetch(
             _SQL["put"],
             namespace_id,
@@ -167,7 +167,7 @@ async def delete_visibility_record(
     """
     namespace_id, shard_id, record_id = key
     row = (shard_id, namespace_id, record_id)
-    async with journal.entries([deleted_record(*key)], in_transaction=True) as entries:
+    async with journal.entries([deleted_record(*key)], transaction=connection) as entries:
         writer, _, (number,), (entry,) = entries.arguments
         deleted = await connection.fetch(_SQL["delete"], *row, version, writer, number, entry)
         entries.refused = not deleted

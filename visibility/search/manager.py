@@ -117,7 +117,7 @@ class VisibilityManager:
             namespace_id: The namespace.
             records: Shard id, version and record of each run. The version increases with each change of the run.
             types: The namespace's custom search attributes.
-            transaction: A transaction of the caller to write in; None for an own transaction.
+            transaction: A transaction of `Database.transaction` to write in; None for a new one; see `append_history_nodes`.
 
         Returns:
             The number of records that were written.
