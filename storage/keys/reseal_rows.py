@@ -13,7 +13,8 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import DatabaseTimeout
 from strongroom.storage.journal.entry import Changes
 from strongroom.storage.journal.images import NUMBERS, TAG_BYTES, image_sql, shard_sql, tag
-from strongroom.storage.schema.table import key_text
+from strongroom.storage.journal.rows import RowImages
+from strongroom.storage.schema.table import NAMESPACE, key_text
 from strongroom.storage.sealing import OFF_LOOP_BYTES
 from strongroom.storage.visibility_rows.outbox import add_to_outbox
 
@@ -32,6 +33,8 @@ _SQL = load_queries("keys/reseal")
 _VISIBILITY = "visibility_records"
 _CONFINED = 1
 """Number of the partition's parameter in a statement that is confined to one partition."""
+_KEY_AT = 17
+"""The place of the key in an image, after the number of the table and the namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +240,16 @@ def resealed_rows(column: SealedColumn, written: Sequence[Row], values: Sequence
     Raises:
         IntegrityError: The database has another value in a row than the one that was written.
     """
+    images = RowImages(column.table.name)
+    names = [name for name in column.table.key_names if name not in {NAMESPACE, "shard_id"}]
     sealed = [each.column for each in column.table.sealed]
     after = TAG_BYTES * (len(sealed) - 1 - sealed.index(column.name))  # bytes of the tags of later columns
     changes: dict[int, Changes] = {}
     for row, (value, new) in zip(written, values, strict=True):
         image: bytes = row["image"]
         at = len(image) - after - TAG_BYTES
-        if image[at : at + TAG_BYTES] != tag(new):
+        has_key = image[_KEY_AT:].startswith(images.key(*[row[name] for name in names]))
+        if not has_key or image[at : at + TAG_BYTES] != tag(new):
             msg = f"a row of {column.table.name} was altered in the database while it was resealed; restore it from a backup"
             raise IntegrityError(msg)
         before = image[:at] + tag(value) + image[at + TAG_BYTES :]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.journal.entry import Changes
+from strongroom.storage.journal.images import tag
 
 from .journal import replace_record
 from .outbox import add_to_outbox
@@ -97,7 +98,7 @@ class VisibilityEpochs:
 
         Args:
             namespace_id: The namespace.
-            old: The rows as they were read.
+            old: The rows as they were read and opened.
             new: The same records with new tokens, in the same order and of the same versions.
 
         Returns:
@@ -120,19 +121,24 @@ class VisibilityEpochs:
                 [row.token_array for row in new],
                 [row.sealed for row in new],
                 *hashed_columns(new),
+                [row["b1"] for row in old],
+                [row["b2"] for row in old],
+                [tag(row["s"]) for row in old],
             )
-            await self._journal.write(connection, *_rewritten(namespace_id, written, new))
+            await self._journal.write(connection, *_rewritten(namespace_id, written, old, new))
             if self._outbox and written:
                 await add_to_outbox(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])
         return len(written)
 
 
-def _rewritten(namespace_id: UUID, written: Sequence[Row], new: Sequence[VisibilityRow]) -> list[Changes]:
-    """Return what changed, by shard. Only records that were to be written count."""
-    records = {(row.shard_id, row.id): row for row in new}
+def _rewritten(
+    namespace_id: UUID, written: Sequence[Row], old: Sequence[Row], new: Sequence[VisibilityRow]
+) -> list[Changes]:
+    """Return what changed, by shard. The statement has compared each stored record with the one that was read."""
+    records = {(record.shard_id, record.id): (row, record) for row, record in zip(old, new, strict=True)}
     changes: dict[int, Changes] = {}
-    for old in written:
-        record = records[old["shard_id"], old["id"]]
+    for row in written:
+        before, record = records[row["shard_id"], row["id"]]
         of_shard = changes.setdefault(record.shard_id, Changes(record.shard_id))
-        replace_record(of_shard, namespace_id, old, record.clear, record.sealed)
+        replace_record(of_shard, namespace_id, before, record.clear, record.sealed)
     return list(changes.values())

@@ -39,10 +39,10 @@ def replace_record(changes: Changes, namespace_id: UUID, old: Row, clear: tuple[
     Args:
         changes: The changes of its shard.
         namespace_id: The namespace.
-        old: Id, version, epoch and buckets of the stored record, and the tag of its sealed value.
+        old: Id, version, epoch, buckets and sealed value of the stored record, as it was read and opened.
         clear: Version, epoch, close bucket and start bucket of the new record.
         sealed: The new sealed record.
     """
-    stored = (old["version"], old["old_k"], old["old_b1"], old["old_b2"])
-    tags = _IMAGES.tags(old["old_tag"], clear=stored), _IMAGES.tags(sealed, clear=clear)
+    stored = (old["version"], old["k"], old["b1"], old["b2"])
+    tags = _IMAGES.tags(old["s"], clear=stored), _IMAGES.tags(sealed, clear=clear)
     changes.replace(_IMAGES.row(namespace_id, old["id"]), *tags)

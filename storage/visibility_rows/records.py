@@ -169,9 +169,15 @@ async def delete_visibility_record(
     row = (shard_id, namespace_id, record_id)
     async with journal.entries([deleted_record(*key)], transaction=connection) as entries:
         writer, _, (number,), (entry,) = entries.arguments
-        deleted = await connection.fetch(_SQL["delete"], *row, version, writer, number, entry)
+        arguments = (*row, version, writer, number, entry)
+        deleted = await connection.fetch(_SQL["delete"], *arguments)
+        is_newer = not deleted and await connection.fetchrow(_SQL["newer"], *row) is not None
+        if not deleted and not is_newer:  # its first record may be written at this moment
+            await connection.execute(_SQL["hold_shard"], shard_id)
+            deleted = await connection.fetch(_SQL["delete"], *arguments)
+            is_newer = not deleted and await connection.fetchrow(_SQL["newer"], *row) is not None
         entries.refused = not deleted
-    if not deleted and await connection.fetchrow(_SQL["newer"], *row) is not None:
+    if is_newer:
         return False
     await connection.execute(_SQL["bury"], *row, version)
     if outbox:

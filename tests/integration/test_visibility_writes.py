@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from strongroom.storage import NotFound
+from strongroom.storage import NO_NAMESPACE, DatabaseUnavailable, DataBlob, NotFound, ShardInfo, VisibilityEpochs
+from strongroom.storage.visibility_rows.records import delete_visibility_record
 from strongroom.visibility import (
     InvalidRecord,
 )
-from strongroom.visibility.index.document import MAX_TOKENS
-from tests.support.visibility.namespace import populated, record_all, stored
+from strongroom.visibility.index.document import MAX_TOKENS, document_id, open_documents, seal_documents
+from tests.support.visibility.namespace import populated, record_all, run, stored
 from tests.support.visibility.records import OF_CLOSED_RUNS, changed, generated_record, generator, opened_again
 
 pytestmark = pytest.mark.integration
@@ -164,3 +166,58 @@ async def test_a_record_that_does_not_fit_is_refused(small, attributes):
     assert (await small.count("")).count == len(small.expected(""))
     with pytest.raises(NotFound):
         await stored(small, good)
+
+
+@pytest.mark.parametrize("has_record", [True, False], ids=["with a record", "without a record"])
+@pytest.mark.parametrize("first", ["the deletion", "the write"])
+async def test_a_deletion_at_the_same_moment_wins(small, first, has_record):
+    """A run stays deleted if its deletion and a write of an older version overlap, whichever began first."""
+    strongroom, record = small.strongroom, next(iter(small.records.values()))
+    record = record if has_record else changed(record, run_id=str(uuid4()))
+    shard_id = await strongroom.shards.shard_of(small.namespace_id, record.workflow_id)
+    await strongroom.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, DataBlob(b"shard")))
+    keys = await strongroom.keyring.open(small.namespace_id)
+    key = (small.namespace_id, shard_id, document_id(keys, record.workflow_id, record.run_id))
+    visibility, journal, written = strongroom.visibility, strongroom.journal.journal, [(shard_id, 5, record)]
+
+    async def delete():
+        async with strongroom.database.transaction(small.namespace_id) as connection:
+            assert await delete_visibility_record(connection, journal, key, version=9)
+
+    async with strongroom.database.transaction(small.namespace_id) as connection:
+        if first == "the deletion":
+            assert await delete_visibility_record(connection, journal, key, version=9)
+            second = asyncio.create_task(record_all(strongroom, small.namespace_id, [record], small.types, version=5))
+        else:
+            place = (small.namespace_id, written, small.types)
+            assert await visibility.record_workflow_executions(*place, transaction=connection) == 1
+            second = asyncio.create_task(delete())
+        await _until_one_waits(strongroom)
+    with suppress(DatabaseUnavailable):  # the write may be refused, and can be sent again
+        await second
+    with pytest.raises(NotFound):
+        await stored(small, record)
+    assert await record_all(strongroom, small.namespace_id, [record], small.types, version=5) == 0
+    assert (await strongroom.journal.verify(shard_id)).ok
+
+
+async def _until_one_waits(strongroom):
+    """Wait until a statement waits for a lock."""
+    query = "SELECT count(*) AS waiting FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(60), strongroom.database.connection(NO_NAMESPACE) as connection:
+        while (await connection.fetchrow(query))["waiting"] == 0:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.02)
+
+
+async def test_a_record_that_was_altered_is_not_rewritten(small):
+    """A rotation replaces the version that it opened, and leaves a row that was altered since."""
+    database, journal = small.strongroom.database, small.strongroom.journal.journal
+    epochs = VisibilityEpochs(database, journal, outbox=False)
+    rows = [row async for page in epochs.whole(small.namespace_id, piece=100) for row in page]
+    keys = await small.strongroom.keyring.open(small.namespace_id)
+    records = open_documents(keys, rows)
+    places = [(row["shard_id"], row["version"], record) for row, record in zip(rows, records, strict=True)]
+    sealed = seal_documents(keys, places, small.types)
+    await run(small.strongroom, "UPDATE visibility_records SET b2 = b2 + 1 WHERE id = $1", rows[0]["id"])
+    await run(small.strongroom, "UPDATE visibility_records SET s = s || $2 WHERE id = $1", rows[1]["id"], b"x")
+    assert await epochs.rewrite(small.namespace_id, rows, sealed) == len(rows) - 2

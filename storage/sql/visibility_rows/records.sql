@@ -3,15 +3,30 @@
 -- deleted since. Arrays of arrays must be rectangular, so the tokens travel as array literals.
 -- The last parameters are entries of the journal, one for each shard, as if all records were written. For a record that is not
 -- written, the journal has its image (kms/FORMAT.md section 7.7) as replaced too. NULL fails the statement: another transaction wrote
--- the first record of a run at the same moment, so its image is not known.
-WITH old AS MATERIALIZED (
+-- the first record of a run at the same moment, so its image is not known. Or a run was deleted after the snapshot of the statement,
+-- which does not see the deletion: a record is gone once it is locked, or the deletion of a run without a record has changed the row
+-- of its shard. A new record locks that row, so that such a deletion waits for it.
+WITH seen AS MATERIALIZED (
+    SELECT r.shard_id, v.id
+    FROM unnest($2::integer[], $3::bytea[]) AS r (shard_id, id)
+    LEFT JOIN visibility_records AS v ON v.shard_id = r.shard_id AND v.namespace_id = $1 AND v.id = r.id
+), held AS MATERIALIZED (
+    SELECT s.shard_id, s.xmin AS changed_by FROM shards AS s
+    WHERE s.shard_id IN (SELECT n.shard_id FROM seen AS n WHERE n.id IS NULL)
+    ORDER BY s.shard_id
+    FOR KEY SHARE
+), old AS MATERIALIZED (
     SELECT v.shard_id, v.id,
            '\x004d06'::bytea || uuid_send(v.namespace_id) || v.id || int8send(v.version) || int4send(v.k) || int8send(v.b1) || int8send(v.b2)
            || substr(v.s, octet_length(v.s) - 15) AS image
     FROM unnest($2::integer[], $3::bytea[]) AS r (shard_id, id)
     JOIN visibility_records AS v ON v.shard_id = r.shard_id AND v.namespace_id = $1 AND v.id = r.id
+    WHERE (SELECT count(*) FROM held) >= 0 -- so that the shards are locked before
     ORDER BY v.shard_id, v.id
     FOR UPDATE OF v
+), stale AS MATERIALIZED (
+    SELECT (SELECT count(n.id) FROM seen AS n) <> (SELECT count(*) FROM old)
+        OR EXISTS (SELECT FROM held AS h JOIN shards AS s ON s.shard_id = h.shard_id WHERE s.xmin <> h.changed_by) AS is_stale
 ), written AS (
 INSERT INTO visibility_records AS stored (shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division)
 SELECT r.shard_id, $1, r.id, r.version, r.k, r.b1, r.b2, r.t::bigint[], r.s,
@@ -34,7 +49,7 @@ RETURNING shard_id, id, xmax = 0 AS is_new
 ), noted AS (
 INSERT INTO journal (shard_id, writer, number, data, replaced)
 SELECT j.shard_id, $16, j.number, j.data, (
-    SELECT CASE WHEN bool_or(NOT w.is_new AND o.image IS NULL) THEN NULL ELSE coalesce(string_agg('\x004d'::bytea || CASE
+    SELECT CASE WHEN bool_or(NOT w.is_new AND o.image IS NULL) OR (SELECT is_stale FROM stale) THEN NULL ELSE coalesce(string_agg('\x004d'::bytea || CASE
         WHEN w.id IS NULL THEN '\x06'::bytea || uuid_send($1) || r.id || int8send(r.version) || int4send(r.k) || int8send(r.b1) || int8send(r.b2)
             || substr(r.s, octet_length(r.s) - 15)
         ELSE substr(o.image, 3)
@@ -60,6 +75,11 @@ WITH deleted AS (
            || substr(s, octet_length(s) - 15) AS image
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $1, $5, $6, $7, image FROM deleted RETURNING number
+
+-- name: hold_shard
+-- Waits for the writes of new records of a shard. Those that began before and come later see that the row has changed.
+WITH held AS MATERIALIZED (SELECT s.shard_id FROM shards AS s WHERE s.shard_id = $1 FOR UPDATE)
+UPDATE shards AS s SET range_id = s.range_id FROM held AS h WHERE s.shard_id = h.shard_id
 
 -- name: newer
 SELECT id FROM visibility_records WHERE shard_id = $1 AND namespace_id = $2 AND id = $3
