@@ -88,6 +88,7 @@ def run(program, socket, pattern="."):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",  # Temporal's suites print random bytes where they differ
         check=False,
     )
     return {name: result for result, name in _RESULT.findall(done.stdout)}, done.stdout
