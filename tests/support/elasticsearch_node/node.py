@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READY = "/_cluster/health?wait_for_status=yellow&wait_for_no_initializing_shards=true&timeout=30s"
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 
 class NotOurs(Exception):  # noqa: N818 - the name says what is wrong

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IMAGES = {OPENBAO: "openbao/openbao:2.4.4", VAULT: "hashicorp/vault:1.20"}
 _COMMANDS = {OPENBAO: "bao", VAULT: "vault"}
 _PAGE = ROOT / "kms/providers/transit/transit.md"
-_PATIENCE = 20.0
+_PATIENCE = 120.0
 
 
 class BaoServer:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .programs import Program
 
 IMAGE = "edoburu/pgbouncer:v1.24.1-p1"
-_PATIENCE = 20.0
+_PATIENCE = 120.0
 _CONFIGURATION = """
 [databases]
 * = {server}

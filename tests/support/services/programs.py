@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-_PATIENCE = 20.0
+_PATIENCE = 120.0
 
 
 class Program(Protocol):
