@@ -25,22 +25,23 @@ _TASK = struct.Struct(">hqq")
 _RUN_NUMBER, _CURRENT_NUMBER, _TASK_NUMBER = bytes([EXECUTIONS]), bytes([CURRENT_EXECUTIONS]), bytes([HISTORY_TASKS])
 
 
-def changes_of(writes: Sequence[ExecutionWrite], columns: WriteExecutionsColumns) -> list[Changes]:
+def changes_of(
+    writes: Sequence[ExecutionWrite], columns: WriteExecutionsColumns, names: Sequence[bytes]
+) -> list[Changes]:
     """Return what each write changes.
 
     Args:
         writes: The writes, in the order of the columns.
         columns: Their sealed columns.
+        names: The workflow token and run id of each run, in the order of the columns.
     """
     changes = [Changes(write.plan.shard_id) for write in writes]
     namespaces = [write.keys.namespace_id.bytes for write in writes]
     runs = columns.runs
-    for place, (number, rule, run_id, data) in enumerate(
-        zip(runs.request, runs.rule, runs.run, runs.data, strict=True), 1
-    ):
+    for place, (number, rule, name, data) in enumerate(zip(runs.request, runs.rule, names, runs.data, strict=True), 1):
         assert data is not None  # noqa: S101 - every place was sealed
         change = changes[number - 1]
-        row = run_row(namespaces[number - 1], writes[number - 1].workflow, run_id.bytes)
+        row = _RUN_NUMBER + namespaces[number - 1] + name
         change.images.append(row + tag(data))
         if rule != RunRule.INSERT:  # the statement compares the stored row's tag with the one that it is given
             end = place * RUN_MACS_BYTES

@@ -130,7 +130,9 @@ class ExecutionWriter:
         in_order = [writes[index] for index in order]
         columns, runs = await sealed_columns(in_order, self._known, outbox=self._outbox)
         try:
-            refused = await self._call(connection, columns, changes_of(in_order, columns))
+            refused = await self._call(
+                connection, columns, changes_of(in_order, columns, [name for _, name, _ in runs])
+            )
         except BaseException:  # the outcome may be unknown, also after a cancellation
             for _, name, _ in runs:
                 self._known.forget(name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROW = struct.Struct(">B16s16s16s")
 _NODE = struct.Struct(">qq")
+_NODE_NUMBER, _TREE_NUMBER = bytes([HISTORY_NODE]), bytes([HISTORY_TREE])
 _RANGE = struct.Struct(">16s16sqq")
 
 
@@ -34,16 +35,14 @@ def changed_history(
         columns: The sealed columns of the rows.
         first: The number of the first request in the columns.
     """
-    for number, tree, branch, node, txn, data in zip(
-        columns.n_request, columns.n_tree, columns.n_branch, columns.n_node, columns.n_txn, columns.n_data, strict=True
+    for number, place, node, txn, data in zip(
+        columns.n_request, columns.n_place, columns.n_node, columns.n_txn, columns.n_data, strict=True
     ):
-        row = _ROW.pack(HISTORY_NODE, namespaces[number - first], tree.bytes, branch.bytes) + _NODE.pack(node, txn)
+        row = _NODE_NUMBER + namespaces[number - first] + place + _NODE.pack(node, txn)
         assert data is not None  # noqa: S101 - every place was sealed
         changes[number - first].overwrite(row, tag(data))
-    for number, tree, branch, data in zip(
-        columns.t_request, columns.t_tree, columns.t_branch, columns.t_data, strict=True
-    ):
-        row = _ROW.pack(HISTORY_TREE, namespaces[number - first], tree.bytes, branch.bytes)
+    for number, place, data in zip(columns.t_request, columns.t_place, columns.t_data, strict=True):
+        row = _TREE_NUMBER + namespaces[number - first] + place
         assert data is not None  # noqa: S101 - every place was sealed
         changes[number - first].overwrite(row, tag(data))
 

@@ -73,18 +73,23 @@ class HistoryAppend:
 
 
 class HistoryColumns:
-    """The columns of `history_node` (`n_`) and `history_tree` (`t_`) for a statement with several requests."""
+    """The columns of `history_node` (`n_`) and `history_tree` (`t_`) for a statement with several requests.
+
+    The journal needs the ids as bytes: `n_place` and `t_place` have the tree's and the branch's id of each row. No parameter has them.
+    """
 
     __slots__ = (
         "n_branch",
         "n_data",
         "n_node",
+        "n_place",
         "n_prev_txn",
         "n_request",
         "n_tree",
         "n_txn",
         "t_branch",
         "t_data",
+        "t_place",
         "t_request",
         "t_tree",
     )
@@ -97,10 +102,12 @@ class HistoryColumns:
         self.n_txn: list[int] = []
         self.n_prev_txn: list[int] = []
         self.n_data: list[bytes | None] = []
+        self.n_place: list[bytes] = []
         self.t_request: list[int] = []
         self.t_tree: list[UUID] = []
         self.t_branch: list[UUID] = []
         self.t_data: list[bytes | None] = []
+        self.t_place: list[bytes] = []
 
     def add(self, columns: ColumnSealer, keys: NamespaceKeys, index: int, append: HistoryAppend) -> None:
         """Add the rows of an append that passed `check_append`.
@@ -114,6 +121,7 @@ class HistoryColumns:
         branch = append.branch
         shard_id, tree_id, branch_id = branch.shard_id, branch.tree_id, branch.branch_id
         tree_bytes, branch_bytes = tree_id.bytes, branch_id.bytes
+        place = tree_bytes + branch_bytes
         for node_id, txn_id, prev_txn_id, events in append.nodes:
             self.n_request.append(index)
             self.n_tree.append(tree_id)
@@ -121,12 +129,14 @@ class HistoryColumns:
             self.n_node.append(node_id)
             self.n_txn.append(txn_id)
             self.n_prev_txn.append(prev_txn_id)
+            self.n_place.append(place)
             key = (shard_id, tree_bytes, branch_bytes, node_id, txn_id, prev_txn_id)
             columns.add(self.n_data, keys, HISTORY_NODE, key, events.pack())
         if append.is_new_branch:
             self.t_request.append(index)
             self.t_tree.append(tree_id)
             self.t_branch.append(branch_id)
+            self.t_place.append(place)
             packed = BranchInfo(branch, append.info, time.time_ns(), append.tree_info).pack()
             columns.add(self.t_data, keys, HISTORY_TREE, (shard_id, tree_bytes, branch_bytes), packed)
 
