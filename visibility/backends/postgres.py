@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from strongroom.storage.visibility_rows.epochs import count_epochs
 from strongroom.visibility.index.tokens import GROUP_TOKENS, last_group_token
 
-from .postgres_query import FEW_TOKENS, condition_of, from_position, where
+from .postgres_query import FEW_TOKENS, condition_of, from_position, split_large, where
 from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, DocumentGroup, IndexPosition
 from .token_query import without_implied
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _FEW_CONNECTIONS = 2
 _COLUMNS = "shard_id, id, version, k, b1, b2, s"
+_WALKED = 8
+"""Number of documents that are compared with many tokens for each one that is wanted, before each token is looked up."""
 _HEX_ID = 32
 _HIGHEST_TOKENS = f"CASE WHEN r.t[cardinality(r.t) - 7] < {GROUP_TOKENS} THEN r.t[cardinality(r.t) - 7:] ELSE r.t END"
 """The last eight tokens of a row, or all of them if there can be more group tokens."""
@@ -163,19 +165,23 @@ class PostgresReader:
             *parameters,
         )
         keys = [(int(row["named"][_HEX_ID:]), bytes.fromhex(row["named"][:_HEX_ID])) for row in grouped]
-        rows: dict[tuple[int, bytes], Row] = {}
+        rows = {(row["shard_id"], row["id"]): row for row in await self.rows(keys)}
+        pairs = zip(grouped, keys, strict=True)
+        return [DocumentGroup(row["token"], row["documents"], rows[key]) for row, key in pairs]
+
+    async def rows(self, keys: Sequence[tuple[int, bytes]]) -> Sequence[Row]:
+        """See `IndexReader.rows`."""
+        rows: list[Row] = []
         for start in range(0, len(keys), LARGE_CHUNK):
             shards, identifiers = zip(*keys[start : start + LARGE_CHUNK], strict=True)
-            found = await self._connection.fetch(
+            rows += await self._connection.fetch(
                 f"SELECT {_COLUMNS} FROM {self._records} WHERE namespace_id = $1 "
                 "AND (shard_id, id) IN (SELECT n.shard_id, n.id FROM unnest($2::integer[], $3::bytea[]) AS n (shard_id, id))",
                 self._namespace_id,
                 list(shards),
                 list(identifiers),
             )
-            rows |= {(row["shard_id"], row["id"]): row for row in found}
-        pairs = zip(grouped, keys, strict=True)
-        return [DocumentGroup(row["token"], row["documents"], rows[key]) for row, key in pairs]
+        return rows
 
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
@@ -198,26 +204,51 @@ class PostgresReader:
         chunk: int = CHUNK,
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`."""
-        base, parameters = where(self._namespace_id, query, self._records)
-        condition, first = base, list(parameters)
-        if start is not None:
-            condition = f"({base}) AND {from_position(order, start, first)}"
-        rows, size, following = await self._connection.fetch(self._page(condition, chunk, order), *first), chunk, CHUNK
-        while rows:
+        size, following, position = chunk, CHUNK, start
+        while rows := await self._next_page(query, order, position, size):
             yield rows
             if len(rows) < size:
                 return
             last = rows[-1]
-            size, following, bound = following, LARGE_CHUNK, list(parameters)
             position = IndexPosition(tuple(last[column] for column in order.columns), last["id"])
-            condition = f"({base}) AND {from_position(order, position, bound)}"
-            rows = await self._connection.fetch(self._page(condition, size, order), *bound)
+            size, following = following, LARGE_CHUNK
+
+    async def _next_page(
+        self, query: TokenQuery, order: IndexOrder, start: IndexPosition | None, size: int
+    ) -> Sequence[Row]:
+        """Return the next documents of a query in an order."""
+        if (parts := split_large(query)) is not None:
+            # Many tokens are often common together. Then the next documents of the order have enough of them.
+            rows = await self._walked(*parts, order, start, size)
+            if len(rows) == size:
+                return rows
+        condition, parameters = where(self._namespace_id, query, self._records)
+        if start is not None:
+            condition = f"({condition}) AND {from_position(order, start, parameters)}"
+        return await self._connection.fetch(self._page(condition, size, order), *parameters)
+
+    async def _walked(
+        self, large: TokenQuery, others: TokenQuery, order: IndexOrder, start: IndexPosition | None, size: int
+    ) -> Sequence[Row]:
+        """Return those of the next documents that have one of many tokens, and no more than `size`."""
+        condition, parameters = where(self._namespace_id, others, self._records)
+        if start is not None:
+            condition = f"({condition}) AND {from_position(order, start, parameters)}"
+        walked = self._page(condition, _WALKED * size, order, f"{_COLUMNS}, t")
+        return await self._connection.fetch(
+            f"SELECT {_COLUMNS} FROM ({walked}) AS w WHERE {condition_of(large, parameters)} "
+            f"ORDER BY {_ordered(order)} LIMIT {size}",
+            *parameters,
+        )
 
     def _counted(self, query: TokenQuery) -> tuple[str, list[object]]:
         """Return the condition of a count and its parameters."""
         return where(self._namespace_id, without_implied(query), self._records, compared=FEW_TOKENS)
 
-    def _page(self, condition: str, limit: int, order: IndexOrder = LIST_ORDER) -> str:
-        direction = "DESC" if order.descending else "ASC"
-        ordered = ", ".join(f"{column} {direction}" for column in (*order.columns, "id"))
-        return f"SELECT {_COLUMNS} FROM {self._records} WHERE {condition} ORDER BY {ordered} LIMIT {limit}"
+    def _page(self, condition: str, limit: int, order: IndexOrder = LIST_ORDER, columns: str = _COLUMNS) -> str:
+        return f"SELECT {columns} FROM {self._records} WHERE {condition} ORDER BY {_ordered(order)} LIMIT {limit}"
+
+
+def _ordered(order: IndexOrder) -> str:
+    direction = "DESC" if order.descending else "ASC"
+    return ", ".join(f"{column} {direction}" for column in (*order.columns, "id"))

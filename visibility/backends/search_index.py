@@ -112,6 +112,9 @@ class IndexReader(Protocol):
             limit: Maximum number of rows.
         """
 
+    async def rows(self, keys: Sequence[tuple[int, bytes]]) -> Sequence[Row]:
+        """Return documents by shard and id, as rows like those of `pages`, in any order. A missing document is left out."""
+
     def pages(
         self,
         query: TokenQuery,

@@ -22,10 +22,12 @@ class SearchLimits:
     Attributes:
         seconds: Time that it may take once it has a slot.
         bytes: Maximum size of the sealed records that it opens.
+        sorting: Time after which a list that sorts opened runs returns a page without runs, whose token continues, in seconds.
     """
 
     seconds: float = DEADLINE
     bytes: int = MAX_BYTES
+    sorting: float = DEADLINE / 2
 
 
 @dataclass(frozen=True, slots=True)

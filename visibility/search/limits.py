@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.index.record import VisibilityRecord
 
     from .explain import Explanation
-    from .page_token import Position
+    from .page_token import ListState
     from .prepared import PreparedFilter
     from .searcher import Searcher
 
@@ -47,8 +47,8 @@ class LimitedSearcher:
         self._deadline = deadline
 
     async def page(
-        self, prepared: PreparedFilter, *, after: Position | None, page_size: int
-    ) -> tuple[list[VisibilityRecord], Position | None]:
+        self, prepared: PreparedFilter, *, after: ListState, page_size: int
+    ) -> tuple[list[VisibilityRecord], ListState | None]:
         """See `Searcher.page`."""
         async with self._limited(prepared):
             return await self._searcher.page(prepared, after=after, page_size=page_size)

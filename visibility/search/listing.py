@@ -12,44 +12,27 @@ from strongroom.visibility.index.buckets import start_bucket
 from strongroom.visibility.index.layout import coarsest_bucket, has_one_order
 
 from .compiler import same_as_start
-from .evaluate import predicate
+from .entries import entry_rank, selector
 from .list_plan import by_start, list_plan
-from .ordering import position_of, rank, ranking
-from .scan import matching_places
+from .ordering import position_of, rank
+from .page_token import ListState
+from .sorting import sort_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from strongroom.storage import Row
     from strongroom.visibility.backends.token_query import TokenQuery
     from strongroom.visibility.index.record import VisibilityRecord
 
+    from .entries import Entry
     from .list_plan import Group, ListPlan
     from .page_token import Position
     from .prepared import PreparedFilter
-    from .scan import Portion
     from .scanning import Scanner
+    from .sorting import Sorting
 
 SORTED_RUNS = 2000
 """Number of matching runs of one second that are still sorted by their exact times. More are listed in the order of the index."""
-
-
-class Entry(NamedTuple):
-    """A run of a list.
-
-    Attributes:
-        rank: Its rank in the order of the list.
-        row: The row of its document.
-        record: Its record.
-        group: Its group, see `list_plan.py`.
-        is_in_index_order: Whether the runs of its group are listed in the order of the index.
-    """
-
-    rank: tuple[Any, ...]
-    row: Row
-    record: VisibilityRecord
-    group: Group
-    is_in_index_order: bool = False
 
 
 class OrderedPage:
@@ -113,30 +96,26 @@ class OrderedPage:
 
     def finish(self) -> None:
         """Add the runs of groups that are complete."""
-        self.entries += sorted(self._pending, key=_rank)
+        self.entries += sorted(self._pending, key=entry_rank)
         self._pending = []
 
     def _bound_pending(self) -> None:
         group = self._pending[0].group  # all of them are of this group
         if self._is_sorted or group == self._resumed:
-            self._pending = sorted(self._pending, key=_rank)[: self._wanted - len(self.entries)]
+            self._pending = sorted(self._pending, key=entry_rank)[: self._wanted - len(self.entries)]
         else:
             self.unsorted = group
             self.entries += [entry._replace(is_in_index_order=True) for entry in self._pending]
             self._pending = []
 
 
-def _rank(entry: Entry) -> tuple[Any, ...]:
-    return entry.rank
-
-
 class Listing(NamedTuple):
-    """How a list is answered: some documents come in the order of the index, and the others are opened for each page and sorted.
+    """How a list is answered: some documents come in the order of the index, and the others are opened and sorted.
 
     Attributes:
         plan: The plan of the documents that the index orders; None if it orders none.
         ordered: The documents that the index orders.
-        opened: The documents that are opened for each page.
+        opened: The documents that are opened and sorted.
     """
 
     plan: ListPlan | None
@@ -160,14 +139,16 @@ def listing_of(prepared: PreparedFilter) -> Listing:
 
 
 async def listed_page(
-    scanner: Scanner, prepared: PreparedFilter, *, after: Position | None, page_size: int
-) -> tuple[list[VisibilityRecord], Position | None]:
-    """Return the runs of a page, and the position of the last one if more runs follow.
+    scanner: Scanner, prepared: PreparedFilter, *, after: ListState, page_size: int
+) -> tuple[list[VisibilityRecord], ListState | None]:
+    """Return the runs of a page, and where the list continues; None at its end.
+
+    A list whose documents take too long to be sorted has pages without runs until all are opened.
 
     Args:
         scanner: The scanner of the search index.
         prepared: The filter.
-        after: The last run of the page before; None for the first page.
+        after: Where the page before ended.
         page_size: Maximum number of runs.
 
     Raises:
@@ -175,26 +156,39 @@ async def listed_page(
         InvalidPageToken: The buckets of the index have become wider since the page before, which was in the order of the index.
     """
     plan, ordered, opened = listing_of(prepared)
-    order = prepared.parsed.order_by
-    if after is not None and after.document is not None and (plan is None or plan.is_sorted):
+    order, position, sorting = prepared.parsed.order_by, after.position, None
+    if position is not None and position.document is not None and (plan is None or plan.is_sorted):
         raise InvalidPageToken  # the buckets have become wider since, so the order of the index is another one, or is of no use
-    is_merged = plan is not None and opened != NOTHING
-    if (
-        after is not None and is_merged
-    ):  # the last run may be one that was opened, so its execution time leads to the position
-        after = replace(after, buckets=(after.buckets[0], start_bucket(cast("int", after.values[0]))))
     entries: list[Entry] = []
-    if plan is not None:
-        entries = await _in_order(scanner, prepared, plan, ordered, after=after, wanted=page_size + 1)
     if opened != NOTHING:
-        entries += await _sorted(scanner, prepared, opened, after=after, wanted=page_size + 1)
-    if is_merged:  # a run that changed between the two searches can be in both
-        entries = sorted({entry.row["id"]: entry for entry in entries}.values(), key=_rank)
-    listed = [entry.record for entry in entries[:page_size]]
-    if len(entries) <= page_size:
-        return listed, None
-    last = entries[page_size - 1]
-    return listed, position_of(last.record, order, last.row, is_in_index_order=last.is_in_index_order)
+        sorting = await sort_runs(scanner, prepared, opened, after=after, wanted=page_size + 1)
+        if not sorting.is_complete:
+            return [], ListState(position, sorting.rest(None))
+        entries = [each.entry for each in sorting.candidates[: page_size + 1] if each.entry is not None]
+    if plan is not None:
+        start = position
+        if start is not None and sorting is not None:
+            # The last run may be one that was opened, so its execution time leads to the position.
+            start = replace(start, buckets=(start.buckets[0], start_bucket(cast("int", start.values[0]))))
+        found = await _in_order(scanner, prepared, plan, ordered, after=start, wanted=page_size + 1)
+        entries = _merged(found, entries, sorting)
+    listed = entries[:page_size]
+    if len(entries) <= page_size and (sorting is None or sorting.end is None):
+        return [entry.record for entry in listed], None
+    if listed:
+        last = listed[-1]
+        position = position_of(last.record, order, last.row, is_in_index_order=last.is_in_index_order)
+    rest = None if sorting is None else sorting.rest(listed[-1].rank if listed else None)
+    return [entry.record for entry in listed], ListState(position, rest)
+
+
+def _merged(in_order: list[Entry], opened: Sequence[Entry], sorting: Sorting | None) -> list[Entry]:
+    """Merge runs that come in the order of the index with runs that were sorted."""
+    if sorting is None:
+        return in_order
+    # A run that changed between the two searches can be in both.
+    merged = sorted({entry.row["id"]: entry for entry in (*in_order, *opened)}.values(), key=entry_rank)
+    return [entry for entry in merged if sorting.end is None or entry.rank <= sorting.end]
 
 
 async def _in_order(
@@ -208,45 +202,14 @@ async def _in_order(
 ) -> list[Entry]:
     """Return at least the wanted runs of a query, if there are as many, in the order of a plan."""
     keys, parsed, _, overlap = prepared
-    select = _selector(prepared, plan.group_of)
+    select = selector(prepared, plan.group_of)
     collected = OrderedPage(wanted, plan, after, () if after is None else rank(after, parsed.order_by))
     async with scanner.reading(keys.namespace_id, snapshot=not has_one_order(keys)) as reader:
         rows = plan.pages(reader, query, after=after, chunk=min(wanted - 1 + overlap.documents, CHUNK))
         scan = scanner.scan(prepared, rows, portion=wanted, group_of=plan.group_of)
         while not collected.is_full and (portion := await scan.next_portion(unsorted=collected.unsorted)) is not None:
-            collected.add(await select(portion), is_complete=portion.is_complete)
+            found = await select(portion.rows, portion.records)
+            collected.add(found, is_complete=portion.is_complete)
     collected.finish()
     overlap.was(scan.documents - wanted + 2)  # the document after them shows where their last group ends
     return collected.entries
-
-
-async def _sorted(
-    scanner: Scanner, prepared: PreparedFilter, query: TokenQuery, *, after: Position | None, wanted: int
-) -> list[Entry]:
-    """Open all documents of a query, and return the first runs of the order: no more than a page of runs is in memory."""
-    keys, parsed, _, _ = prepared
-    select, last = _selector(prepared, lambda _: ()), () if after is None else rank(after, parsed.order_by)
-    found: list[Entry] = []
-    async with scanner.reading(keys.namespace_id, snapshot=True) as reader:
-        scan = scanner.scan(prepared, reader.pages(query))
-        while (portion := await scan.next_portion()) is not None:
-            await scanner.check_cost(scan, prepared, reader, query)
-            bound = found[wanted - 1].rank if len(found) >= wanted else None
-            entries = await select(portion)
-            found += [entry for entry in entries if entry.rank > last and (bound is None or entry.rank < bound)]
-            found = sorted(found, key=_rank)[:wanted]
-    return found
-
-
-def _selector(
-    prepared: PreparedFilter, group_of: Callable[[Row], Group]
-) -> Callable[[Portion], Awaitable[list[Entry]]]:
-    """Return a function that returns the matching runs of a portion."""
-    is_match, rank_of = predicate(prepared.parsed.where), ranking(prepared.parsed.order_by)
-
-    async def select(portion: Portion) -> list[Entry]:
-        rows, records, _ = portion
-        places = await matching_places(records, is_match)
-        return [Entry(rank_of(records[at]), rows[at], records[at], group_of(rows[at])) for at in places]
-
-    return select

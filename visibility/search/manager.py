@@ -24,7 +24,7 @@ from strongroom.visibility.index.record import VisibilityRecord
 from .argument_checks import check_records, namespace_keys
 from .cost import SearchLimits
 from .limits import LimitedSearcher
-from .page_token import open_position, seal_position
+from .page_token import ListState, open_state, seal_state
 from .prepared import PreparedFilters
 from .scanning import Scanner
 from .searcher import Searcher
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from .cost import CostModel
     from .explain import Explanation
-    from .page_token import Position
 
 MAX_PAGE_SIZE = 1000
 """Maximum number of runs on a page of a list."""
@@ -50,7 +49,7 @@ class ExecutionsPage:
 
     Attributes:
         executions: The runs, in order.
-        next_page_token: The token of the next page; None at the end of the list.
+        next_page_token: The token of the next page; None at the end of the list. A page without runs can have one.
     """
 
     executions: tuple[VisibilityRecord, ...]
@@ -216,7 +215,8 @@ class VisibilityManager:
         """Return a page of the runs that match.
 
         Open runs come first. Runs are ordered by close time, start time and run id, descending, unless the filter has an ORDER BY.
-        With an ORDER BY that does not begin with StartTime, CloseTime or ExecutionTime, each page opens all runs that may match.
+        With an ORDER BY that does not begin with StartTime, CloseTime or ExecutionTime, all runs that may match are opened and sorted.
+        If that takes more than 10 s, a page has no runs, and its token continues the sorting.
 
         Args:
             namespace_id: The namespace.
@@ -239,12 +239,12 @@ class VisibilityManager:
         if prepared.parsed.group_by:
             raise UnsupportedQuery("GROUP BY clause is not supported in a list; use it with a count")
         page_size = wanted_page_size(page_size, most=MAX_PAGE_SIZE)
-        after = await self._resume(namespace_id, asked, page_token) if page_token else None
-        page, last = await self._searcher.page(prepared, after=after, page_size=page_size)
-        if last is None:
+        after = await self._resume(namespace_id, asked, page_token) if page_token else ListState(None)
+        page, following = await self._searcher.page(prepared, after=after, page_size=page_size)
+        if following is None:
             return ExecutionsPage(tuple(page), None)
         keys = await self._keyring.open(namespace_id)  # the first ones may be too old to seal now
-        return ExecutionsPage(tuple(page), seal_position(keys, asked, last))
+        return ExecutionsPage(tuple(page), seal_state(keys, asked, following))
 
     async def count_workflow_executions(
         self, namespace_id: UUID, query: str, types: SearchAttributes, *, archetype_id: int = 0
@@ -293,8 +293,8 @@ class VisibilityManager:
         if self._notifier is not None:
             self._notifier.notify()
 
-    async def _resume(self, namespace_id: UUID, asked: str, page_token: bytes) -> Position:
+    async def _resume(self, namespace_id: UUID, asked: str, page_token: bytes) -> ListState:
         try:
-            return await self._keyring.with_keys(namespace_id, lambda keys: open_position(keys, asked, page_token))
+            return await self._keyring.with_keys(namespace_id, lambda keys: open_state(keys, asked, page_token))
         except KeyNotFound:
             raise InvalidPageToken from None

@@ -53,12 +53,17 @@ def position_of(record: VisibilityRecord, order: Sequence[Order], row: Row, *, i
         row: The row of its document.
         is_in_index_order: Whether the runs of its group are listed in the order of the index.
     """
-    values = tuple(_sorted_by(value_reader(key.attribute.name)(record), key) for key in order)
+    values = sorted_values(record, order)
     document = row["id"].hex() if is_in_index_order else None
     close_time = record.close_time
     # The exact seconds, not the buckets of the row, because the next page may come after a rotation to smaller ones.
     buckets = close_bucket(close_time), start_bucket(record.start_time)
     return Position(close_time is None, close_time or 0, record.start_time, record.run_id, values, buckets, document)
+
+
+def sorted_values(record: VisibilityRecord, order: Sequence[Order]) -> tuple[Scalar | None, ...]:
+    """Return the values that a run is sorted by; None for an attribute that it does not have."""
+    return tuple(_sorted_by(value_reader(key.attribute.name)(record), key) for key in order)
 
 
 def ranking(order: Sequence[Order]) -> Callable[[VisibilityRecord], tuple[object, ...]]:
@@ -87,10 +92,14 @@ def _default_rank(record: VisibilityRecord) -> tuple[object, ...]:
 
 def rank(position: Position, order: Sequence[Order]) -> tuple[object, ...]:
     """Return the rank of a position; see `ranking`."""
-    keys: list[object] = [_key(value, key) for value, key in zip(position.values, order, strict=True)]
-    if not order:
-        keys = [not position.is_open, -position.close_time, -position.start_time]
-    return (*keys, _Descending(position.run_id))
+    if order:
+        return rank_of_values(position.values, position.run_id, order)
+    return (not position.is_open, -position.close_time, -position.start_time, _Descending(position.run_id))
+
+
+def rank_of_values(values: Sequence[Scalar | None], run_id: str, order: Sequence[Order]) -> tuple[object, ...]:
+    """Return the rank of a run with these values of the ORDER BY attributes; see `ranking`."""
+    return (*(_key(value, key) for value, key in zip(values, order, strict=True)), _Descending(run_id))
 
 
 def _sorted_by(value: AttributeValue | None, key: Order) -> Scalar | None:

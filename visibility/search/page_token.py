@@ -1,12 +1,12 @@
-"""Page tokens. A token contains the position of a page's last run. It is sealed, so it reveals nothing, and is bound to one query."""
+"""Page tokens. A token contains where a list continues. It is sealed, so it reveals nothing, and is bound to one query."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -17,6 +17,9 @@ from strongroom.visibility.errors import InvalidPageToken
 if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
     from strongroom.visibility.index.record import Scalar
+
+SORTED_BYTES = 48 * 1024
+"""Maximum size of the sorted runs of a token, in bytes of JSON. A user interface sends tokens in the address of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,77 @@ class Position:
     document: str | None = None
 
 
-def seal_position(keys: NamespaceKeys, asked: str, position: Position) -> bytes:
-    """Return the page token of a position in a list. The token opens only with the same text of what was asked for."""
-    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(list(astuple(position))))
+@dataclass(frozen=True, slots=True)
+class SortedRun:
+    """A run that a list has sorted and not listed yet.
+
+    Attributes:
+        values: The values of the ORDER BY attributes, as in `Position`.
+        run_id: The run id.
+        shard_id: The shard of its document.
+        document: The id of its document, in hexadecimal.
+    """
+
+    values: tuple[Scalar | None, ...]
+    run_id: str
+    shard_id: int
+    document: str
+
+
+ScanPosition: TypeAlias = "tuple[int, int, str]"
+"""The last document that was opened: both buckets, and the id in hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class SortedRuns:
+    """The next runs of a list that opens all documents to sort them.
+
+    Attributes:
+        runs: The runs, in order.
+        most: Maximum number of runs to keep.
+        is_cut: Whether runs were left out that come after all of these.
+        scanned: Where the scan stopped; None if all documents were opened.
+        bucket: Width of the coarsest buckets of the namespace, in seconds. A scan continues only in the same order of the index.
+    """
+
+    runs: tuple[SortedRun, ...]
+    most: int
+    is_cut: bool
+    scanned: ScanPosition | None
+    bucket: int
+
+    def limited(self, size: int = SORTED_BYTES) -> SortedRuns:
+        """Return no more of the first runs than fit into a size, but at least one. A list then has shorter pages."""
+        kept: list[SortedRun] = []
+        for run in self.runs:
+            size -= len(orjson.dumps(astuple(run))) + 1
+            if kept and size < 0:
+                return replace(self, runs=tuple(kept), most=len(kept), is_cut=True)
+            kept.append(run)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """Where a list continues.
+
+    Attributes:
+        position: The position of the last run that was listed; None if no run was listed yet.
+        sorted_runs: The next runs, if the list opens all documents to sort them; otherwise None.
+    """
+
+    position: Position | None
+    sorted_runs: SortedRuns | None = None
+
+
+def seal_state(keys: NamespaceKeys, asked: str, state: ListState) -> bytes:
+    """Return the page token of a list. The token opens only with the same text of what was asked for."""
+    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(astuple(state)))
     return base64.urlsafe_b64encode(sealed)
 
 
-def open_position(keys: NamespaceKeys, asked: str, token: bytes) -> Position:
-    """Return the position in a page token.
+def open_state(keys: NamespaceKeys, asked: str, token: bytes) -> ListState:
+    """Return where a list continues, from its page token.
 
     Raises:
         InvalidPageToken: The token belongs to another query or namespace, was altered, or is sealed with a destroyed data key.
@@ -60,14 +126,27 @@ def open_position(keys: NamespaceKeys, asked: str, token: bytes) -> Position:
         raise InvalidPageToken
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
-        fields = orjson.loads(keys.open(PAGE_TOKEN, (_digest(asked),), sealed))
-        is_open, close_time, start_time, run_id, values, (b1, b2), document = fields
-        return Position(is_open, close_time, start_time, run_id, tuple(values), (b1, b2), document)
+        position, sorted_runs = orjson.loads(keys.open(PAGE_TOKEN, (_digest(asked),), sealed))
+        return ListState(
+            None if position is None else _position(position),
+            None if sorted_runs is None else _sorted_runs(sorted_runs),
+        )
     except KeyDestroyed:
         keys.active_version(KeyClass.DATA)
         raise InvalidPageToken from None
     except (binascii.Error, ValueError, TypeError, IntegrityError, UnsupportedFormat):
         raise InvalidPageToken from None
+
+
+def _position(fields: Any) -> Position:
+    is_open, close_time, start_time, run_id, values, (b1, b2), document = fields
+    return Position(is_open, close_time, start_time, run_id, tuple(values), (b1, b2), document)
+
+
+def _sorted_runs(fields: Any) -> SortedRuns:
+    runs, most, is_cut, scanned, bucket = fields
+    found = tuple(SortedRun(tuple(values), *rest) for values, *rest in runs)
+    return SortedRuns(found, most, is_cut, None if scanned is None else tuple(scanned), bucket)
 
 
 def _digest(asked: str) -> bytes:

@@ -89,6 +89,11 @@ class Scan:
         self._waiting: list[Row] = []
         self._read = 0
 
+    @property
+    def bytes(self) -> int:
+        """The size of the sealed records that were read."""
+        return self._read
+
     async def next_portion(self, *, unsorted: Group | None = None) -> Portion | None:
         """Return the next portion, or None at the end.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.filter.tree import Attribute
     from strongroom.visibility.index.record import VisibilityRecord
 
-    from .page_token import Position
+    from .page_token import ListState
     from .prepared import PreparedFilter
     from .scanning import Scanner
 
@@ -48,8 +48,8 @@ class Searcher:
         self._scanner = scanner
 
     async def page(
-        self, prepared: PreparedFilter, *, after: Position | None, page_size: int
-    ) -> tuple[list[VisibilityRecord], Position | None]:
+        self, prepared: PreparedFilter, *, after: ListState, page_size: int
+    ) -> tuple[list[VisibilityRecord], ListState | None]:
         """See `listed_page`."""
         return await listed_page(self._scanner, prepared, after=after, page_size=page_size)
 

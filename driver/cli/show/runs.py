@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ from strongroom.storage import Encoding, NotFound
 from strongroom.visibility import attribute_types
 
 from .branches import branch_of
-from .output import json_line, json_wanted, line, moment, result, table
+from .output import busy, json_line, json_wanted, line, moment, result, table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from strongroom.driver.strongroom import Strongroom
     from strongroom.storage import HistoryNode, Namespace
-    from strongroom.visibility import VisibilityRecord
+    from strongroom.visibility import ExecutionsPage, VisibilityRecord
 
 _PAGE = 1000
 
@@ -27,9 +28,14 @@ _PAGE = 1000
 async def executions(strongroom: Strongroom, name: str, query: str, *, limit: int, page_token: bytes | None) -> None:
     """Print a page of runs."""
     namespace = await strongroom.namespaces.get(name)
-    page = await strongroom.visibility.list_workflow_executions(
-        namespace.namespace_id, query, attribute_types(namespace), page_size=limit, page_token=page_token
-    )
+    page = await _list(strongroom, namespace, query, limit, page_token)
+    if page.next_page_token and not page.executions:
+        with busy("sorting ...") as update:
+            for number in itertools.count(1):
+                page = await _list(strongroom, namespace, query, limit, page.next_page_token)
+                if page.executions or not page.next_page_token:
+                    break
+                update(f"sorting ... ({number + 1} requests)")
     token = page.next_page_token.decode() if page.next_page_token else None
     if json_wanted():
         for record in page.executions:
@@ -51,6 +57,14 @@ async def executions(strongroom: Strongroom, name: str, query: str, *, limit: in
     table("workflow id", "run id", "type", "status", "started (UTC)", "closed (UTC)", rows=rows)
     if token:
         line(f"there are more; continue with: --page-token {token}")
+
+
+async def _list(
+    strongroom: Strongroom, namespace: Namespace, query: str, limit: int, page_token: bytes | None
+) -> ExecutionsPage:
+    return await strongroom.visibility.list_workflow_executions(
+        namespace.namespace_id, query, attribute_types(namespace), page_size=limit, page_token=page_token
+    )
 
 
 async def count(strongroom: Strongroom, name: str, query: str) -> None:

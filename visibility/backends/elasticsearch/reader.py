@@ -9,7 +9,7 @@ from strongroom.visibility.backends.token_query import any_of
 from strongroom.visibility.index.tokens import GROUP_TAG_BITS
 
 from .answers import aggregation, documents, filter_counts, group_buckets, hits, total
-from .documents import grouped_row, tie_break, to_row
+from .documents import document_name, grouped_row, namespace_text, tie_break, to_row
 from .mapping import SORT
 from .query import to_clause, to_query
 
@@ -70,6 +70,25 @@ class ElasticsearchReader:
         }
         found = group_buckets(await self._search(body), "groups", "one", most=most)
         return [DocumentGroup(token, documents, grouped_row(hit)) for token, documents, hit in found]
+
+    async def rows(self, keys: Sequence[tuple[int, bytes]]) -> Sequence[Row]:
+        """See `IndexReader.rows`."""
+        rows: list[Row] = []
+        for start in range(0, len(keys), LARGE_CHUNK):
+            names = [document_name(identifier) for _, identifier in keys[start : start + LARGE_CHUNK]]
+            body = {
+                "query": {
+                    "bool": {
+                        "filter": [{"term": {"n": namespace_text(self._namespace_id)}}, {"ids": {"values": names}}]
+                    }
+                },
+                "size": len(names),
+                "track_total_hits": False,
+                "stored_fields": ["s"],
+                "docvalue_fields": ["k", "b1", "b2"],
+            }
+            rows += [grouped_row(hit) for hit in hits(await self._search(body))]
+        return rows
 
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int

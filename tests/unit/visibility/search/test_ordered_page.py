@@ -8,9 +8,10 @@ import pytest
 
 from strongroom.visibility import InvalidPageToken, Layout, parse_filter
 from strongroom.visibility.search.compiler import compile_query
+from strongroom.visibility.search.entries import Entry
 from strongroom.visibility.search.list_plan import list_plan
-from strongroom.visibility.search.listing import Entry, OrderedPage, listed_page
-from strongroom.visibility.search.page_token import Position
+from strongroom.visibility.search.listing import OrderedPage, listed_page
+from strongroom.visibility.search.page_token import ListState, Position
 from strongroom.visibility.search.prepared import Overlap, PreparedFilter
 from tests.support.index_keys import index_keys
 
@@ -41,6 +42,6 @@ async def test_a_token_in_the_order_of_the_index_is_refused_after_the_buckets_be
     keys, parsed = index_keys(Layout("strict", {}, 60, 4096), 1), parse_filter(order, {})
     prepared = PreparedFilter(keys, parsed, compile_query(parsed.where, keys), Overlap())
     values = (10**9,) if "Time" in order else ("w",) if order else ()
-    after = Position(False, 2 * 10**9, 10**9, "r", values, (2, 1), document=UUID(int=1).hex)
+    after = ListState(Position(False, 2 * 10**9, 10**9, "r", values, (2, 1), document=UUID(int=1).hex))
     with pytest.raises(InvalidPageToken):
         await listed_page(None, prepared, after=after, page_size=10)

@@ -1,0 +1,187 @@
+"""A list whose order the index does not have: sorted in several requests if that takes long, complete, and without repeated runs."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from strongroom.kms import activate_index_key, begin_index_rotation
+from strongroom.visibility import InvalidPageToken, VisibilityManager, new_layout
+from strongroom.visibility.search.cost import CostModel, SearchLimits
+from tests.integration.test_large_lists import BASE, SECOND, run
+from tests.support.sealed_namespace import sealed
+
+pytestmark = pytest.mark.integration
+
+KINDS = ("PostgreSQL", "Elasticsearch")
+AT_ONCE = SearchLimits(sorting=0.0)
+"""Limits with which each request opens one chunk of documents only."""
+
+
+class Opened(CostModel):
+    """Counts the documents that scans open."""
+
+    documents = 0
+
+    def learn(self, documents, seconds, size):
+        """Count the documents."""
+        self.documents += documents
+        super().learn(documents, seconds, size)
+
+
+def some(count):
+    """Return runs, open and closed, whose amounts have another order than their times."""
+    rng = random.Random(5)  # noqa: S311 - repeatable
+    return [
+        run(
+            number,
+            start=BASE + number * SECOND // 3,
+            close=None if number % 4 == 0 else BASE + number * SECOND,
+            **({} if number % 10 == 0 else {"Amount": rng.randrange(count)}),
+        )
+        for number in range(count)
+    ]
+
+
+def in_order(documents):
+    """Return the run ids of documents by amount. Runs without one are last, and equal ones are by run id, descending."""
+    by_run_id = sorted(documents, key=lambda each: each["RunId"], reverse=True)
+    return [each["RunId"] for each in sorted(by_run_id, key=lambda each: each.get("Amount", 2**63))]
+
+
+async def listed(ours, visibility, query, size, *, between=None):
+    """Return the pages of a list; `between` is awaited after each one."""
+    pages, token = [], None
+    while True:
+        page = await visibility.list_workflow_executions(
+            ours.namespace_id, query, ours.types, page_size=size, page_token=token
+        )
+        pages.append([record.run_id for record in page.executions])
+        token = page.next_page_token
+        if token is None:
+            return pages
+        if between is not None:
+            await between(len(pages))
+
+
+def searching(ours, **options):
+    """Return the searches of a cell with other options."""
+    cell = ours.strongroom
+    return VisibilityManager(cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, **options)
+
+
+@pytest.mark.parametrize("preset", ["compatible", "strict"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_list_that_can_not_be_sorted_in_time_continues_where_it_stopped(
+    config_path, elasticsearch, kind, preset
+):
+    """Requests that have opened some of the documents return no runs and a token. The list is the same as without a limit of time."""
+    documents = some(700)
+    async with sealed(
+        config_path, elasticsearch, kind, index_layout=str(new_layout(preset)), attributes={"Amount": "Int"}
+    ) as ours:
+        await ours.write(documents)
+        expected = in_order(documents)
+        pages = await listed(ours, searching(ours, limits=AT_ONCE), "ORDER BY Amount", 300)
+        assert [run_id for page in pages for run_id in page] == expected
+        assert [] in pages[:2], "the first requests only sort"
+        assert Counter(map(len, filter(None, pages))) == {300: 2, 100: 1}
+        descending = await listed(ours, searching(ours, limits=AT_ONCE), "Amount > 10 ORDER BY Amount DESC", 1000)
+        assert descending[-1]
+        costs = Opened()
+        whole = await listed(ours, searching(ours, costs=costs), "ORDER BY Amount", 100)
+        assert [run_id for page in whole for run_id in page] == expected
+        assert costs.documents < 4 * len(documents), "one scan sorts the runs of several pages"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_unchanged_run_is_skipped_or_repeated_while_a_list_is_sorted(config_path, elasticsearch, kind):
+    """Hundreds of runs start and close between the requests. Each run that was there before is listed once, in its place."""
+    still = some(500)
+    moving = [run(5000 + number, start=BASE + number * SECOND // 7, Amount=number) for number in range(500)]
+    async with sealed(config_path, elasticsearch, kind, attributes={"Amount": "Int"}) as ours:
+        await ours.write([*still, *moving])
+        number = 0
+
+        async def between(_):
+            nonlocal number
+            number += 1
+            started = [run(20_000 + 50 * number + each, start=BASE + each, Amount=each) for each in range(50)]
+            closing = [
+                each | {"CloseTime": BASE + 10**6 * SECOND + number, "ExecutionStatus": "Failed"}
+                for each in moving[40 * number : 40 * number + 40]
+            ]
+            await ours.write(started, settled=False)
+            await ours.write(closing, version=2)
+
+        for limits in (AT_ONCE, SearchLimits()):
+            number = 0
+            pages = await listed(ours, searching(ours, limits=limits), "ORDER BY Amount", 170, between=between)
+            found = Counter(run_id for page in pages for run_id in page)
+            there = {each["RunId"] for each in (*still, *moving)}
+            assert {run_id: found[run_id] for run_id in there} == dict.fromkeys(there, 1)
+            assert [run_id for page in pages for run_id in page if run_id in there] == in_order([*still, *moving])
+
+
+async def test_a_run_that_changed_after_it_was_sorted_is_listed_in_its_new_place_once(config_path, elasticsearch):
+    """The token of a page has the next runs. One that was deleted meanwhile is left out, and one whose value changed moves."""
+    documents = [run(number, start=BASE + number, close=BASE + number + 1, Amount=number) for number in range(300)]
+    async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Amount": "Int"}) as ours:
+        await ours.write(documents)
+        by_number = [each["RunId"] for each in documents]
+
+        async def between(page):
+            if page == 1:
+                await ours.write([documents[120] | {"Amount": 250}, documents[250] | {"Amount": -1}], version=2)
+                gone = documents[130]
+                await ours.strongroom.visibility.delete_workflow_execution(
+                    ours.namespace_id,
+                    shard_id=await ours.strongroom.shards.shard_of(ours.namespace_id, gone["WorkflowId"]),
+                    workflow_id=gone["WorkflowId"],
+                    run_id=gone["RunId"],
+                    version=9,
+                )
+
+        pages = await listed(ours, ours.strongroom.visibility, "ORDER BY Amount", 100, between=between)
+        wanted = [each for number, each in enumerate(by_number) if number not in (120, 130, 250)]
+        at = wanted.index(by_number[249]) + 1
+        assert [run_id for page in pages for run_id in page] == [*wanted[:at], by_number[120], *wanted[at:]]
+
+
+async def test_a_rotation_to_other_buckets_makes_a_sorted_list_begin_again(config_path, elasticsearch):
+    """Documents move in the order of the index, so a scan can't continue. It is not ended early while they move, and loses no run."""
+    documents = some(700)
+    async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Amount": "Int"}) as ours:
+        await ours.write(documents)
+        cell = ours.strongroom
+
+        async def between(page):
+            if page == 1:
+                begun = await begin_index_rotation(cell.keyring, ours.namespace_id, layout=str(new_layout("strict")))
+                await activate_index_key(cell.keyring, ours.namespace_id, begun.version)
+                await ours.write(documents[::2], version=2)
+
+        pages = await listed(ours, searching(ours, limits=AT_ONCE), "ORDER BY Amount", 400, between=between)
+        assert list(map(len, pages)) == [0, 400, 300]
+        assert [run_id for page in pages for run_id in page] == in_order(documents)
+
+
+async def test_the_token_of_a_sorted_list_is_bounded_and_bound_to_its_query(config_path, elasticsearch):
+    """Long values make pages shorter, and the token of a sorting opens for no other query."""
+    documents = [
+        run(number, start=BASE + number, close=BASE + number + 1, Name=f"{number:04}" * 400) for number in range(400)
+    ]
+    async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Name": "Keyword"}) as ours:
+        await ours.write(documents)
+        visibility = searching(ours, limits=AT_ONCE)
+        first = await visibility.list_workflow_executions(ours.namespace_id, "ORDER BY Name", ours.types, page_size=300)
+        assert not first.executions
+        assert len(first.next_page_token) < 70_000
+        with pytest.raises(InvalidPageToken):
+            await visibility.list_workflow_executions(
+                ours.namespace_id, "ORDER BY Name DESC", ours.types, page_token=first.next_page_token
+            )
+        pages = await listed(ours, visibility, "ORDER BY Name", 300)
+        assert [run_id for page in pages for run_id in page] == [each["RunId"] for each in documents]
