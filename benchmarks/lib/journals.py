@@ -1,4 +1,4 @@
-"""Write the tables and the plot of the journals, from their files alone: `python -m benchmarks.lib.journals`. Nothing is typed in."""
+"""Write the tables and the plots of the journals, from their files alone: `python -m benchmarks.lib.journals`. Nothing is typed in."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ TITLES = {
     "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
     "search": "Search in large namespaces: sealed divided by plaintext, end to end, and the plaintext's milliseconds",
 }
+PLOTS = {"temporal": PLOT, "search": "search.png"}
 RATIOS = {
     "persistence": (("sealed", "temporal"), ("sealed", "plain")),
     "audit": (("logged", "bare"), ("unlogged", "bare")),
@@ -118,19 +119,21 @@ def render(folder: Path) -> str:
         file = folder / f"{name}.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         parts.append(section(name, [json.loads(line) for line in lines]) if lines else f"## {title}\n\nNot measured.")
-        if name == "temporal" and (folder / PLOT).exists():
-            parts.append(f"![{title}]({PLOT})")
+        if name in PLOTS and (folder / PLOTS[name]).exists():
+            parts.append(f"![{title}]({PLOTS[name]})")
     return "\n\n".join(parts) + "\n"
 
 
 def draw(folder: Path) -> None:
-    """Draw the plot of the servers, if matplotlib is installed."""
+    """Draw the plots of servers and of searches, if matplotlib is installed."""
     try:
         from benchmarks.temporal import plots  # noqa: PLC0415 - the tables do not need matplotlib
+        from benchmarks.visibility import plots as searches  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"no plot: {error.name} is not installed", file=sys.stderr)
     else:
         plots.draw(folder)
+        searches.draw(folder)
 
 
 if __name__ == "__main__":

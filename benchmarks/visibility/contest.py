@@ -30,7 +30,14 @@ from strongroom.driver.config import ElasticsearchConfig, load_config, write_con
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage.engine.connection import SCHEMA
-from strongroom.visibility import PRESETS, QueryBudgetExceeded, VisibilityManager, new_layout
+from strongroom.visibility import (
+    PRESETS,
+    QueryBudgetExceeded,
+    VisibilityManager,
+    attribute_types,
+    new_layout,
+    with_prefixes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,6 +54,7 @@ class Setup:
         url: Address of an Elasticsearch; None starts one.
         lease: Seconds until the index is merged and its size is read.
         blocks: Maximum number of blocks of calls for a figure.
+        prefixed: The custom Keywords whose prefixes have tokens.
     """
 
     number: int
@@ -55,6 +63,7 @@ class Setup:
     url: str | None
     lease: float
     blocks: int
+    prefixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +226,10 @@ async def contenders(setup: Setup, journal: Journal, *, tiers: int = 0) -> Async
         namespace = await strongroom.namespaces.create(
             "bench", kek=kek, search_attributes=CUSTOM, index_layout=str(new_layout(setup.preset))
         )
+        if setup.prefixed:
+            keys = await strongroom.keyring.open(namespace.namespace_id)
+            chosen = with_prefixes(new_layout(setup.preset), keys, setup.prefixed, attribute_types(namespace))
+            await strongroom.index_rotation(wait=0).rotate(namespace.namespace_id, {}, layout=chosen)
         ours = Sealed(strongroom, namespace)
         database = await asyncpg.connect(f"{server}/twin")
         await plain.create(database)

@@ -145,19 +145,25 @@ async def run(setup: Setup, journal: Journal) -> None:
     "--preset", default="compatible", show_default=True, type=click.Choice(PRESETS), help="What the index holds."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="File for the figures.")
+@click.option(
+    "--no-prefixes", is_flag=True, help="Give no Keyword tokens of its prefixes; otherwise CustomerId has them."
+)
 @click.option("--only", type=click.Choice(["postgres"]), help="Leave Elasticsearch out.")
 @click.option("--url", help="Address of an Elasticsearch; without it a node is started.")
 @click.option("--blocks", default=5, show_default=True, help="Blocks of calls of a contender for each figure.")
-def main(numbers: str, preset: str, out: Path | None, only: str | None, url: str | None, blocks: int) -> None:
+def main(
+    numbers: str, preset: str, out: Path | None, only: str | None, url: str | None, blocks: int, *, no_prefixes: bool
+) -> None:
     """Compare searches in large namespaces with plaintext copies."""
     if out is not None:
         out.unlink(missing_ok=True)
-    journal = Journal(out, documents=numbers, preset=preset)
+    prefixed = () if no_prefixes else ("CustomerId",)
+    journal = Journal(out, documents=numbers, preset=preset, prefixes=", ".join(prefixed) or "none")
     for name, milliseconds in worst_cases().items():
         journal.add({"milliseconds": milliseconds}, parsed=name)
         print(f"parse of {name:40} {milliseconds:8.1f} ms")
     for number in map(int, numbers.split(",")):
-        setup = Setup(number=number, preset=preset, with_cluster=only is None, url=url, lease=0.0, blocks=blocks)
+        setup = Setup(number, preset, only is None, url, lease=0.0, blocks=blocks, prefixed=prefixed)
         asyncio.run(run(setup, journal))
 
 
