@@ -36,7 +36,7 @@ from .filter.parser import parse_filter
 from .filter.tree import Attribute, ListFilter, SearchAttributes
 from .filter.values import parse_datetime
 from .index.document import check_record, registrable
-from .index.layout import BUCKETS, LENGTHS, PRESETS, Layout, new_layout, parse_layout
+from .index.layout import BUCKETS, LENGTHS, PRESETS, Layout, active_layout, new_layout, parse_layout, with_prefixes
 from .index.record import AttributeValue, VisibilityRecord
 from .jobs.advice import Advice, IndexAdviser, PresetAdvice
 from .jobs.indexer import Indexer, IndexerState
@@ -99,6 +99,7 @@ __all__ = [
     "VisibilityError",
     "VisibilityManager",
     "VisibilityRecord",
+    "active_layout",
     "attribute_types",
     "check_record",
     "compare_marks",
@@ -108,4 +109,5 @@ __all__ = [
     "parse_filter",
     "parse_layout",
     "registrable",
+    "with_prefixes",
 ]

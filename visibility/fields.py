@@ -13,7 +13,9 @@ states this and replaces the other tokens. If the first task of a run was due at
 Leakage of a snapshot of the index, without keys:
 
     classes   Which documents share a value, and how many documents each value has. Never the value.
-    prefixes  As classes; also which values share their first 4, 8, 16 or 32 bytes.
+    prefixes  As classes; also which values share their first 1, 2, 3, 4, 8, 16 or 32 bytes.
+    beginnings As classes; also, for each pair of values, how many of their first 16 bytes they share, and whether they share 24 or 32.
+              With `index rotate --prefixes` only. Someone who knows how common values and prefixes are can then name more of them.
     magnitude For each pair of values, the level of the range tree down to which they share a node. Neither values nor order.
     words     Which documents share a word, and how often words occur together. Never the word.
     salted    Each token has about as many documents as any other, as long as the shares of the values match the salts.
@@ -41,8 +43,12 @@ from .attributes import AttributeType
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ID_PREFIXES = (4, 8, 16, 32)
+ID_PREFIXES = (1, 2, 3, 4, 8, 16, 32)
 """Lengths, in bytes of UTF-8, at which the prefix of an id has its own token."""
+ORDERED_BYTES = 16
+"""Number of first bytes of a Keyword of the profile "prefixed" that the index has the order of."""
+ALL_PREFIXES = (*range(1, ORDERED_BYTES + 1), 24, 32)
+"""Lengths, in bytes of UTF-8, of the prefixes of such a Keyword that have a token."""
 ID_SALTS = 256
 """Number of equality tokens of an id in the preset `strict`. A search for the id asks for all of them."""
 
@@ -59,6 +65,7 @@ class Profile:
             the few nodes at the top of its range tree; a Bool needs none, because it has one of two values.
         equality: Whether each distinct value (of a list: each element) has a token.
         prefixes: Lengths, in bytes, of the prefixes with a token. A value has such a token only if it is longer than the prefix.
+        includes_whole: Whether a value has the token of a prefix that is the whole value too.
         ranges: The range tree of the tokens: magnitudes for numbers, seconds for times; None for no range tokens.
         words: Whether each distinct word has a token.
         bucket: The column in clear that holds the time, rounded down to a second; None for no such column.
@@ -75,6 +82,7 @@ class Profile:
     present: bool = True
     equality: bool = False
     prefixes: tuple[int, ...] = ()
+    includes_whole: bool = False
     ranges: Literal["magnitude", "seconds"] | None = None
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
@@ -87,6 +95,8 @@ class Profile:
 
 EQUALITY = Profile("equality", "classes", equality=True)
 IDENTIFIER = Profile("identifier", "prefixes", equality=True, prefixes=ID_PREFIXES)
+PREFIXED = Profile("prefixed", "beginnings", equality=True, prefixes=ALL_PREFIXES, includes_whole=True)
+"""The profile of a custom Keyword that a namespace chose for prefixes and ranges, in both presets; see `index rotate --prefixes`."""
 FEW_VALUES = Profile("few values", "plain", equality=True)
 FLAG = replace(FEW_VALUES, present=False)
 SALTED = Profile("salted", "salted", equality=True, salted=True)

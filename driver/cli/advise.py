@@ -83,6 +83,14 @@ def _document(advice: Advice) -> dict[str, object]:
                     }
                     for preset, found in each.presets.items()
                 },
+                "prefixes": None
+                if each.prefixes is None
+                else {
+                    "chosen": each.prefixes.chosen,
+                    "named": each.prefixes.recovered,
+                    "tokens": each.prefixes.tokens,
+                    "bytes": each.prefixes.bytes,
+                },
             }
             for each in advice.attributes
         ],
@@ -128,6 +136,28 @@ def _show(advice: Advice) -> None:
     )
     line("")
     table(
+        "custom Keyword",
+        "chosen",
+        "named without",
+        "named with it",
+        "tokens of a value",
+        "bytes of a run",
+        rows=[
+            (
+                each.name,
+                "yes" if each.prefixes.chosen else "no",
+                _named(each.presets[advice.preset]),
+                _percent(each.prefixes.recovered),
+                f"{each.prefixes.tokens:.0f}",
+                f"{each.prefixes.bytes:.0f}",
+            )
+            for each in advice.attributes
+            if each.prefixes is not None
+        ],
+        title="With `index rotate --prefixes NAME` the index answers prefixes and ranges of a custom Keyword",
+    )
+    line("")
+    table(
         "bucket of strict",
         "closed runs, mean",
         "greatest",
@@ -146,7 +176,11 @@ def _show(advice: Advice) -> None:
 
 
 def _cells(found: PresetAdvice) -> tuple[str, str, str]:
-    return found.leakage, "" if found.recovered is None else _percent(found.recovered), str(found.opened)
+    return found.leakage, _named(found), str(found.opened)
+
+
+def _named(found: PresetAdvice) -> str:
+    return "" if found.recovered is None else _percent(found.recovered)
 
 
 def _percent(share: float) -> str:

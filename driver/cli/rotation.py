@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.visibility import BUCKETS, LENGTHS, PRESETS, attribute_types, new_layout
+from strongroom.visibility import BUCKETS, LENGTHS, PRESETS, active_layout, attribute_types, new_layout, with_prefixes
 
 from .cell import with_cell
 from .commands import MOST_WAIT, Command, FiniteRange, refuse
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.driver.strongroom import Strongroom
+    from strongroom.storage import Namespace
+    from strongroom.visibility import Layout
 
 _STEPS = {
     "wait": "waiting until every process uses the new key: {} s (can be interrupted and run again)",
@@ -29,6 +32,7 @@ _STEPS = {
     cls=Command,
     epilog="\b\nExamples:\n  strongroom index rotate payments\n  strongroom index rotate payments --preset strict\n"
     "  strongroom index rotate payments --preset strict --bucket 15m\n"
+    "  strongroom index rotate payments --prefixes CustomerId --prefixes OrderNumber\n"
     "  strongroom index rotate payments --wait 0   # only if no other process has the cell open",
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
@@ -44,6 +48,14 @@ _STEPS = {
     help="With --preset strict: shortest length of a sealed record. `strongroom index advise` compares them. Default: 1KiB.",
 )
 @click.option(
+    "--prefixes",
+    multiple=True,
+    metavar="NAME",
+    help="Custom Keyword whose prefixes and ranges the index answers; it then shows which values share how many first bytes. "
+    "Can be repeated, and replaces the present choice. `strongroom index advise` shows what it reveals. Default: the present choice.",
+)
+@click.option("--no-prefixes", is_flag=True, help="Choose no custom Keyword for --prefixes any more.")
+@click.option(
     "--wait",
     type=FiniteRange(0, MOST_WAIT),
     metavar="SECONDS",
@@ -56,6 +68,8 @@ def rotate_index(
     preset: str | None,
     bucket: str | None,
     record_length: str | None,
+    prefixes: tuple[str, ...],
+    no_prefixes: bool,
     wait: float | None,
 ) -> None:
     """Make a new index key, and write all tokens of a namespace with it. Services keep reading and writing.
@@ -65,16 +79,18 @@ def rotate_index(
     """
     if preset != "strict" and (bucket is not None or record_length is not None):
         refuse("--bucket and --record-length belong to the preset strict; add --preset strict, or leave them out")
+    if prefixes and no_prefixes:
+        refuse("--prefixes and --no-prefixes contradict each other; leave one of them out")
 
     async def run(strongroom: Strongroom) -> None:
         namespace = await strongroom.namespaces.get(namespace_name)
         types = attribute_types(namespace)
         layout = None
-        if preset is not None:
-            shares = await strongroom.visibility.count_workflow_executions(
-                namespace.namespace_id, "GROUP BY ExecutionStatus", types
-            )
-            layout = new_layout(preset, dict(shares.groups), bucket=bucket, length=record_length)
+        if preset is not None or prefixes or no_prefixes:
+            layout = await _layout(strongroom, namespace, preset, bucket=bucket, length=record_length)
+            if prefixes or no_prefixes:
+                keys = await strongroom.keyring.open(namespace.namespace_id)
+                layout = with_prefixes(layout, keys, prefixes, types)
         with busy() as update:
             done = await strongroom.index_rotation(wait=wait).rotate(
                 namespace.namespace_id,
@@ -87,6 +103,7 @@ def rotate_index(
             {
                 "epoch": done.epoch,
                 "preset": done.layout.preset,
+                "prefixes": len(done.layout.prefixed),
                 "resumed": done.resumed,
                 "rewritten": done.rewritten,
                 "destroyed": done.destroyed,
@@ -96,3 +113,16 @@ def rotate_index(
         )
 
     with_cell(config_path, run, "index.rotate", name=namespace_name)
+
+
+async def _layout(
+    strongroom: Strongroom, namespace: Namespace, preset: str | None, *, bucket: str | None, length: str | None
+) -> Layout:
+    """Return the layout of the new epoch: the present one, or a new one of a preset with the present choice of Keywords."""
+    present = active_layout(await strongroom.keyring.open(namespace.namespace_id))
+    if preset is None:
+        return present
+    shares = await strongroom.visibility.count_workflow_executions(
+        namespace.namespace_id, "GROUP BY ExecutionStatus", attribute_types(namespace)
+    )
+    return replace(new_layout(preset, dict(shares.groups), bucket=bucket, length=length), prefixed=present.prefixed)

@@ -38,6 +38,12 @@ async def test_the_advice_follows_the_distribution_of_the_namespace(config_path,
     assert (types["compatible"].opened, types["strict"].opened) == (0, RUNS)
     assert types["strict"].recovered == found["WorkflowType"].commonest <= types["compatible"].recovered
     assert whole.attributes != part.attributes
+    assert (found["WorkflowId"].prefixes, found["Pieces"].prefixes) == (None, None)
+    customer = found["Customer"].prefixes
+    assert not customer.chosen
+    assert found["Customer"].presets["compatible"].recovered <= customer.recovered <= 1.0
+    assert 1 < customer.tokens <= 18
+    assert customer.bytes == pytest.approx(14 * customer.tokens * found["Customer"].present)
     closed = RUNS - sum("CloseTime" not in document for document in documents)
     assert {each.size for each in whole.buckets} == {"1h", "6h", "1d"}
     assert all(0 < each.mean <= each.greatest <= closed for each in whole.buckets)

@@ -266,7 +266,7 @@ async def test_a_layout_that_was_edited_is_refused(config_path, elasticsearch):
     async with filled(config_path, elasticsearch, "PostgreSQL", documents=10) as (ours, _):
         assert (await ours.count("WorkflowType IS NOT NULL"))[0]
         async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute("UPDATE data_keys SET layout = 'strict 2' WHERE class = 'index'")
+            await connection.execute("UPDATE data_keys SET layout = 'strict 3' WHERE class = 'index'")
         ours.strongroom.keyring.evict(ours.namespace_id)
         with pytest.raises(RegistryAltered):
             await ours.count("WorkflowType IS NOT NULL")

@@ -252,6 +252,9 @@ async def test_an_in_of_a_thousand_values_is_answered(config_path, elasticsearch
             " OR ".join(f"WorkflowId = {workflow_id!r}" for workflow_id in wanted),
             f"{'(' * 100}WorkflowId IN ({', '.join(map(repr, wanted))}){')' * 100}",
             'TaskQueue = "orders" AND (' * 90 + f"WorkflowId IN ({', '.join(map(repr, wanted))})" + ")" * 90,
+            "TaskQueue = 'x' OR (TaskQueue = 'orders' AND (" * 49
+            + f"WorkflowId IN ({', '.join(map(repr, wanted))})"
+            + "))" * 49,
         ):
             assert await ours.count(query) == (1000, {})
             assert sorted(run_id for page in await ours.pages(query, 300) for run_id in page) == found
@@ -269,14 +272,9 @@ async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_pa
             limits=SearchLimits(seconds=60.0),
         )
         message = r"needs 2500 opened documents, .* 2500 s .* expensive are: WorkflowType < .*WorkflowId or StartTime"
-        searches = (
-            (slow.count_workflow_executions, "WorkflowType < 'zzz'"),
-            (slow.list_workflow_executions, "WorkflowType < 'zzz' ORDER BY TaskQueue"),
-        )
-        for search, query in searches:
-            with pytest.raises(QueryBudgetExceeded, match=message) as refused:
-                await search(ours.namespace_id, query, ours.types)
-            assert "zzz" not in str(refused.value)
+        with pytest.raises(QueryBudgetExceeded, match=message) as refused:
+            await slow.count_workflow_executions(ours.namespace_id, "WorkflowType < 'zzz'", ours.types)
+        assert "zzz" not in str(refused.value)
         small = searching(cell, limits=SearchLimits(bytes=1000))
         with pytest.raises(QueryBudgetExceeded, match="more than 1000 bytes of sealed records"):
             await small.list_workflow_executions(ours.namespace_id, "WorkflowType > 'zzz'", ours.types)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility import AttributeType, Layout, new_layout
+from strongroom.visibility.fields import PREFIXED
 from strongroom.visibility.index.document_tokens import tokens_of
+from strongroom.visibility.index.layout import attribute_mark
 from strongroom.visibility.index.tokens import TREES, Tokenizer, number_on_tree
 from strongroom.visibility.index.words import split_words
 from tests.support.index_keys import index_keys
@@ -81,17 +85,22 @@ def element_messages(profile, kind, element):
     if profile.equality and not profile.salted:
         yield b"=" + text, True
     for length in profile.prefixes:
-        if length < len(text):
+        if length + (not profile.includes_whole) <= len(text):
             yield b"^" + length.to_bytes(2, "big") + text[:length], False
     if profile.words:
         for word in split_words(element):
             yield b"w" + word.encode("utf-8", "surrogatepass"), False
 
 
+def profile_of(layout, name):
+    """Return the profile of an attribute. A layout with prefixes chose the attribute `Keyword` alone."""
+    return PREFIXED if layout.prefixed and name == "Keyword" else layout.profile(name, TYPES[name])
+
+
 def messages(layout, attributes, name):
     """Yield each message of one attribute of a document, and whether it is the message of the equality token."""
     value, kind = attributes[name], TYPES[name]
-    profile = layout.profile(name, kind)
+    profile = profile_of(layout, name)
     if profile.same_as is not None and value == attributes[profile.same_as]:
         if not profile.hides_same:
             yield b"@", False
@@ -123,7 +132,7 @@ def expected(keys, layout, attributes):
             tag = int.from_bytes(key.token(b"G")[:2], "big") >> 4
             number = int.from_bytes(key.token(b"g" + encoded(TYPES[name], value))[:8], "big")
             token_set.add(0x7F << 56 | tag << 44 | number % 2**44)
-        profile = layout.profile(name, TYPES[name])
+        profile = profile_of(layout, name)
         if profile.salted and not (profile.same_as and value == attributes[profile.same_as]):
             salts = profile.salts or layout.salts.get(value, 1)
             salt = int.from_bytes(key.token(b"%" + attributes["RunId"].encode())[:8], "big") % salts
@@ -135,7 +144,14 @@ def expected(keys, layout, attributes):
     return tuple(sorted(token_set)), tuple(hashes)
 
 
-@pytest.mark.parametrize("layout", [Layout(), new_layout("strict")], ids=str)
+CHOSEN = frozenset((attribute_mark(index_keys(Layout()), "Keyword"),))
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [Layout(), new_layout("strict"), *(replace(each, prefixed=CHOSEN) for each in (Layout(), new_layout("strict")))],
+    ids=str,
+)
 @given(batch=st.lists(documents(), max_size=6))
 def test_a_batch_has_the_tokens_of_its_documents(layout, batch):
     """Documents of a batch share the tokens of equal values, and no document gets tokens of another one."""

@@ -15,7 +15,7 @@ from strongroom.kms.keys.data_key import DataKey
 from strongroom.visibility import AttributeType, matches, parse_filter
 from strongroom.visibility.backends.token_query import All, Bucket, Epoch, Not, Some, difference
 from strongroom.visibility.index.document import seal_documents
-from strongroom.visibility.index.layout import Layout
+from strongroom.visibility.index.layout import Layout, attribute_mark
 from strongroom.visibility.search.compiler import compile_query
 from tests.support.plaintext_copy import CUSTOM, Attributes, random_documents, random_filter
 from tests.support.plaintext_copy.generate import randoms
@@ -25,7 +25,7 @@ from tests.support.visibility.token_queries import holds, holds_in_one_set
 ATTRIBUTES = Attributes(CUSTOM)
 TYPES = {name: AttributeType(kind) for name, kind in CUSTOM.items()}
 SALTS = {"Completed": 3, "Running": 2}
-LAYOUTS = [Layout(), Layout("strict", SALTS, 60, 1024), Layout("strict", {}, 3600, 4096)]
+IDENTITY = Secret(bytes([9] * 32))
 
 
 def keys_of(*layouts):
@@ -36,10 +36,20 @@ def keys_of(*layouts):
         namespace_id=UUID(int=2),
         data={1: DataKey(Secret(bytes(32)), version=1, suite=Suite.XAES_256_GCM)},
         index={epoch: Secret(bytes([epoch] * 32)) for epoch in numbered},
-        identity={1: Secret(bytes([9] * 32))},
+        identity={1: IDENTITY},
         active={KeyClass.INDEX: len(layouts), KeyClass.DATA: 1, KeyClass.IDENTITY: 1},
         layouts={epoch: str(layout) for epoch, layout in numbered.items()},
     )
+
+
+PREFIXES = frozenset(attribute_mark(keys_of(Layout()), name) for name in ("Customer", "Größe"))
+LAYOUTS = [
+    Layout(),
+    Layout("strict", SALTS, 60, 1024),
+    Layout("strict", {}, 3600, 4096),
+    Layout(prefixed=PREFIXES),
+    Layout("strict", {}, 3600, 1024, PREFIXES),
+]
 
 
 def wrong(text, documents, keys, rows):

@@ -14,7 +14,7 @@ def index_keys(layout, root=0):
         namespace_id=UUID(int=2),
         data={},
         index={1: Secret(bytes([root]) * 32)},
-        identity={},
-        active={KeyClass.INDEX: 1},
+        identity={1: Secret(bytes([root + 1]) * 32)},
+        active={KeyClass.INDEX: 1, KeyClass.IDENTITY: 1},
         layouts={1: str(layout)},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery, conjuncts
+from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery, all_of, conjuncts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,6 +16,10 @@ FEW_TOKENS = 4
 """Number of tokens that a count compares with those of each row. The planner underestimates `&&` and would not use the GIN index."""
 _MANY_TOKENS = 300
 """Number of tokens up to which `&&` is used in a list. It compares each token of a row with each of them, unless it uses the GIN."""
+
+_AT_ONCE = 32
+"""Number of tokens that are looked up in the GIN at once. Each look-up reads what was written since the last vacuum, and for each
+row that it finds it compares all of its tokens."""
 
 
 def where(
@@ -41,6 +45,13 @@ def where(
         for item in items
     ]
     return " AND ".join(["namespace_id = $1", *parts]), parameters
+
+
+def split_large(query: TokenQuery) -> tuple[TokenQuery, TokenQuery] | None:
+    """Return the conditions with so many tokens that a list would look each up, and the other conditions; None if there is none."""
+    items = conjuncts(query)
+    large = [item for item in items if isinstance(item, AnyOf) and _is_large(item)]
+    return (all_of(*large), all_of(*(item for item in items if item not in large))) if large else None
 
 
 def condition_of(query: TokenQuery, parameters: list[object]) -> str:
@@ -92,14 +103,16 @@ def _is_large(query: AnyOf, most: int = _MANY_TOKENS) -> bool:
 
 
 def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
-    """Return the SQL of a condition that is joined to others by AND: each token is looked up in the GIN.
+    """Return the SQL of a condition that is joined to others by AND: the tokens are looked up in the GIN, some at a time.
 
     OFFSET 0 keeps the planner from looking for tokens row by row.
     """
     parameters.append(sorted(tokens))
+    array = f"${len(parameters)}::bigint[]"
     return (
-        f"((shard_id, id) IN (SELECT n.shard_id, n.id FROM unnest(${len(parameters)}::bigint[]) AS u (token) "
-        f"JOIN {records} AS n ON n.t @> ARRAY[u.token] AND n.namespace_id = $1 OFFSET 0))"
+        "((shard_id, id) IN (SELECT n.shard_id, n.id "
+        f"FROM generate_series(1, cardinality({array}), {_AT_ONCE}) AS s (at) "
+        f"JOIN {records} AS n ON n.t && ({array})[s.at : s.at + {_AT_ONCE - 1}] AND n.namespace_id = $1 OFFSET 0))"
     )
 
 

@@ -122,6 +122,18 @@ def none_of(item: TokenQuery) -> TokenQuery:
     return item.item if isinstance(item, Not) else Not(item)
 
 
+def count_tokens(query: TokenQuery) -> int:
+    """Return the number of tokens of a query."""
+    match query:
+        case AnyOf(tokens):
+            return len(tokens)
+        case All(items) | Some(items):
+            return sum(map(count_tokens, items))
+        case Not(item):
+            return count_tokens(item)
+    return 0
+
+
 def without_implied(query: TokenQuery) -> TokenQuery:
     """Return a query for the same documents without the bucket ranges that its tokens imply.
 

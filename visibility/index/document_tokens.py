@@ -79,7 +79,7 @@ def tokens_of(
 def _add_attribute(tokenizer: Tokenizer, name: str, attribute_type: AttributeType, documents: Sequence[_Draft]) -> None:
     """Add the tokens of one attribute to the documents that have it."""
     key, layout = tokenizer.key(name), tokenizer.layout
-    profile, column = layout.profile(name, attribute_type), layout.column(name)
+    profile, column = tokenizer.profile(name, attribute_type), layout.column(name)
     if profile.same_as is not None:
         documents = _add_same(key, name, profile.same_as, documents, hidden=profile.hides_same)
     if not documents:
@@ -130,9 +130,10 @@ def _add_parts(
     if profile.prefixes:
         encoded = list(map(encoder(attribute_type), values))
         for length in profile.prefixes:
-            is_longer = [length < len(value) for value in encoded]
-            heads = [value[:length] for value in compress(encoded, is_longer)]
-            _add(key, compress(token_sets, is_longer), heads, prefix)
+            shortest = length + (not profile.includes_whole)
+            is_long = [len(value) >= shortest for value in encoded]
+            heads = [value[:length] for value in compress(encoded, is_long)]
+            _add(key, compress(token_sets, is_long), heads, prefix)
     if profile.words:
         words = {value: split_words(value) for value in set(values)}
         _add(key, *_flatten(token_sets, [words[value] for value in values]), word)

@@ -1,31 +1,37 @@
 """The layout of an epoch: which tokens its documents have. The registry stores it next to the epoch's key, as text.
 
-    compatible 2                                          the preset `compatible`
-    strict 2 bucket=3600 length=1024 Completed=180 Failed=4   the preset `strict`: the size of its time buckets in seconds, the
+    compatible 3                                          the preset `compatible`
+    strict 3 bucket=3600 length=1024 Completed=180 Failed=4   the preset `strict`: the size of its time buckets in seconds, the
                                                           shortest length of a record in bytes, and the number of salts of each
                                                           status that has more than one
 
-The 2 is the version of layouts. A version that is not known is refused. A layout never changes: another layout comes with
+At the end of both, `prefixes=` and marks with commas between them name the custom Keywords whose prefixes have tokens. A mark is a
+keyed token of the attribute's name, because the registry is not sealed.
+
+The 3 is the version of layouts. A version that is not known is refused. A layout never changes: another layout comes with
 another epoch (DESIGN.md, "Rotation and presets").
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from strongroom.kms import KeyClass
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
+from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, is_groupable
 from strongroom.visibility.filter.tree import STATUS_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from strongroom.kms import NamespaceKeys
-    from strongroom.visibility.attributes import AttributeType
     from strongroom.visibility.fields import Profile
+    from strongroom.visibility.filter.tree import SearchAttributes
 
 Preset: TypeAlias = Literal["compatible", "strict"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -42,7 +48,11 @@ LENGTHS: Mapping[str, int] = MappingProxyType({"1KiB": 2**10, "4KiB": 2**12, "16
 USUAL_LENGTH = "1KiB"
 TOKEN_CLASS = 8
 """In the preset `strict`, the number of tokens of a document is a multiple of this."""
-_VERSION = "2"
+MOST_PREFIXED = 64
+"""Maximum number of custom Keywords whose prefixes have tokens."""
+_VERSION = "3"
+_PREFIXES = " prefixes="
+_MARK = re.compile("[0-9a-f]{16}", re.ASCII)
 _PARAMETERS = 2
 """Number of parameters before the salts."""
 
@@ -56,12 +66,14 @@ class Layout:
         salts: Number of equality tokens of a status; 1 for a status that is not listed.
         bucket: Size of a time bucket in seconds.
         length: Shortest length of a packed record in bytes; 0 for records that are compressed and padded to Padmé lengths.
+        prefixed: Marks of the custom Keywords whose prefixes have tokens, see `attribute_mark`.
     """
 
     preset: Preset = "compatible"
     salts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     bucket: int = 1
     length: int = 0
+    prefixed: frozenset[str] = frozenset()
 
     @property
     def token_class(self) -> int:
@@ -74,7 +86,7 @@ class Layout:
         return self.profile("StartTime", BUILT_IN["StartTime"].type).upper_bound
 
     def profile(self, name: str, attribute_type: AttributeType) -> Profile:
-        """Return which tokens a document of this layout has for an attribute."""
+        """Return which tokens a document of this layout has for an attribute that is not among the `prefixed` ones."""
         attribute = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
         return (attribute.strict or attribute.compatible) if self.preset == "strict" else attribute.compatible
 
@@ -90,7 +102,8 @@ class Layout:
         """Return the text that `parse_layout` reads."""
         parameters = [f"bucket={self.bucket}", f"length={self.length}"] if self.preset == "strict" else []
         salts = (f"{status}={count}" for status, count in sorted(self.salts.items()))
-        return " ".join([self.preset, _VERSION, *parameters, *salts])
+        chosen = _PREFIXES + ",".join(sorted(self.prefixed)) if self.prefixed else ""
+        return " ".join([self.preset, _VERSION, *parameters, *salts]) + chosen
 
 
 def new_layout(
@@ -142,6 +155,19 @@ def parse_layout(text: str) -> Layout:
     Raises:
         DataLoss: This version does not know the layout.
     """
+    described, _, marks = text.partition(_PREFIXES)
+    prefixed = frozenset(marks.split(",")) if marks else frozenset()
+    layout = _without_prefixes(described)
+    if layout is not None and all(map(_MARK.fullmatch, prefixed)):
+        layout = replace(layout, prefixed=prefixed)
+        if str(layout) == text:
+            return layout
+    msg = "unknown layout of a visibility index; a newer version of strongroom may have written it"
+    raise DataLoss(msg)
+
+
+def _without_prefixes(text: str) -> Layout | None:
+    """Return the layout of a text that names no Keywords; None if it is not known."""
     if text == str(Layout()):
         return Layout()
     preset, _, rest = text.partition(f" {_VERSION} ")
@@ -150,12 +176,40 @@ def parse_layout(text: str) -> Layout:
     ]
     sizes, salts = dict(pairs[:_PARAMETERS]), MappingProxyType(dict(pairs[_PARAMETERS:]))
     bucket, length = sizes.get("bucket", 0), sizes.get("length", 0)
-    if preset == "strict" and bucket in BUCKETS.values() and length in LENGTHS.values():
-        layout = Layout("strict", salts, bucket, length)
-        if str(layout) == text and salts.keys() <= set(STATUS_NAMES):
-            return layout
-    msg = "unknown layout of a visibility index; a newer version of strongroom may have written it"
-    raise DataLoss(msg)
+    is_known = preset == "strict" and bucket in BUCKETS.values() and length in LENGTHS.values()
+    return Layout("strict", salts, bucket, length) if is_known and salts.keys() <= set(STATUS_NAMES) else None
+
+
+def attribute_mark(keys: NamespaceKeys, name: str) -> str:
+    """Return the mark of an attribute in a layout: a keyed token of its name. It is the same in all epochs."""
+    return keys.identity("visibility attribute").token(name.encode("utf-8", "surrogatepass"))[:8].hex()
+
+
+def with_prefixes(layout: Layout, keys: NamespaceKeys, names: Iterable[str], types: SearchAttributes) -> Layout:
+    """Return a layout in which the prefixes of some custom Keywords have tokens, and of no others.
+
+    Args:
+        layout: The layout.
+        keys: The keys of the namespace.
+        names: The names of the Keywords.
+        types: The namespace's custom search attributes.
+
+    Raises:
+        InvalidPersistenceRequest: A name is not that of a custom Keyword, or there are too many.
+    """
+    chosen = list(dict.fromkeys(names))
+    if any(types.get(name) is not AttributeType.KEYWORD or name in BUILT_IN for name in chosen):
+        raise InvalidPersistenceRequest(
+            "prefixes are for custom search attributes of the type Keyword; `strongroom namespace show` lists them"
+        )
+    if len(chosen) > MOST_PREFIXED:
+        raise InvalidPersistenceRequest(f"at most {MOST_PREFIXED} Keywords can have tokens of their prefixes")
+    return replace(layout, prefixed=frozenset(attribute_mark(keys, name) for name in chosen))
+
+
+def active_layout(keys: NamespaceKeys) -> Layout:
+    """Return the layout of the epoch that new documents have."""
+    return parse_layout(keys.layout(keys.active_version(KeyClass.INDEX)))
 
 
 def coarsest_bucket(keys: NamespaceKeys) -> int:

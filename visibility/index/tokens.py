@@ -22,15 +22,17 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import KeyClass
 from strongroom.visibility.attributes import AttributeType
+from strongroom.visibility.fields import BUILT_IN, PREFIXED
 
 from .doubles import scaled
-from .layout import parse_layout
+from .layout import attribute_mark, parse_layout
 from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from strongroom.kms import NamespaceKeys, TokenKey
+    from strongroom.visibility.fields import Profile
 
     from .ranges import RangeTree
     from .record import Scalar
@@ -177,9 +179,16 @@ class Tokenizer:
         """Return the key of an attribute."""
         return self._keys.index(name, epoch=self.epoch)
 
+    def profile(self, name: str, attribute_type: AttributeType) -> Profile:
+        """Return which tokens a document has for an attribute."""
+        is_custom = attribute_type is AttributeType.KEYWORD and name not in BUILT_IN
+        if is_custom and self.layout.prefixed and attribute_mark(self._keys, name) in self.layout.prefixed:
+            return PREFIXED
+        return self.layout.profile(name, attribute_type)
+
     def equality(self, name: str, attribute_type: AttributeType, value: Scalar) -> Iterator[bytes]:
         """Yield all messages of equality tokens that a document with this value can have."""
-        profile = self.layout.profile(name, attribute_type)
+        profile = self.profile(name, attribute_type)
         if not profile.salted:
             yield equality(attribute_type, value)
         else:

@@ -11,20 +11,20 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from strongroom.kms import KeyClass
 from strongroom.kms.sealing.packing import pack
 from strongroom.kms.sealing.record_kinds import VISIBILITY_RECORD
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, OF_CLOSED_RUNS
 from strongroom.visibility.index.buckets import OPEN_RUN
-from strongroom.visibility.index.layout import BUCKETS, LENGTHS, PRESETS, new_layout, parse_layout
+from strongroom.visibility.index.layout import BUCKETS, LENGTHS, PRESETS, active_layout, attribute_mark, new_layout
 from strongroom.visibility.index.record_packing import filled_length, pack_record
 from strongroom.visibility.index.words import split_words
 
+from .prefix_advice import prefix_advice
 from .token_verifier import PIECE, open_each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from strongroom.kms import Keyring
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.index.record import AttributeValue, VisibilityRecord
 
     from .indexer import Progress
+    from .prefix_advice import PrefixAdvice
 
 SAMPLE = 10_000
 """Number of runs that are opened, unless another one is given."""
@@ -73,6 +74,7 @@ class AttributeAdvice:
         values: Number of different values, elements or words.
         commonest: Share of the commonest one.
         presets: What each preset reveals and costs, by its name.
+        prefixes: What the tokens of all prefixes would reveal and cost; None unless it is a custom Keyword.
     """
 
     name: str
@@ -81,6 +83,7 @@ class AttributeAdvice:
     values: int
     commonest: float
     presets: Mapping[str, PresetAdvice]
+    prefixes: PrefixAdvice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class IndexAdviser:
             KmsError, StorageError: Keys or database are unavailable.
         """
         keys = await self._keyring.open(namespace_id)
-        layout = parse_layout(keys.layout(keys.active_version(KeyClass.INDEX)))
+        layout = active_layout(keys)
         sample: list[Row] = []
         hours: Counter[int] = Counter()
         runs = 0
@@ -186,7 +189,7 @@ class IndexAdviser:
             sampled=len(sample),
             unreadable=len(sample) - len(records),
             preset=layout.preset,
-            attributes=_attributes(records, types, runs),
+            attributes=_attributes(records, types, runs, lambda name: attribute_mark(keys, name) in layout.prefixed),
             buckets=tuple(_bucket(size, hours) for size in _COUNTED),
             lengths=_lengths(records),
         )
@@ -200,8 +203,9 @@ class IndexAdviser:
         return records
 
 
-def _attributes(records: Sequence[VisibilityRecord], types: SearchAttributes, runs: int) -> tuple[AttributeAdvice, ...]:
-    """Return the advice for each attribute that occurs, the attributes of the system first."""
+def _attributes(
+    records: Sequence[VisibilityRecord], types: SearchAttributes, runs: int, is_chosen: Callable[[str], bool]
+) -> tuple[AttributeAdvice, ...]:
     counts: dict[str, Counter[object]] = defaultdict(Counter)
     present: Counter[str] = Counter()
     for record in records:
@@ -210,8 +214,10 @@ def _attributes(records: Sequence[VisibilityRecord], types: SearchAttributes, ru
             counts[name].update(_parts(_type_of(name, types), value))
     names = [*(name for name in BUILT_IN if name in counts), *sorted(counts.keys() - BUILT_IN.keys())]
     scale = runs / len(records) if records else 1.0
+    of_all = len(records), scale
     return tuple(
-        _attribute(name, _type_of(name, types), counts[name], present[name], len(records), scale) for name in names
+        _attribute(name, _type_of(name, types), counts[name], present[name], *of_all, chosen=is_chosen(name))
+        for name in names
     )
 
 
@@ -230,20 +236,22 @@ def _parts(attribute_type: AttributeType, value: AttributeValue) -> Iterable[obj
 
 
 def _attribute(
-    name: str, attribute_type: AttributeType, counts: Counter[object], present: int, records: int, scale: float
+    name: str, kind: AttributeType, counts: Counter[object], present: int, records: int, scale: float, *, chosen: bool
 ) -> AttributeAdvice:
-    field = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
+    field = BUILT_IN.get(name) or CUSTOM_FIELDS[kind]
     possible = present if field.compatible.always or name in OF_CLOSED_RUNS else records
+    has_prefixes = kind is AttributeType.KEYWORD and name not in BUILT_IN
     return AttributeAdvice(
         name=name,
-        type=attribute_type,
+        type=kind,
         present=present / records,
         values=len(counts),
         commonest=_commonest(counts),
         presets={
-            preset: _preset(new_layout(preset).profile(name, attribute_type), counts, round(possible * scale), scale)
+            preset: _preset(new_layout(preset).profile(name, kind), counts, round(possible * scale), scale)
             for preset in PRESETS
         },
+        prefixes=prefix_advice(counts, present / records, chosen=chosen) if has_prefixes else None,
     )
 
 

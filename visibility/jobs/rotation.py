@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import (
     IntegrityError,
-    KeyClass,
     KeyState,
     activate_index_key,
     begin_index_rotation,
@@ -29,7 +28,7 @@ from strongroom.kms import (
 )
 from strongroom.storage import ConditionFailed
 from strongroom.visibility.errors import SearchIndexMismatch
-from strongroom.visibility.index.layout import parse_layout
+from strongroom.visibility.index.layout import active_layout, parse_layout
 
 from .token_verifier import PIECE, open_each, rewrite_tokens
 
@@ -153,7 +152,7 @@ class IndexRotation:
     async def _begin(self, namespace_id: UUID, layout: Layout | None) -> DataKeyRecord:
         if layout is None:
             keys = await self._keyring.open(namespace_id)
-            layout = parse_layout(keys.layout(keys.active_version(KeyClass.INDEX)))
+            layout = active_layout(keys)
         return await begin_index_rotation(self._keyring, namespace_id, layout=str(layout))
 
     async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, report: Progress) -> int:
@@ -206,4 +205,4 @@ class IndexRotation:
 
 def _resumes(wanted: Layout, begun: Layout) -> bool:
     """Return whether a rotation to a layout may finish one that has begun. Other salts are no reason against it."""
-    return (wanted.preset, wanted.bucket, wanted.length) == (begun.preset, begun.bucket, begun.length)
+    return replace(wanted, salts=begun.salts) == begun

@@ -40,7 +40,9 @@ from strongroom.visibility.index.words import split_words
 
 from .approximation import Approximation, exact
 from .evaluate import matches
+from .nesting import shallow
 from .range_conditions import ordered, within
+from .text_conditions import ordered_texts
 from .token_conditions import equal_to, holding, present, profile_of, undecided
 
 if TYPE_CHECKING:
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
     from strongroom.visibility.backends.token_query import TokenQuery
     from strongroom.visibility.filter.tree import Value
+
+
+MOST_TOKENS = 2**18
+"""Maximum number of tokens of a condition: 1,024 ids with `strict` have as many. More need some 100 MB, so documents are opened."""
 
 
 def compile_query(node: Node, keys: NamespaceKeys) -> Approximation:
@@ -65,7 +71,7 @@ def compile_query(node: Node, keys: NamespaceKeys) -> Approximation:
         DataLoss: This version does not know the layout of an epoch.
     """
     epochs = keys.epochs()
-    sides = [compile_filter(node, Tokenizer(keys, epoch=epoch)) for epoch in epochs]
+    sides = [shallow(compile_filter(node, Tokenizer(keys, epoch=epoch))) for epoch in epochs]
     if len(sides) == 1:
         return sides[0]
     return Approximation(
@@ -121,13 +127,19 @@ def _conjuncts(items: Sequence[Node], tokenizer: Tokenizer) -> list[Approximatio
         else:
             others.append(item)
     compiled = [compile_filter(item, tokenizer) for item in others]
-    return [*(ordered(attribute, nodes, tokenizer) for attribute, nodes in ranges.items()), *compiled]
+    return [*(_range(attribute, nodes, tokenizer) for attribute, nodes in ranges.items()), *compiled]
 
 
 def _is_bound(node: Compare | Between, tokenizer: Tokenizer) -> bool:
-    in_order = node.attribute.type in (AttributeType.INT, AttributeType.DOUBLE, AttributeType.DATETIME)
+    profile = profile_of(node.attribute, tokenizer)
+    of_numbers = node.attribute.type in (AttributeType.INT, AttributeType.DOUBLE, AttributeType.DATETIME)
     is_equality = isinstance(node, Compare) and node.operator == "="
-    return in_order and not is_equality and profile_of(node.attribute, tokenizer).same_as is None
+    return (of_numbers or profile.includes_whole) and not is_equality and profile.same_as is None
+
+
+def _range(attribute: Attribute, nodes: Sequence[Compare | Between], tokenizer: Tokenizer) -> Approximation:
+    """Compile order comparisons of one number, time or text. All of them must hold."""
+    return (ordered_texts if attribute.type is AttributeType.KEYWORD else ordered)(attribute, nodes, tokenizer)
 
 
 def _with_same_as(
@@ -163,6 +175,8 @@ def _equal(attribute: Attribute, values: Sequence[Value], tokenizer: Tokenizer) 
         values = [value for value in values if value == int(value) and INT64_MIN <= value <= INT64_MAX]
     if attribute.type is AttributeType.DOUBLE:
         return _equal_doubles(attribute, values, tokenizer)
+    if len(values) * max(profile.salts, 1) > MOST_TOKENS:
+        return undecided(attribute, tokenizer)
     messages = (message for value in values for message in tokenizer.equality(attribute.name, attribute.type, value))
     closed = attribute.name == "ExecutionStatus" and OPEN_STATUSES.isdisjoint(values)
     return exact(equal_to(attribute, messages, tokenizer, closed=closed))
@@ -187,6 +201,8 @@ def _prefix(attribute: Attribute, head: bytes, tokenizer: Tokenizer) -> Approxim
     sharing = holding(attribute, (tokens.prefix(head[:longest]),), tokenizer)
     if longest < len(head):
         return Approximation(NOTHING, sharing)
+    if profile.includes_whole:
+        return exact(sharing)
     return exact(any_of(sharing, equal_to(attribute, (tokens.encoded_equality(head),), tokenizer)))
 
 
@@ -196,9 +212,9 @@ def _ordered(attribute: Attribute, node: Compare | Between, tokenizer: Tokenizer
     if all_values:  # search for each value that satisfies the condition, in text order as in Elasticsearch
         satisfying = [value for value in all_values if matches(node, {attribute.name: value})]
         return _equal(attribute, satisfying, tokenizer)
-    if attribute.type is AttributeType.KEYWORD:
+    if attribute.type is AttributeType.KEYWORD and not profile_of(attribute, tokenizer).includes_whole:
         return undecided(attribute, tokenizer)  # tokens do not show the order of texts
-    return ordered(attribute, (node,), tokenizer)
+    return _range(attribute, (node,), tokenizer)
 
 
 def _all_values(attribute: Attribute) -> Sequence[Value]:

@@ -132,7 +132,7 @@ def _leaves(node: Node) -> Iterator[Leaf]:
 
 def _explained(leaf: Leaf, tokenizer: Tokenizer) -> ExplainedCondition:
     compiled = compile_filter(leaf, tokenizer)
-    profile = tokenizer.layout.profile(leaf.attribute.name, leaf.attribute.type)
+    profile = tokenizer.profile(leaf.attribute.name, leaf.attribute.type)
     sent = _tokens(compiled.possible) | _tokens(compiled.sure)
     if not sent and profile.bucket is None:
         reveals = "nothing"

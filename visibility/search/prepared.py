@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from strongroom.visibility.backends.search_index import CHUNK
+from strongroom.visibility.backends.token_query import count_tokens
 from strongroom.visibility.filter.parser import parse_filter
 
 from .argument_checks import check_search_attributes
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from .approximation import Approximation
 
 KEPT = 1024
-"""Maximum number of cached filters of all namespaces, if they are short. A long one counts as one for each `_SHORT` characters."""
+"""Maximum number of cached filters of all namespaces, if they are short. A long one counts as one for each `_SHORT` characters, and
+for each `_FEW_TOKENS` tokens: with `strict` an id has 256."""
 _SHORT = 256
+_FEW_TOKENS = 64
 _LONG = 4096
 """Length from which on a filter is prepared in a thread, so that other searches are not held up."""
 _LEAST = 16
@@ -120,7 +123,9 @@ class PreparedFilters:
         return PreparedFilter(keys, *cached)
 
     def _keep(self, keys: NamespaceKeys, text: _Text, prepared: _Prepared) -> None:
-        needed = 1 + len(text[0]) // _SHORT
+        _, compiled, _ = prepared
+        tokens = count_tokens(compiled.sure) + (0 if compiled.exact else count_tokens(compiled.possible))
+        needed = 1 + len(text[0]) // _SHORT + tokens // _FEW_TOKENS
         if needed > self._room:
             self._filters.clear()
             self._room = self._kept

@@ -27,7 +27,7 @@ OPEN = Bucket("b1", OPEN_RUN, OPEN_RUN)
 
 def profile_of(attribute: Attribute, tokenizer: Tokenizer) -> Profile:
     """Return the profile of an attribute in the layout of the tokenizer."""
-    return tokenizer.layout.profile(attribute.name, attribute.type)
+    return tokenizer.profile(attribute.name, attribute.type)
 
 
 def _implied(attribute: Attribute) -> Bucket | None:

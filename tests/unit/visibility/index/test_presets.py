@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -181,16 +182,21 @@ def test_a_layout_is_parsed_from_its_text(preset, statuses):
 
 def test_the_text_of_a_layout_never_changes():
     """The registry stores this text, and the commitment of the key covers it."""
-    assert str(Layout()) == "compatible 2"
+    assert str(Layout()) == "compatible 3"
     layout = Layout("strict", {"Failed": 4, "Completed": 180}, 3600, 1024)
-    assert str(layout) == "strict 2 bucket=3600 length=1024 Completed=180 Failed=4"
+    assert str(layout) == "strict 3 bucket=3600 length=1024 Completed=180 Failed=4"
+    chosen = replace(layout, prefixed=frozenset(("00000000000000bb", "00000000000000aa")))
+    assert str(chosen) == f"{layout} prefixes=00000000000000aa,00000000000000bb"
+    assert parse_layout(str(chosen)) == chosen
 
 
 def test_values_that_others_imply_have_no_tokens_of_their_own():
     """A prefix that is the whole value, and an execution time that is the start time, add no tokens."""
     types = {name: field.type for name, field in BUILT_IN.items()}
     document = {"WorkflowId": "12345678", "StartTime": 5, "ExecutionTime": 5}
-    assert len(all_of(tokenizer(Layout()), document, types)) == 2 + 1, "the value, its prefix of 4, and the equal times"
+    assert len(all_of(tokenizer(Layout()), document, types)) == 5 + 1, (
+        "the value, four shorter prefixes, and the equal times"
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,17 +213,22 @@ def test_values_that_others_imply_have_no_tokens_of_their_own():
         "strict  Failed=2",
         "compatible",
         "compatible 1",
-        "compatible 3",
-        "compatible 2 Failed=3",
-        "strict 3",
-        "strict 2 2",
-        "strict 2 Completed=180",
-        "strict 2 length=1024 bucket=3600",
-        "strict 2 bucket=7 length=1024",
-        "strict 2 bucket=3600 length=1",
-        "strict 2 bucket=3600 length=1024 bucket=3600",
-        "strict 2 bucket=3600 length=1024 Failed=4 Failed=4",
-        "strict 2 bucket=3600 length=1024 Failed=04",
+        "compatible 4",
+        "compatible 3 Failed=3",
+        "compatible 3 prefixes=",
+        "compatible 3 prefixes=CustomerId",
+        "compatible 3 prefixes=00000000000000aA",
+        "compatible 3 prefixes=00000000000000bb,00000000000000aa",
+        "strict 3 bucket=3600 length=1024 prefixes=00000000000000aa Failed=4",
+        "strict 4",
+        "strict 3 2",
+        "strict 3 Completed=180",
+        "strict 3 length=1024 bucket=3600",
+        "strict 3 bucket=7 length=1024",
+        "strict 3 bucket=3600 length=1",
+        "strict 3 bucket=3600 length=1024 bucket=3600",
+        "strict 3 bucket=3600 length=1024 Failed=4 Failed=4",
+        "strict 3 bucket=3600 length=1024 Failed=04",
         "2",
     ],
 )

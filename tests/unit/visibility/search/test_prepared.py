@@ -6,7 +6,8 @@ import gc
 
 import pytest
 
-from strongroom.visibility import AttributeType, Layout, UnknownAttribute
+from strongroom.visibility import AttributeType, Layout, UnknownAttribute, new_layout
+from strongroom.visibility.backends.token_query import count_tokens
 from strongroom.visibility.search.compiler import compile_query
 from strongroom.visibility.search.prepared import Overlap, PreparedFilters
 from tests.support.index_keys import index_keys
@@ -78,3 +79,22 @@ def test_the_overlap_shrinks_by_half():
         overlap.was(1)
         seen.append(overlap.documents)
     assert seen == [100, 50, 25, 16, 16]
+
+
+def test_a_filter_with_many_tokens_counts_as_many_filters():
+    """With `strict` an id has 256 tokens, so a short filter can take megabytes. The cache holds a bounded number of tokens."""
+    prepared, keys = PreparedFilters(kept=100), index_keys(new_layout("strict"), 1)
+    few, many = "WorkflowId = 'a'", f"WorkflowId IN ({', '.join(repr(str(number)) for number in range(40))})"
+    kept = prepared.prepare(keys, few, {}).compiled
+    assert prepared.prepare(keys, few, {}).compiled is kept
+    large = prepared.prepare(keys, many, {}).compiled
+    assert prepared.prepare(keys, many, {}).compiled is not large, "it has 10,240 tokens, for which there is no room"
+
+
+def test_more_ids_than_tokens_are_made_for_are_decided_by_opened_documents():
+    """The tokens of 10,000 ids with `strict` would take some gigabytes."""
+    keys = index_keys(new_layout("strict"), 1)
+    numbers = ", ".join(repr(str(number)) for number in range(1025))
+    compiled = PreparedFilters().prepare(keys, f"WorkflowId IN ({numbers})", {}).compiled
+    assert not compiled.exact
+    assert count_tokens(compiled.possible) < 10
