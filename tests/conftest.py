@@ -29,6 +29,8 @@ pytest_plugins = (
     "tests.support.fixtures.shredding",
     "tests.support.fixtures.telemetry",
     "tests.support.fixtures.visibility",
+    "tests.support.session_folder",
+    "tests.support.interruptible",
     "tests.support.untested",
     "tests.support.faults.fix_server_bench",
 )

@@ -1,0 +1,76 @@
+"""One folder for the temporary files of a test session. A killed session's folder is removed by a later session.
+
+Servers and programs that tests start write into the system's temporary folder, and a killed session can't clean up. So TMPDIR of the
+session and of its children is a folder of its own. Each process of the session holds a shared lock on the folder. A later session
+removes each folder that nobody holds. PostgreSQL shuts down when its folder is gone, so a leftover server ends too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+PREFIX = "srt-"
+"""The prefix of the folders' names. It is short, because the path of a socket has at most 107 bytes."""
+_VARIABLE = "TESTS_SESSION_FOLDER"
+
+
+def pytest_configure() -> None:
+    """Send the temporary files of this process and of its children to the session's folder.
+
+    pytest's own folders stay where they are, because pytest keeps those of the last three sessions for a look at failed tests.
+    """
+    if given := os.environ.get(_VARIABLE):  # a process that the session started
+        _locked(Path(given), fcntl.LOCK_SH)
+        return
+    parent = Path(tempfile.gettempdir())
+    remove_ended(parent)
+    path, _ = make(parent)
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(parent))
+    os.environ[_VARIABLE] = os.environ["TMPDIR"] = tempfile.tempdir = str(path)
+
+
+def make(parent: Path) -> tuple[Path, int]:
+    """Make a folder and hold it.
+
+    Returns:
+        The folder, and the descriptor whose lock holds it.
+    """
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        path.chmod(0o1777)  # like the system's folder, because servers run as other users
+        with suppress(FileNotFoundError):  # another session may have removed it before it was locked
+            lock = _locked(path, fcntl.LOCK_SH)
+            if path.exists():
+                return path, lock
+            os.close(lock)
+
+
+def remove_ended(parent: Path) -> None:
+    """Remove the folders of sessions that have ended. A folder that a process holds stays."""
+    for path in parent.glob(f"{PREFIX}*"):
+        try:
+            lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # it is held, removed, or another user's
+            continue
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _locked(path: Path, operation: int) -> int:
+    """Lock a folder; return the descriptor."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
