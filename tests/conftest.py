@@ -31,6 +31,8 @@ pytest_plugins = (
     "tests.support.fixtures.visibility",
     "tests.support.session_folder",
     "tests.support.interruptible",
+    "tests.support.file_order",
+    "tests.support.file_times",
     "tests.support.untested",
     "tests.support.faults.fix_server_bench",
 )
