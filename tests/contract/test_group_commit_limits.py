@@ -31,22 +31,24 @@ pytestmark = pytest.mark.integration
 
 async def test_closing_waits_for_what_is_in_flight(workflow):
     """Closing a host waits for its requests, also if their callers are gone."""
-    held = asyncio.Event()
+    held, closes = asyncio.Event(), asyncio.Event()
 
     async def hold():
         async with shard_lock(workflow):
             held.set()
-            await asyncio.sleep(0.4)
+            await closes.wait()
+            await asyncio.sleep(0.3)
 
     holder = asyncio.ensure_future(hold())
     await held.wait()
     async with Strongroom.open(workflow.cell.config) as own:
         made = [(place, *creation(place)) for place in places(workflow.like(cell=own), 40)]
         callers = [asyncio.ensure_future(call) for _, _, call in made]
-        await asyncio.sleep(0.1)
+        await until_waiting(workflow, 1)
         for caller in callers:
             caller.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
+        closes.set()
     writes = own.executions._writer._group
     left = [*writes._lanes, *writes._waiting]
     await holder
@@ -104,9 +106,9 @@ async def test_waiting_is_bounded(host):
 
 
 @pytest.mark.parametrize("slow", [1, 15])
-async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeout(host, batches, slow):
+async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeout(hasty_host, batches, slow):
     """A locked row delays the other requests of its statement by one lock timeout. Its own caller gets an error."""
-    others = places(host, 40)
+    others = places(hasty_host, 40)
     runs = [await place.create() for place in others]
     ended = [0.0] * len(others)
 
@@ -116,7 +118,7 @@ async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeou
         finally:
             ended[number] = time.monotonic() - started
 
-    async with locked(host, "SELECT FROM executions WHERE run_id = $1 FOR UPDATE", runs[slow].run_id):
+    async with locked(hasty_host, "SELECT FROM executions WHERE run_id = $1 FOR UPDATE", runs[slow].run_id):
         started = time.monotonic()
         answers = await at_once(update(number) for number in range(40))
     assert max(batches) > 8

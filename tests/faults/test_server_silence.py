@@ -87,11 +87,11 @@ async def test_a_server_that_lets_in_and_says_nothing(server_bench, heard, limit
                 writer.close()
             socket.unlink(missing_ok=True)
             await server_bench.start()
-        assert heard == {"TimeoutError"}
+        assert heard - {"08003"} == {"TimeoutError"}, "a slow host notices with a call that the old server is gone"
         for error in errors:
             check(error, AppendHistoryTimeout, committed=False, says="did not answer in time")
         assert len(accepted) < callers / 2
-        await host.serves()
+        await host.serves_again()
 
 
 @pytest.mark.parametrize("insecure", [True, False])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import traceback
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -78,7 +78,7 @@ class ServerBench:
     async def reconnect(self):
         """Connect again, as soon as the server answers."""
         self.admin.terminate()
-        for _ in range(200):
+        for _ in range(2400):  # two minutes
             try:
                 self.admin = await self.administrator()
             except (OSError, asyncpg.PostgresError):
@@ -276,6 +276,14 @@ class Host:
         """Read the run's version and repeat every call. Each succeeds, with the same connections and keys."""
         self.version = (await self.workflow.get(self.run_id)).db_record_version
         assert await self.at_once() == dict.fromkeys(CALLS)
+
+    async def serves_again(self):
+        """Wait until `serves` succeeds. With a short time limit for connections, a slow machine needs several attempts."""
+        async with asyncio.timeout(120):
+            while True:
+                with suppress(StorageError, AssertionError):
+                    return await self.serves()
+                await asyncio.sleep(0.05)
 
 
 def changed(before, after):
