@@ -26,7 +26,7 @@ from tests.support.sealed_namespace import Sealed
 
 pytestmark = pytest.mark.integration
 
-KEPT = 5.0
+KEPT = 2.0
 """Seconds for which processes keep keys here."""
 WAIT = KEPT + 1.0
 MINUTES = 60.0

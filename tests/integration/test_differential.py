@@ -23,7 +23,7 @@ from tests.support.sealed_namespace import sealed
 
 pytestmark = pytest.mark.integration
 
-FILTERS = int(os.environ.get("FILTERS", "150"))
+FILTERS = int(os.environ.get("FILTERS", "75"))
 DOCUMENTS = 400
 ATTRIBUTES = Attributes(CUSTOM)
 GROUPS = ("ExecutionStatus", "TemporalNamespaceDivision")

@@ -111,7 +111,7 @@ async def test_no_answer_is_wrong_while_the_key_rotates_and_others_write(config_
         for epoch, preset in ((2, "strict"), (3, "compatible")):
             done = asyncio.Event()
             writing = [asyncio.create_task(rewrite_for_ever(other, documents, done)) for _ in range(3)]
-            rotating = asyncio.create_task(rotate(ours, preset=preset, wait=4 * WAIT))
+            rotating = asyncio.create_task(rotate(ours, preset=preset, wait=2 * WAIT))
             asked = 0
             while not rotating.done():
                 for who in (ours, other):

@@ -20,6 +20,7 @@ from strongroom.visibility.filter.tree import (
     StartsWith,
     attributes_of,
 )
+from tests.support.examples import examples
 
 CUSTOM = {
     "Customer": AttributeType.KEYWORD,
@@ -190,7 +191,7 @@ def survives(text):
         assert error.position is None or 0 <= error.position <= len(text)  # noqa: PT017 - most texts are no filters
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(trees, st.randoms(use_true_random=False))
 def test_a_rendered_tree_parses_back(tree, random):
     """A filter means the tree it was written from, names, values and grouping, in whichever way it was written."""
@@ -200,21 +201,21 @@ def test_a_rendered_tree_parses_back(tree, random):
     assert parse_filter(written, CUSTOM).where == (And((tree, *implicit)) if implicit else tree)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_a_filter_or_an_invalid_query(text):
     """No text makes the parser raise anything but InvalidQuery."""
     survives(text)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40), st.sampled_from([" ", ""]))
 def test_any_heap_of_words_is_a_filter_or_an_invalid_query(words, blank):
     """Neither does any sequence of words and signs of the language."""
     survives(blank.join(words))
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(
     st.sampled_from(SEEDS),
     st.lists(st.tuples(st.integers(0, 120), st.integers(0, 9), st.sampled_from(FRAGMENTS)), max_size=6),
@@ -227,7 +228,7 @@ def test_any_mutation_is_a_filter_or_an_invalid_query(seed, edits):
     survives(seed)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.datetimes(dt.datetime(2, 1, 1), dt.datetime(9998, 1, 1)),  # noqa: DTZ001 - the zone is drawn below
     st.integers(0, 999),
