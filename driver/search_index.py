@@ -27,9 +27,10 @@ def new_search_index(config: StrongroomConfig) -> ElasticsearchIndex | None:
         msg = "[elasticsearch] needs its client: pip install 'strongroom[elasticsearch]'"
         raise ConfigError(msg) from None
     return ElasticsearchIndex(
-        cluster.url,
+        cluster.urls,
         name=cluster.index,
         timeout=cluster.timeout,
+        deadline=cluster.deadline,
         api_key=cluster.api_key,
         tls=cluster.tls,
         insecure=cluster.insecure,

@@ -15,6 +15,7 @@
         ├── SearchIndexAuthenticationError      also a NotAuthenticated
         └── SearchIndexUnavailable              also an Unavailable; may be retried
             ├── SearchIndexTimeout              also a Timeout
+            ├── SearchSnapshotExpired           the search begins again with another snapshot
             └── SearchIndexAnswerError          another server answered, or the answer is damaged
 
 A message names the position of the fault in the query. It quotes words of the language and the names of built-in attributes. It
@@ -117,6 +118,10 @@ class SearchIndexUnavailable(VisibilityError, Unavailable):  # noqa: N818 - the 
 
 class SearchIndexTimeout(SearchIndexUnavailable, Timeout):
     """The search index did not answer in time."""
+
+
+class SearchSnapshotExpired(SearchIndexUnavailable):
+    """The snapshot of a search no longer exists: a node ended, the index was replaced, or it took too long. Search again."""
 
 
 class SearchIndexAnswerError(SearchIndexUnavailable):

@@ -58,9 +58,13 @@ class Schema:
             if isinstance(step, int) and "properties" in node:  # a positional argument
                 step = list(node["properties"])[step]
             path += f"[{step}]" if isinstance(step, int) else f".{_name(step)}" if path else _name(step)
-            within = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
+            within = self.items(node) if isinstance(step, int) else node.get("properties", {}).get(step)
             node = self.resolve(within or node.get("additionalProperties") or {})
         return path, node
+
+    def items(self, node: Node) -> Node | None:
+        """Return the node of an item of a list, also of a setting that takes a list or a single value; None for other nodes."""
+        return next((each["items"] for each in (node, *node.get("anyOf", ())) if "items" in each), None)
 
     def sections(self) -> Iterator[tuple[str, Node]]:
         """Yield each section with its path, from the top. `ID` replaces a name that the operator chooses."""
@@ -93,6 +97,8 @@ def _schema(cls: type, by_alias: bool) -> Schema:  # noqa: FBT001 - keys of the 
 def expected(schema: Schema, node: Node) -> str:
     """Describe the values that a setting accepts: their type, range and unit."""
     kind = node.get("type", "")
+    if "anyOf" in node:
+        return ", or ".join(expected(schema, schema.resolve(each)) for each in node["anyOf"])
     if "const" in node or "enum" in node:
         choices = node.get("enum") or [node["const"]]
         return f"{'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"

@@ -97,7 +97,7 @@ folder = "{audit}"  # relative to this file's folder; every user of the cell mus
 
 # Searches are answered by PostgreSQL, or by this index. Run `strongroom index build` after you add it.
 # [elasticsearch]
-# url = "https://localhost:9200"
+# url = "https://localhost:9200"  # or a list of nodes: ["https://es1:9200", "https://es2:9200"]
 # ca_certs = "ca.pem"  # relative to this file's folder; certificate and key for a cluster that asks for them
 # api_key_env = "STRONGROOM_ES_API_KEY"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from strongroom.driver.index_status import REPAIR, read_index_status
 from strongroom.kms import StrongroomError
 from strongroom.storage import StorageError
+from strongroom.storage.visibility_rows.builds import IndexBuilds
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import SearchIndexUnavailable
 
@@ -30,7 +31,8 @@ async def search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
         yield Finding(SEARCH, "search index", "PostgreSQL answers searches")
         return
     try:
-        status = await read_index_status(index, strongroom.outbox, IndexMarks(strongroom.database))
+        database = strongroom.database
+        status = await read_index_status(index, strongroom.outbox, IndexMarks(database), IndexBuilds(database))
     except (StorageError, SearchIndexUnavailable) as error:
         advice = (
             "Check that the cluster is up, and that elasticsearch.url is right. Writes continue, and are indexed later."
@@ -44,10 +46,18 @@ async def search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
 
 
 def _findings(status: IndexStatus) -> list[Finding]:
-    text = f"{status.index}: {status.documents} documents, {status.waiting} runs not yet indexed"
+    text = f"{status.alias}: {status.documents} documents, {status.waiting} runs not yet indexed"
     many = status.waiting - status.refused > MANY_WAITING
     advice = "Check that a service runs an indexer, or run: strongroom index run" if many else ""
     found = [Finding(SEARCH, "search index", text, "note" if many else "ok", advice)]
+    if status.health is not None and status.health.status != "green":
+        text = f"{status.health.status}: {status.health.unassigned} shards or replicas are on no node"
+        advice = "Bring back the missing nodes, or set fewer replicas: strongroom index build --replicas N"
+        found.append(
+            Finding(
+                SEARCH, "search index shards", text, "note" if status.health.status == "yellow" else "wrong", advice
+            )
+        )
     if status.restored is not None:
         found.append(Finding(SEARCH, "restored copy", status.restored, "wrong", REPAIR))
     if status.refused:

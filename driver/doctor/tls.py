@@ -79,7 +79,8 @@ def _peers(config: StrongroomConfig) -> Iterator[_Peer]:
             yield _Peer(_DATABASE, host, port or _POSTGRES, config.database_tls, postgres=True)
     cluster = config.elasticsearch
     if cluster is not None and not cluster.insecure:
-        yield _https(_INDEX, cluster.url, cluster.tls)
+        for url in cluster.urls:
+            yield _https(_INDEX, url, cluster.tls)
     yield from _kms_peers(config.kms)
 
 

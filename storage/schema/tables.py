@@ -77,6 +77,7 @@ TABLES = (
         ("data", kinds.ACCESS_POLICY, "version"),
     ),
     cell_table("search_index_writers", "writer uuid", "The counters that the search index has a copy of.", ALL),
+    cell_table("search_index_builds", "only_row boolean", "The search index that is being built.", ALL),
     cell_table("audit_checkpoints", "number bigint", "Signed positions of the audit logs.", "SELECT, INSERT, DELETE"),
     cell_table(
         "audit_compaction", "only_row boolean", "The statement about deleted checkpoints of audit logs.", CHANGE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
 from strongroom.storage.engine.queries import load_queries
@@ -23,6 +23,18 @@ _SQL = load_queries("visibility_rows/marks")
 
 Mark: TypeAlias = tuple[UUID, int]
 """A writer, and the value of its counter."""
+
+
+class Advance(NamedTuple):
+    """What a writer needs for a bulk write.
+
+    Attributes:
+        mark: The mark that goes with it.
+        target: The name of a second index that is being built and gets the same documents; None for none.
+    """
+
+    mark: Mark
+    target: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +62,7 @@ class IndexMarks:
         self._lock = asyncio.Lock()
         self._last: Mark | None = None
 
-    async def advance(self) -> Mark:
+    async def advance(self) -> Advance:
         """Increase the counter of this process. If the database was restored, its counter is another one, and a new writer begins.
 
         Raises:
@@ -59,13 +71,13 @@ class IndexMarks:
         async with self._lock, self._database.connection(NO_NAMESPACE) as connection:
             if self._last is not None:
                 writer, number = self._last
-                if await connection.fetchrow(_SQL["advance"], writer, number) is not None:
+                if (row := await connection.fetchrow(_SQL["advance"], writer, number)) is not None:
                     self._last = (writer, number + 1)
-                    return self._last
+                    return Advance(self._last, row["target"])
             writer = uuid4()
-            await connection.execute(_SQL["begin"], writer)
+            row = await connection.fetchrow(_SQL["begin"], writer)
             self._last = (writer, 1)
-            return self._last
+            return Advance(self._last, None if row is None else row["target"])
 
     async def confirm(self, mark: Mark) -> None:
         """Record that the index has a mark.

@@ -52,6 +52,20 @@ class VisibilityTruth:
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             return await connection.fetch(_SQL["page"], *after, runs, size)
 
+    async def deletions(self, after: RunKey, *, runs: int) -> Sequence[tuple[RunKey, int]]:
+        """Return the next deletions that are remembered, in the order of their key: the key and the version of each.
+
+        Args:
+            after: The key after which to continue; `BEFORE_ALL` for the first ones.
+            runs: Maximum number of deletions.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        async with self._database.connection(EVERY_NAMESPACE) as connection:
+            rows = await connection.fetch(_SQL["deletions"], *after, runs)
+        return [(visibility_key(row), row["version"]) for row in rows]
+
     async def again(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Row]:
         """Return records as they are now. Deleted records are left out.
 

@@ -16,7 +16,6 @@ from strongroom.visibility import (
     SearchIndexAuthenticationError,
     SearchIndexMismatch,
     SearchIndexTimeout,
-    SearchIndexUnavailable,
 )
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from tests.support.search_cell import Cell, new_cell, opened, record
@@ -67,37 +66,40 @@ def without_alias(client, cell):
 
 
 @contextmanager
-def lost_shard(client, cell):
-    """One of two shards that a search asks is nowhere."""
-    (index,) = client.request("GET", f"/_alias/{cell.index.name}")
-    lost = f"{index}-lost"
-    client.request(
-        "PUT", f"/{lost}?wait_for_active_shards=0", {"settings": {"index.routing.allocation.require._name": "nobody"}}
-    )
-    add = [{"add": {"index": index, "alias": cell.index.name, "is_write_index": True}}]
-    client.request("POST", "/_aliases", {"actions": [*add, {"add": {"index": lost, "alias": cell.index.name}}]})
-    short = client.request("POST", f"/{cell.index.name}/_search?allow_partial_search_results=true", {"size": 0})
-    assert short["_shards"]["failed"] == 1, "asked otherwise, the cluster gives a short answer"
+def rolled_over(client, cell):
+    """A second index is behind the alias, and gets the writes: runs that change are in both."""
+    name = cell.index.name
+    (index,) = client.request("GET", f"/_alias/{name}")
+    described = client.request("GET", f"/{index}")[index]
+    second = f"{index[:-6]}000002"
+    sorting = {"sort": {"field": ["b1", "b2", "d"], "order": ["desc"] * 3}}
+    client.request("PUT", f"/{second}", {"mappings": described["mappings"], "settings": {"index": sorting}})
+    swap = [
+        {"add": {"index": index, "alias": name, "is_write_index": False}},
+        {"add": {"index": second, "alias": name, "is_write_index": True}},
+    ]
+    client.request("POST", "/_aliases", {"actions": swap})
     yield
-    client.request("DELETE", f"/{lost}")
+    client.request("DELETE", f"/{second}")
+    client.request("POST", "/_aliases", {"actions": [{"add": {"index": index, "alias": name, "is_write_index": True}}]})
 
 
-# fault -> what a list raises, what the indexer meets; None for nothing
+# fault -> what a list raises, what the indexer meets (None for nothing), and what the error advises
 FAULTS = {
-    "disk full": (setting("index.blocks.read_only_allow_delete", value=True), None, ResourceExhausted),
-    "read-only": (setting("index.blocks.write", value=True), None, SearchIndexMismatch),
-    "no reads": (setting("index.blocks.read", value=True), SearchIndexMismatch, None),
-    "no memory": (breaker, ResourceExhausted, ResourceExhausted),
-    "closed": (closed, SearchIndexMismatch, SearchIndexMismatch),
-    "no alias": (without_alias, SearchIndexMismatch, SearchIndexMismatch),
-    "lost shard": (lost_shard, SearchIndexUnavailable, None),
+    "disk full": (setting("index.blocks.read_only_allow_delete", value=True), None, ResourceExhausted, "disk"),
+    "read-only": (setting("index.blocks.write", value=True), None, SearchIndexMismatch, "index.blocks"),
+    "no reads": (setting("index.blocks.read", value=True), SearchIndexMismatch, None, "index.blocks"),
+    "no memory": (breaker, ResourceExhausted, ResourceExhausted, "overloaded"),
+    "closed": (closed, SearchIndexMismatch, SearchIndexMismatch, "_open"),
+    "no alias": (without_alias, SearchIndexMismatch, SearchIndexMismatch, "index build"),
+    "rolled over": (rolled_over, SearchIndexMismatch, SearchIndexMismatch, "_aliases"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_of_the_cluster_is_told_and_heals(config_path, elasticsearch, name):
     """Lists and counts raise rather than answer short; what could not be written waits, and is there afterwards."""
-    fault, reading, writing = FAULTS[name]
+    fault, reading, writing, advice = FAULTS[name]
     async with opened(config_path, elasticsearch) as strongroom:
         strongroom.search_index.client.deadline = 0.2
         await strongroom.search_index.create()
@@ -107,9 +109,9 @@ async def test_a_fault_of_the_cluster_is_told_and_heals(config_path, elasticsear
         with elasticsearch_in(fault, elasticsearch.client, cell):
             for query in (f"Customer = '{SECRET}'", ""):
                 for ask in (cell.listed, cell.count):
-                    await meets(reading, ask(query))
+                    await meets(reading, ask(query), advice)
             await cell.write(*(record(number, customer=SECRET) for number in range(20, 30)))
-            await meets(writing, strongroom.indexer.drain())
+            await meets(writing, strongroom.indexer.drain(), advice)
             assert await strongroom.outbox.waiting() == (10 if writing else 0)
         await cell.settle()
         assert await cell.count(f"Customer = '{SECRET}'") == len(await cell.listed()) == 30
@@ -180,12 +182,13 @@ def elasticsearch_in(fault, client, cell):
         healing.__exit__(None, None, None)
 
 
-async def meets(error, asked):
-    """Wait for an error that contains nothing of a tenant; or for none."""
+async def meets(error, asked, advice=""):
+    """Wait for an error that contains the advice and nothing of a tenant; or for none."""
     if error is None:
         await asked
         return
     with pytest.raises(error) as met:
         await asked
     assert SECRET not in str(met.value)
+    assert advice in str(met.value)
     assert met.value.__cause__ is None or SECRET not in str(met.value.__cause__)

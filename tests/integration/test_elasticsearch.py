@@ -208,7 +208,7 @@ async def test_no_run_is_skipped_or_repeated_while_others_are_written(empty_inde
 async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path, elasticsearch_to_kill):
     """Killed in the middle of bulks: writes and deletes go on, searches say that they can't be answered, everything converges."""
     node = elasticsearch_to_kill
-    async with opened(config_path, node, timeout=60.0) as strongroom:
+    async with opened(config_path, node, timeout=30.0, deadline=31.0) as strongroom:
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
         running = asyncio.create_task(strongroom.indexer.run())

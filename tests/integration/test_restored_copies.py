@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.driver.cli import index as index_commands
+from strongroom.driver.cli import index_build as index_commands
 from strongroom.driver.index_status import read_index_status
 from strongroom.storage import EVERY_NAMESPACE
+from strongroom.storage.visibility_rows.builds import IndexBuilds
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import Indexer, compare_marks
-from strongroom.visibility.backends.elasticsearch.index import _mark
+from strongroom.visibility.backends.elasticsearch.writing import writer_mark
 from tests.support.search_cell import new_cell, opened, record
 
 pytestmark = pytest.mark.integration
@@ -49,8 +50,9 @@ async def restore(restorable_cell):
 
 async def status(restorable_cell):
     """Return what `index status` says about restored copies."""
+    database = restorable_cell.strongroom.database
     found = await read_index_status(
-        restorable_cell.index, restorable_cell.strongroom.outbox, IndexMarks(restorable_cell.strongroom.database)
+        restorable_cell.index, restorable_cell.strongroom.outbox, IndexMarks(database), IndexBuilds(database)
     )
     return found.restored
 
@@ -150,9 +152,8 @@ async def test_a_bulk_without_documents_takes_its_mark_along(restorable_cell):
 async def test_a_new_index_is_no_restored_one_while_services_write(restorable_cell, monkeypatch):
     """A bulk write that is on its way when `index build --rebuild` makes the index brings a mark that the database knows."""
     strongroom, marks = restorable_cell.strongroom, IndexMarks(restorable_cell.strongroom.database)
-    on_its_way = await marks.advance()
+    on_its_way = (await marks.advance()).mark
     monkeypatch.setattr(index_commands, "with_cell", lambda _path, run, *_: made.append(run))
-    monkeypatch.setattr(index_commands, "is_given", lambda _: False)
     made = []
     index_commands.build.callback.__wrapped__(None, rebuild=True, shards=1, replicas=0)
     await made[0](strongroom)
@@ -172,6 +173,6 @@ async def test_the_marks_of_many_processes_are_all_read(restorable_cell):
     marks = [(writer, 1) for writer in await IndexMarks(restorable_cell.strongroom.database).all()]
     index = restorable_cell.index
     for start in range(0, len(marks), 5000):
-        await index.client.bulk([_mark(*each) for each in marks[start : start + 5000]])
+        await index.client.bulk([writer_mark(*each) for each in marks[start : start + 5000]])
     assert len(await index.marks()) == len(marks) > 10_000
     assert await status(restorable_cell) is None

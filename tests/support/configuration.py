@@ -137,6 +137,10 @@ certificate = "client.pem"
 key = "client.key"
 insecure = false
 timeout_seconds = 5
+deadline_seconds = 20
+shards = 3
+replicas = 1
+refresh_interval_seconds = 2
 [serve]
 socket = "strongroom.sock"
 workers = 4

@@ -82,7 +82,7 @@ class Cell:
 async def opened(config_path, elasticsearch, **changes):
     """Open a cell whose searches use an index for this test only."""
     cluster = ElasticsearchConfig(
-        elasticsearch.url, index=f"{elasticsearch.prefix}visibility", **changes, insecure=True
+        changes.pop("urls", elasticsearch.url), index=f"{elasticsearch.prefix}visibility", **changes, insecure=True
     )
     config = replace(load_config(config_path), elasticsearch=cluster)
     await Strongroom.init(config)

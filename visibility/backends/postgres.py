@@ -78,9 +78,10 @@ class PostgresIndex:
         deleted: Sequence[tuple[RunKey, int | None]] = (),
         *,
         mark: tuple[UUID, int] | None = None,
+        also: str | None = None,
     ) -> dict[bytes, Refusal]:
         """Write nothing: the rows are written with the records."""
-        del rows, deleted, mark
+        del rows, deleted, mark, also
         return {}
 
     async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:

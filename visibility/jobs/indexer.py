@@ -196,10 +196,12 @@ class Indexer:
             return 0
         rows = [(entry.key[1], entry.record) for entry in entries if entry.record is not None]
         deleted = [(entry.key, entry.deleted_version) for entry in entries if entry.record is None]
-        mark = None if self._marks is None else await self._marks.advance()  # after the entries were read
-        refusals = await self._index.write(rows, deleted, mark=mark)
-        if self._marks is not None and mark is not None:
-            await self._marks.confirm(mark)
+        advance = None if self._marks is None else await self._marks.advance()  # after the entries were read
+        if self._marks is None or advance is None:
+            refusals = await self._index.write(rows, deleted)
+        else:
+            refusals = await self._index.write(rows, deleted, mark=advance.mark, also=advance.target)
+            await self._marks.confirm(advance.mark)
         accepted = [entry for entry in entries if entry.key[2] not in refusals]
         if accepted:
             await self._outbox.done(accepted)

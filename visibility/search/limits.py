@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.visibility.errors import QueryDeadlineExceeded
+from strongroom.visibility.errors import QueryDeadlineExceeded, SearchSnapshotExpired
 from strongroom.visibility.index.tokens import active_tokenizer
 
 from .cost import DEADLINE
@@ -14,7 +14,7 @@ from .explain import most_expensive, what_to_add
 from .fair_slots import FairSlots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from strongroom.visibility.filter.tree import Attribute
     from strongroom.visibility.index.record import VisibilityRecord
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 WAIT = 10.0
 """Time that a search waits for a slot, in seconds."""
+_SNAPSHOTS = 4
+"""Number of snapshots that a search tries. One is lost when a node ends that has a part of it."""
+
+Answer = TypeVar("Answer")
 
 
 class LimitedSearcher:
@@ -50,23 +54,27 @@ class LimitedSearcher:
         self, prepared: PreparedFilter, *, after: ListState, page_size: int
     ) -> tuple[list[VisibilityRecord], ListState | None]:
         """See `Searcher.page`."""
-        async with self._limited(prepared):
-            return await self._searcher.page(prepared, after=after, page_size=page_size)
+        return await self._answer(prepared, lambda: self._searcher.page(prepared, after=after, page_size=page_size))
 
     async def count(self, prepared: PreparedFilter) -> int:
         """See `Searcher.count`."""
-        async with self._limited(prepared):
-            return await self._searcher.count(prepared)
+        return await self._answer(prepared, lambda: self._searcher.count(prepared))
 
     async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> Mapping[str, int]:
         """See `Searcher.groups`."""
-        async with self._limited(prepared):
-            return await self._searcher.groups(prepared, attribute)
+        return await self._answer(prepared, lambda: self._searcher.groups(prepared, attribute))
 
     async def explain(self, prepared: PreparedFilter) -> Explanation:
         """See `Searcher.explain`."""
+        return await self._answer(prepared, lambda: self._searcher.explain(prepared))
+
+    async def _answer(self, prepared: PreparedFilter, search: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return the answer of a search within its limits. It begins again if its snapshot is lost, for example with a node."""
         async with self._limited(prepared):
-            return await self._searcher.explain(prepared)
+            for _ in range(_SNAPSHOTS - 1):
+                with suppress(SearchSnapshotExpired):
+                    return await search()
+            return await search()
 
     @asynccontextmanager
     async def _limited(self, prepared: PreparedFilter) -> AsyncIterator[None]:

@@ -405,6 +405,15 @@ CREATE TABLE search_index_writers (
     written bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 
+-- The search index that is being built next to the one that answers searches, and the last record that was written to it.
+CREATE TABLE search_index_builds (
+    only_row           boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    target             text    NOT NULL CHECK (length(target) <= 255),
+    after_shard_id     integer,
+    after_namespace_id uuid,
+    after_id           bytea
+);
+
 -- The access policy of the cell. It is one sealed value, so that no part of it can be removed, restored or mixed.
 CREATE TABLE access_policy (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -44,3 +44,7 @@ SELECT o.id FROM visibility_outbox AS o WHERE o.id = ANY($1::bytea[])
 
 -- name: namespaces
 SELECT namespace_id FROM namespaces
+
+-- name: deletions
+SELECT shard_id, namespace_id, id, version FROM visibility_deletes
+WHERE (shard_id, namespace_id, id) > ($1, $2, $3) ORDER BY shard_id, namespace_id, id LIMIT $4

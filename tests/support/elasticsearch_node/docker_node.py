@@ -19,6 +19,7 @@ SETTINGS = {
     "discovery.type": "single-node",
     "xpack.security.enabled": "false",
     "xpack.ml.enabled": "false",
+    "path.repo": "/tmp/snapshots",  # noqa: S108 - in the container
     "cluster.routing.allocation.disk.threshold_enabled": "false",
 }
 
@@ -42,7 +43,7 @@ class DockerNode(ElasticsearchNode):
     def start(self) -> None:
         """Start the container, which keeps its files, and wait until all shards are up."""
         self._running().start()  # changes nothing where it runs
-        self._wait()
+        self.wait()
 
     def kill(self) -> None:
         """Kill the container's process."""

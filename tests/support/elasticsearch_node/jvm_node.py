@@ -19,7 +19,7 @@ from .java import Java, find_java
 from .node import PATIENCE, ElasticsearchNode, free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LAUNCHER = Path(__file__).with_name("StrongroomNode.java")
 DESCRIPTOR = "META-INF/es-plugins/transport-netty4/plugin-descriptor.properties"
@@ -27,11 +27,22 @@ QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """Options that halve the start time but make the node slower later. They suit tests, not measurements. With them the node does not
 wait for the disk."""
 
+SINGLE = {"discovery.type": "single-node", "node.name": "strongroom"}
+"""Settings of a node that is a cluster."""
+
 
 class JvmNode(ElasticsearchNode):
     """A node in its own Java process, which ends with this process."""
 
-    def __init__(self, folder: Path, *, heap: str = "512m", java_options: Sequence[str] = QUICK):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        heap: str = "512m",
+        java_options: Sequence[str] = QUICK,
+        ports: tuple[int, int] | None = None,
+        settings: Mapping[str, object] = SINGLE,
+    ):
         self._environment = os.environ | (unsynced() if java_options == QUICK else {})
         self._java = find_java()
         jars = fetch_jars(pinned_jars())
@@ -39,7 +50,7 @@ class JvmNode(ElasticsearchNode):
         self._home = folder
         self._console = folder / "logs" / "console"
         _lay_out(folder, jars)
-        http, transport = free_ports(2)
+        http, transport = ports or free_ports(2)
         self.url = f"http://127.0.0.1:{http}"
         self.kind = f"Java {self._java.version} ({self._java.program})"
         modules = ["ALL-MODULE-PATH", "jdk.net"]
@@ -49,13 +60,13 @@ class JvmNode(ElasticsearchNode):
             "path.home": folder,
             "path.data": folder / "data",
             "path.logs": folder / "logs",
+            "path.repo": folder / "snapshots",
             "http.port": http,
             "transport.port": transport,
             "network.host": "127.0.0.1",
-            "discovery.type": "single-node",
             "cluster.name": "strongroom",
-            "node.name": "strongroom",
             "cluster.routing.allocation.disk.threshold_enabled": "false",  # a test must not fail because a developer's disk is full
+            **settings,
         }
         self._command = [
             str(self._java.program),
@@ -90,6 +101,11 @@ class JvmNode(ElasticsearchNode):
         Raises:
             RuntimeError: The node does not start. The message has the end of its output.
         """
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start the node on its data, and don't wait."""
         if self._process:
             raise RuntimeError("it runs already")
         with self._console.open("ab") as log:
@@ -97,7 +113,6 @@ class JvmNode(ElasticsearchNode):
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self._home, env=self._environment
             )
-        self._wait()
 
     def _check(self) -> None:
         if self._process and self._process.poll() is not None:

@@ -67,7 +67,7 @@ class ElasticsearchNode(ABC):
     def _check(self) -> None:  # noqa: B027 - not every node can find out
         """Raise if the node can't come up any more."""
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         """Wait until the node answers and has its shards."""
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -48,6 +48,8 @@ class HttpProxy:
     seen: list[Asked] = field(default_factory=list)
     disconnected: int = 0
     """Number of requests whose client closed the connection before it had the answer."""
+    prefix: str = ""
+    """The path in front of the cluster's own, as a gateway has one. It is not passed on."""
     change: object = None
     """Called with a request and the body of the cluster's answer; returns the body to pass on."""
 
@@ -73,7 +75,9 @@ class HttpProxy:
         headers = {name: request.headers[name] for name in ("Content-Type", "Accept") if name in request.headers}
         async with (
             aiohttp.ClientSession() as session,
-            session.request(asked.method, self.target + asked.path, data=body, headers=headers) as answered,
+            session.request(
+                asked.method, self.target + asked.path.removeprefix(self.prefix), data=body, headers=headers
+            ) as answered,
         ):
             content = await answered.read()
             if self.change is not None:

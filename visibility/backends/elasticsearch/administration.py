@@ -1,72 +1,128 @@
-"""Create, check and drop the search index, which is an Elasticsearch index behind an alias."""
+"""Create, change, describe and drop the search index, which is an Elasticsearch index behind an alias."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from strongroom.visibility.errors import SearchIndexMismatch
-
-from .answers import acknowledged, alias, by_index, created, dropped
-from .mapping import VERSION, template
+from .answers import acknowledged, alias, created, dropped, items
+from .client import own_alias
+from .layout import health, refresh_setting, replicas_setting, stored_bytes
+from .mapping import VERSION, definition
 
 if TYPE_CHECKING:
     from .client import ElasticsearchClient
+    from .layout import ClusterHealth, IndexLayout
 
-_BAD_REQUEST, _NOT_FOUND = 400, 404
+_BAD_REQUEST, _FORBIDDEN, _NOT_FOUND = 400, 403, 404
+_MOST_SHARDS = 8
+"""Maximum number of shards that a new index gets by itself."""
+_DIGITS = 6
 
 
-async def create_index(client: ElasticsearchClient, *, shards: int, replicas: int | None) -> bool:
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """The settings of a new index.
+
+    Attributes:
+        shards: Number of primary shards; None for one for each data node, up to 8.
+        replicas: Number of replicas of each shard; None for one as soon as there is a second data node.
+        refresh_interval: Time after which searches see a write, in seconds.
+    """
+
+    shards: int | None = None
+    replicas: int | None = None
+    refresh_interval: float = 1.0
+
+
+async def create_index(client: ElasticsearchClient, settings: IndexSettings) -> bool:
     """See `ElasticsearchIndex.create`."""
-    name = client.name
-    if await _indices(client):
-        await check_index(client)
+    if await client.find() is not None:
         return False
-    await client.send(
-        lambda api: api.indices.put_index_template(
-            name=f"{name}-v{VERSION}", **template(name, shards=shards, replicas=replicas)
-        ),
-        acknowledged,
+    made = await new_index(client, settings, aliases={client.name: {"is_write_index": True}})
+    await client.layout()  # another process may have created the index at the same time
+    return made is not None
+
+
+async def new_index(
+    client: ElasticsearchClient, settings: IndexSettings, *, aliases: dict[str, dict[str, bool]]
+) -> str | None:
+    """Create an index with the next number; return its name, or None if another process created it meanwhile."""
+    shards = settings.shards or await default_shards(client)
+    body = definition(
+        shards=shards,
+        changeable={**replicas_setting(settings.replicas), **refresh_setting(settings.refresh_interval)},
     )
-    await client.send(
+    last = max([0, *(int(name[-_DIGITS:]) for name in await all_indices(client))])
+    name = f"{client.name}-v{VERSION}-{last + 1:0{_DIGITS}}"
+    made = await client.send(
         lambda api: api.options(ignore_status=_BAD_REQUEST).indices.create(
-            index=f"{name}-v{VERSION}-000001", aliases={name: {"is_write_index": True}}
+            index=name, aliases={**aliases, own_alias(name): {}}, **body
         ),
         created,
     )
-    await check_index(client)  # another process may have created the index at the same time
-    return True
+    return name if made else None
 
 
-async def check_index(client: ElasticsearchClient) -> None:
-    """See `ElasticsearchIndex.check`."""
-    mappings = await client.send(
-        lambda api: api.indices.get_mapping(index=client.name), lambda body: by_index(body, "mappings")
+async def default_shards(client: ElasticsearchClient) -> int:
+    """Return the number of shards that a new index gets by itself: one for each data node that the cluster has now."""
+    found = await cluster_health(client)
+    return 1 if found is None else max(1, min(found.data_nodes, _MOST_SHARDS))
+
+
+async def cluster_health(client: ElasticsearchClient, index: str | None = None) -> ClusterHealth | None:
+    """Return the health of an index, or of all; None if the API key may not read it."""
+    return await client.send(
+        lambda api: api.options(ignore_status=_FORBIDDEN).cluster.health(index=index, timeout="0s"), health
     )
-    for mapping in mappings.values():
-        meta = mapping.get("_meta")
-        if not isinstance(meta, dict) or meta.get("strongroom_version") != VERSION:
-            msg = f"the search index does not have version {VERSION}; set another index name, then run 'strongroom index build'"
-            raise SearchIndexMismatch(msg)
+
+
+async def index_bytes(client: ElasticsearchClient) -> int:
+    """Return the size of the index with its replicas, in bytes."""
+    return await client.send(lambda api: api.indices.stats(index=client.name, metric="store"), stored_bytes)
+
+
+async def change_settings(
+    client: ElasticsearchClient, index: str, *, replicas: int | None, refresh_interval: float | None
+) -> None:
+    """Change the replicas and the refresh interval of an index; None leaves them as they are."""
+    changed: dict[str, Any] = {} if replicas is None else {**replicas_setting(replicas)}
+    changed |= {} if refresh_interval is None else refresh_setting(refresh_interval)
+    await client.send(lambda api: api.indices.put_settings(index=index, settings={"index": changed}), acknowledged)
+
+
+async def all_indices(client: ElasticsearchClient) -> list[str]:
+    """Return the indices that were created for the alias: the one behind it, and others of interrupted builds."""
+    prefix = f"{client.name}-v{VERSION}-"
+    found = await client.send(
+        lambda api: api.indices.get_settings(
+            index=f"{prefix}*", name="index.number_of_shards", expand_wildcards="all", allow_no_indices=True
+        ),
+        items,
+    )
+    ours = re.compile(re.escape(prefix) + rf"[0-9]{{{_DIGITS}}}", re.ASCII)
+    return sorted(name for name in found if ours.fullmatch(name))
+
+
+async def move_alias(client: ElasticsearchClient, before: IndexLayout, after: str) -> None:
+    """Move the alias from one index to another, in one step. It fails if the alias was moved meanwhile."""
+    actions = [
+        {"remove": {"index": before.index, "alias": client.name, "must_exist": True}},
+        {"add": {"index": after, "alias": client.name, "is_write_index": True}},
+    ]
+    await client.send(lambda api: api.indices.update_aliases(actions=actions), acknowledged)
 
 
 async def drop_index(client: ElasticsearchClient) -> None:
     """See `ElasticsearchIndex.drop`."""
-    if found := await _indices(client):
-        indices = ",".join(found)
-        await client.send(
-            lambda api: api.options(ignore_status=_NOT_FOUND).indices.delete(index=indices),
-            dropped,
-        )
-    await client.send(
-        lambda api: api.options(ignore_status=_NOT_FOUND).indices.delete_index_template(
-            name=f"{client.name}-v{VERSION}"
-        ),
-        dropped,
-    )
-
-
-async def _indices(client: ElasticsearchClient) -> list[str]:
-    """Return the indices of the alias; an empty list if there is no alias."""
-    return await client.send(
+    of_alias = await client.send(
         lambda api: api.options(ignore_status=_NOT_FOUND).indices.get_alias(name=client.name), alias
     )
+    for name in {*of_alias, *await all_indices(client)}:
+        await delete_index(client, name)
+
+
+async def delete_index(client: ElasticsearchClient, name: str) -> None:
+    """Delete an index and its entry in the alias. It is not an error if it does not exist."""
+    await client.send(lambda api: api.options(ignore_status=_NOT_FOUND).indices.delete(index=name), dropped)

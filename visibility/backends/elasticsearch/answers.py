@@ -48,12 +48,22 @@ def created(body: Any) -> bool:
 
 def dropped(body: Any) -> bool:
     """Return whether an index or a template was deleted; False if there was none."""
-    return False if _is_missing(body) else acknowledged(body)
+    return False if is_missing(body) else acknowledged(body)
 
 
 def alias(body: Any) -> list[str]:
     """Return the indices of an alias; an empty list if there is no such alias."""
-    return [] if _is_missing(body) else list(by_index(body, "aliases"))
+    return [] if is_missing(body) else list(by_index(body, "aliases"))
+
+
+def items(body: Any) -> Mapping[str, Any]:
+    """Return an object."""
+    return _object(body)
+
+
+def nested(value: Any, name: str) -> Mapping[str, Any]:
+    """Return a part of an object, which is an object too."""
+    return _object(_object(value).get(name))
 
 
 def by_index(body: Any, part: str) -> Mapping[str, Mapping[str, Any]]:
@@ -69,14 +79,20 @@ def refreshed(body: Any) -> None:
     _check_shards(body)
 
 
-def snapshot_id(body: Any) -> str:
-    """Return the id of a point in time."""
+def snapshot_id(body: Any) -> tuple[str, int | None]:
+    """Return the id of a point in time, and its number of shards; None if the cluster is too old to say it."""
     found = _object(body).get("id")
     if not isinstance(found, str) or not found:
         raise SearchIndexAnswerError
-    if "_shards" in body:
-        _check_shards(body)
-    return found
+    if "_shards" not in body:
+        return found, None
+    _check_shards(body)
+    return found, shards_of(body)
+
+
+def shards_of(body: Any) -> int:
+    """Return the number of shards that a request asked."""
+    return _count(_object(body["_shards"]).get("total"))
 
 
 def searched(body: Any) -> Any:
@@ -189,7 +205,8 @@ def bulk_items(body: Any, actions: Sequence[tuple[str, str]]) -> list[Mapping[st
     return items
 
 
-def _is_missing(body: Any) -> bool:
+def is_missing(body: Any) -> bool:
+    """Return whether an answer says that an index or an alias does not exist."""
     return isinstance(body, dict) and "error" in body and body.get("status") == _NOT_FOUND
 
 

@@ -10,13 +10,19 @@ from strongroom.storage import ResourceExhausted
 from strongroom.visibility.backends.search_index import Refusal
 from strongroom.visibility.errors import SearchIndexMismatch
 
+from .refusals import BLOCKED, CLOSED, DISK_FULL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _OK_BELOW, _SERVER_ERROR = 300, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 401, 403, 404, 409, 429
+_BLOCK = "cluster_block_exception"
 _NEWER_EXISTS = "version_conflict_engine_exception"
-_OF_THE_INDEX = frozenset({"index_not_found_exception", "index_closed_exception"})
+_OF_THE_INDEX = {
+    "index_not_found_exception": "the search index or its alias does not exist; create it with: strongroom index build",
+    "index_closed_exception": CLOSED,
+}
 _ERROR_TYPE = re.compile(r"[a-z_]{1,64}", re.ASCII)
 
 
@@ -65,8 +71,17 @@ def refusal(kind: str, item: Mapping[str, Any]) -> Refusal | None:
         return None
     if status == _CONFLICT and error in (None, _NEWER_EXISTS):
         return None
-    if status in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND) or error in _OF_THE_INDEX:
-        msg = f"the search index refused a write ({error or 'no reason'}, status {status}); check that it exists and is not blocked"
+    if error in _OF_THE_INDEX:
+        raise SearchIndexMismatch(_OF_THE_INDEX[error])
+    if error == _BLOCK and status == _TOO_MANY:
+        return Refusal(DISK_FULL, passing=True)
+    if error == _BLOCK:
+        raise SearchIndexMismatch(BLOCKED)
+    if status in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
+        msg = (
+            f"the search index refused a write ({error or 'no reason'}, status {status}); "
+            "check the rights of the API key, and that the index exists"
+        )
         raise SearchIndexMismatch(msg)
     passing = status in (_CONFLICT, _TOO_MANY) or status >= _SERVER_ERROR
     return Refusal(f"{error or 'no reason'} (status {status})", passing=passing)
@@ -89,6 +104,8 @@ def require_all(results: Sequence[Refusal | None]) -> None:
         SearchIndexMismatch: The cluster refused some actions permanently.
     """
     refused = [result for result in results if result is not None]
+    if any(result.reason == DISK_FULL for result in refused):
+        raise ResourceExhausted(DISK_FULL)
     if any(result.passing for result in refused):
         msg = "Elasticsearch is overloaded, or its disk is full: it rejected some writes; retry later"
         raise ResourceExhausted(msg)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from elastic_transport import ApiError, TransportError
 from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 
 from strongroom.kms import TlsFiles, check_address, client_context
+from strongroom.visibility.errors import SearchIndexMismatch, SearchIndexUnavailable, SearchSnapshotExpired
 
-from .answers import bulk_items, searched, snapshot_id
+from .answers import bulk_items, items, searched, shards_of, snapshot_id
 from .bulk import refusal
 from .cluster import ask
+from .layout import IndexLayout, layout
 from .node import BoundedNode
 
 if TYPE_CHECKING:
@@ -27,15 +30,21 @@ if TYPE_CHECKING:
 
 SYSTEM_CERTIFICATES = TlsFiles()
 _SNAPSHOT_LIFETIME = "1m"
+_NOT_FOUND = 404
 
 Answer = TypeVar("Answer")
+
+
+def own_alias(index: str) -> str:
+    """Return the alias that an index has for itself. Documents are written by it to an index that no other alias leads to."""
+    return f"{index}-own"
 
 
 class ElasticsearchClient:
     """Sends requests to a cluster.
 
     Args:
-        url: Address of the cluster, https.
+        urls: Addresses of the cluster, https. Each leads to any node, or to a gateway. A request that fails at one is sent to another.
         name: The alias.
         timeout: Timeout for one answer, in seconds.
         deadline: Time during which a failed request is sent again, in seconds.
@@ -49,7 +58,7 @@ class ElasticsearchClient:
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         *,
         name: str,
         timeout: float,
@@ -58,12 +67,13 @@ class ElasticsearchClient:
         tls: TlsFiles,
         insecure: bool,
     ) -> None:
-        check_address(url, insecure=insecure)
+        for url in urls:
+            check_address(url, insecure=insecure)
         secure: dict[str, Any] = {}
         if not insecure:
             secure["ssl_context"] = client_context(ca_certs=tls.ca_certs, certificate=tls.certificate, key=tls.key)
         self._api = AsyncElasticsearch(
-            url,
+            list(urls),
             api_key=api_key,
             request_timeout=timeout,
             max_retries=0,
@@ -75,6 +85,15 @@ class ElasticsearchClient:
         self.timeout = timeout
         self.deadline = deadline
         self._closing: set[asyncio.Task[None]] = set()
+        self.seen: IndexLayout | None = None
+        """The index behind the alias when it was last asked for."""
+        self.is_alias = True
+
+    def at(self, index: str) -> Self:
+        """Return a client for one index, which no alias leads to. It has the connections of this client."""
+        other = copy(self)
+        other.name, other.is_alias, other.seen = index, False, None
+        return other
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -112,18 +131,60 @@ class ElasticsearchClient:
         body["timeout"] = (
             f"{int(self.timeout * 1000)}ms"  # the cluster stops then; a closed connection stops it earlier
         )
-        answer: dict[str, Any] = await self.send(
-            lambda api: api.search(**body, allow_partial_search_results=False), searched
+        for _ in range(2):
+            answer: dict[str, Any] = await self.send(
+                lambda api: api.search(**body, allow_partial_search_results=False), searched
+            )
+            if snapshot is not None or await self._is_of_one_index(
+                shards_of(answer)
+            ):  # a snapshot was checked when it was opened
+                return answer
+        raise SearchIndexUnavailable("the search index was replaced during a search; retry the search")
+
+    async def layout(self) -> IndexLayout:
+        """Return the only index of the alias.
+
+        Raises:
+            SearchIndexMismatch: The alias does not exist, has several indices, or hides documents; or its index has another version.
+        """
+        found = await self.find()
+        if found is None:
+            raise SearchIndexMismatch("the search index does not exist; create it with: strongroom index build")
+        return found
+
+    async def find(self) -> IndexLayout | None:
+        """Return the only index of the alias; None if there is no alias. See `layout`."""
+        described = await self.send(
+            lambda api: api.options(ignore_status=_NOT_FOUND).indices.get(index=self.name, flat_settings=False), items
         )
-        return answer
+        self.seen = layout(described, self.name, is_alias=self.is_alias)
+        return self.seen
+
+    async def _is_of_one_index(self, shards: int | None) -> bool:
+        """Return whether a search asked the shards of the only index of the alias; False if it was replaced meanwhile.
+
+        An alias with several indices would count a run twice. This costs a request only when the number of shards is another one
+        than before.
+
+        Args:
+            shards: The number of shards that were asked; None if it is unknown.
+
+        Raises:
+            SearchIndexMismatch: See `layout`.
+        """
+        if not self.is_alias or (self.seen is not None and self.seen.shards == shards):
+            return True
+        return (await self.layout()).shards == shards or shards is None
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[str]:
         """Open a point in time, whose searches all see the same documents; yield its id."""
-        opened = await self.send(
+        opened, shards = await self.send(
             lambda api: api.open_point_in_time(index=self.name, keep_alive=_SNAPSHOT_LIFETIME), snapshot_id
         )
         try:
+            if not await self._is_of_one_index(shards):
+                raise SearchSnapshotExpired("the search index was replaced when a search began; retry the search")
             yield opened
         finally:
             # In a task of its own, so that a cancelled search need not wait and still ends its snapshot.
@@ -153,9 +214,20 @@ class ElasticsearchClient:
             return []
         operations = [line for action in actions for line in action.lines()]
         sent = [(action.kind, action.name) for action in actions]
-        items = await self.send(
-            lambda api: api.bulk(index=self.name, operations=operations, require_alias=True),
+        results = await self.send(
+            lambda api: api.bulk(
+                index=self.name if self.is_alias else own_alias(self.name),
+                operations=operations,
+                require_alias=True,  # Elasticsearch makes an index that does not exist
+                timeout=f"{int(self.timeout * 1000)}ms",  # for a shard that is on no node
+            ),
             lambda body: bulk_items(body, sent),
             deadline=deadline,
         )
-        return [refusal(action.kind, item) for action, item in zip(actions, items, strict=True)]
+        await self._check_written({item.get("_index") for item in results})
+        return [refusal(action.kind, item) for action, item in zip(actions, results, strict=True)]
+
+    async def _check_written(self, indices: set[Any]) -> None:
+        """Check that documents were written to the only index of the alias. It is asked for only when the index is another one."""
+        if self.is_alias and (self.seen is None or indices != {self.seen.index}):
+            await self.layout()

@@ -19,9 +19,11 @@ from strongroom.visibility.errors import (
     SearchIndexMismatch,
     SearchIndexTimeout,
     SearchIndexUnavailable,
+    SearchSnapshotExpired,
 )
 
 from .answers import error_type
+from .refusals import BLOCKED, CLOSED, DISK_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -48,6 +50,7 @@ async def ask(
     Raises:
         SearchIndexUnavailable: The cluster does not answer, or some shards did not.
         SearchIndexTimeout: The answer did not come in time.
+        SearchSnapshotExpired: The snapshot of a search no longer exists.
         SearchIndexAnswerError: The answer is not one of Elasticsearch.
         ResourceExhausted: The cluster is overloaded and did not execute the request.
         SearchIndexAuthenticationError: The cluster refused the credentials.
@@ -65,7 +68,8 @@ async def ask(
         except (ValueError, LookupError):  # a header that the client can't parse, such as an unknown charset
             error = SearchIndexAnswerError()
         now = time.monotonic()
-        if not error.retryable or now >= until:
+        # A snapshot that is gone does not come back.
+        if not error.retryable or isinstance(error, SearchSnapshotExpired) or now >= until:
             raise error from None
         await asyncio.sleep(min(random.random() * wait, until - now))  # noqa: S311 - nothing secret
         wait = min(2 * wait, _LONGEST_WAIT)
@@ -110,9 +114,10 @@ def _status_error(status: int, body: Any) -> StrongroomError:
             f"the server at elasticsearch.url answered HTTP {status}, and not as Elasticsearch does; check the URL"
         )
     if kind == _NO_SNAPSHOT:
-        return SearchIndexUnavailable(
-            "a search took too long: its snapshot of the search index has expired; retry later"
-        )
+        return SearchSnapshotExpired("the snapshot of a search no longer exists; retry the search")
+    if (status, kind) in _REASONS:
+        error, text = _REASONS[status, kind]
+        return error(text)
     if status in _ERRORS:
         error, text = _ERRORS[status]
         return error(text)
@@ -150,6 +155,15 @@ _ERRORS: dict[int, tuple[type[StrongroomError], str]] = {
         "Elasticsearch is overloaded (HTTP 429); the request was not executed. Retry later.",
     ),
 }
+
+
+_CLOSED, _BLOCKED = "index_closed_exception", "cluster_block_exception"
+_REASONS: dict[tuple[int, str | None], tuple[type[StrongroomError], str]] = {
+    (_BAD_REQUEST, _CLOSED): (SearchIndexMismatch, CLOSED),
+    (_FORBIDDEN, _BLOCKED): (SearchIndexMismatch, BLOCKED),
+    (_TOO_MANY, _BLOCKED): (ResourceExhausted, DISK_FULL),
+}
+"""Errors of which the type says more than the status."""
 
 
 def _tls_reason(error: TlsError) -> str:

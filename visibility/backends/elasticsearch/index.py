@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
-from strongroom.visibility.backends.search_index import CHUNK, Refusal
+from strongroom.visibility.errors import SearchSnapshotExpired
 
-from .administration import check_index, create_index, drop_index
-from .answers import acknowledged, by_index, found_documents, hits, refreshed, term_counts, total
+from .administration import (
+    IndexSettings,
+    all_indices,
+    change_settings,
+    cluster_health,
+    create_index,
+    drop_index,
+    index_bytes,
+)
+from .answers import acknowledged, by_index, refreshed, term_counts, total
 from .bulk import BulkAction, require_all
 from .client import SYSTEM_CERTIFICATES, ElasticsearchClient
-from .delivery import deliver
+from .deletion import delete_documents
 from .documents import (
     NO_EPOCH,
-    WRITER_TEXT,
-    deleted_namespace_text,
-    deletion_mark,
     document_name,
     mark_version,
     namespace_text,
-    record_id,
-    to_document,
     writer_name,
 )
 from .inventory import ElasticsearchInventory
 from .reader import ElasticsearchReader
+from .writing import write_documents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -36,8 +40,15 @@ if TYPE_CHECKING:
     from strongroom.kms import TlsFiles
     from strongroom.storage import Row, RunKey
     from strongroom.visibility.backends.drift import Difference, DocumentCopy, SealedCopy
+    from strongroom.visibility.backends.search_index import Refusal
 
-_NOT_ENCODABLE = (struct.error, TypeError, ValueError, OverflowError)
+    from .layout import ClusterHealth, IndexLayout
+
+_TIMEOUTS = 3
+"""Number of timeouts for which a failed request is sent again. A node that does not answer takes one of them."""
+_SNAPSHOTS = 4
+"""Number of snapshots that are tried, because one is lost with a node."""
+_DEFAULTS = IndexSettings()
 _GC_DELETES, _AT_ONCE = "index.gc_deletes", "1ms"
 
 
@@ -45,10 +56,10 @@ class ElasticsearchIndex:
     """See `SearchIndex`. An index of the documents of all namespaces, under an alias.
 
     Args:
-        url: Address of the cluster, https.
+        url: Address of the cluster, https; or several, each of any node or gateway.
         name: The alias. The names of indices are derived from it.
         timeout: Timeout for one answer, in seconds.
-        deadline: Time during which a failed request is sent again, in seconds.
+        deadline: Time during which a failed request is sent again, in seconds; None for three timeouts.
         api_key: Credentials; None for none.
         tls: Trusted certificates, and the certificate of this client. Changed files are used for the next connection.
         insecure: Whether to accept http. This is for clusters on the same machine only.
@@ -62,19 +73,25 @@ class ElasticsearchIndex:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         name: str = "strongroom-visibility",
         timeout: float = 10.0,
-        deadline: float = 10.0,
+        deadline: float | None = None,
         api_key: str | None = None,
         tls: TlsFiles = SYSTEM_CERTIFICATES,
         insecure: bool = False,
     ) -> None:
         self.client = ElasticsearchClient(
-            url, name=name, timeout=timeout, deadline=deadline, api_key=api_key, tls=tls, insecure=insecure
+            [url] if isinstance(url, str) else url,
+            name=name,
+            timeout=timeout,
+            deadline=_TIMEOUTS * timeout if deadline is None else deadline,
+            api_key=api_key,
+            tls=tls,
+            insecure=insecure,
         )
-        self._inventory = ElasticsearchInventory(self.client)
+        self.inventory = ElasticsearchInventory(self.client)
 
     @property
     def name(self) -> str:
@@ -93,31 +110,50 @@ class ElasticsearchIndex:
         """Close all connections."""
         await self.client.aclose()
 
-    async def create(self, *, shards: int = 1, replicas: int | None = None) -> bool:
-        """Create the index, its template and its alias if the alias does not exist.
+    def at(self, index: str) -> ElasticsearchIndex:
+        """Return one index that no alias leads to, for a build. It has the connections of this one."""
+        other = copy(self)
+        other.client = self.client.at(index)
+        other.inventory = ElasticsearchInventory(other.client)
+        return other
+
+    async def create(self, settings: IndexSettings = _DEFAULTS) -> bool:
+        """Create the index and its alias if the alias does not exist.
 
         Args:
-            shards: Number of primary shards.
-            replicas: Number of replicas of each shard; None for one per further node, up to two.
+            settings: The settings of a new index.
 
         Returns:
             Whether the index was created.
 
         Raises:
-            SearchIndexMismatch: The alias exists, and its index has another version.
+            SearchIndexMismatch: The alias exists, and its index can't be used, see `check`.
         """
-        return await create_index(self.client, shards=shards, replicas=replicas)
+        return await create_index(self.client, settings)
 
-    async def check(self) -> None:
-        """Check that the index exists and is of this version.
+    async def check(self) -> IndexLayout:
+        """Check that the alias has one index, which is of this version; return its layout.
 
         Raises:
-            SearchIndexMismatch: The index does not exist, or has another version.
+            SearchIndexMismatch: The index does not exist, has another version, or is one of several; or the alias hides documents.
         """
-        await check_index(self.client)
+        return await self.client.layout()
+
+    async def change(self, *, replicas: int | None = None, refresh_interval: float | None = None) -> None:
+        """Change the replicas and the refresh interval (in seconds) of the index; None leaves them as they are."""
+        index = (await self.check()).index
+        await change_settings(self.client, index, replicas=replicas, refresh_interval=refresh_interval)
+
+    async def health(self) -> ClusterHealth | None:
+        """Return the health of the index; None if the API key may not read it."""
+        return await cluster_health(self.client, self.name)
+
+    async def stored_bytes(self) -> int:
+        """Return the size of the index with its replicas, in bytes."""
+        return await index_bytes(self.client)
 
     async def drop(self) -> None:
-        """Delete the index, its alias and its template. It is not an error if they do not exist."""
+        """Delete the index and its alias, and what interrupted builds left. It is not an error if they do not exist."""
         await drop_index(self.client)
 
     async def count(self, query: dict[str, Any] | None = None) -> int:
@@ -149,97 +185,77 @@ class ElasticsearchIndex:
         deleted: Sequence[tuple[RunKey, int | None]] = (),
         *,
         mark: tuple[UUID, int] | None = None,
+        also: str | None = None,
     ) -> dict[bytes, Refusal]:
         """See `SearchIndex.write`."""
-        refused: dict[bytes, Refusal] = {}
-        actions: dict[bytes, BulkAction] = {}
-        for namespace_id, row in rows:
-            try:
-                document = to_document(namespace_id, row)
-            except _NOT_ENCODABLE as error:
-                refused[row["id"]] = Refusal(f"its row can't be encoded ({type(error).__name__})", passing=False)
-            else:
-                actions[row["id"]] = BulkAction("index", document_name(row["id"]), row["version"], document)
-        for key, version in deleted:
-            if version is not None:
-                deletion = deletion_mark(key, version)
-                actions[key[2]] = BulkAction("index", document_name(key[2]), mark_version(version), deletion)
-        actions |= await self._deletions([key[2] for key, version in deleted if version is None])
-        marked = None if mark is None else _mark(*mark)
-        results = await deliver(self.client, list(actions.values()), mark=marked)
-        if marked is not None:
-            require_all([results.pop(0)])
-        pairs = zip(actions, results, strict=True)
-        return refused | {identifier: result for identifier, result in pairs if result is not None}
-
-    async def _deletions(self, identifiers: Sequence[bytes]) -> dict[bytes, BulkAction]:
-        """Return deletions of documents at their present versions, so that a late deletion does not remove a newer document."""
-        if not identifiers:
-            return {}
-        names = [document_name(identifier) for identifier in identifiers]
-        versions = await self.client.send(
-            lambda api: api.mget(index=self.name, ids=names, source=False), lambda body: found_documents(body, names)
-        )
-        return {record_id(name): BulkAction("delete", name, version) for name, version in versions.items()}
+        clients = [self.client, *([] if also is None else [self.client.at(also)])]
+        return await write_documents(clients, rows, deleted, mark)
 
     async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
         """See `SearchIndex.forget`."""
-        actions = [BulkAction("delete", document_name(key[2]), mark_version(version)) for key, version in deleted]
-        require_all(await self.client.bulk(actions))
+        await self._delete(
+            [BulkAction("delete", document_name(key[2]), mark_version(version)) for key, version in deleted]
+        )
 
     async def marks(self) -> dict[UUID, int]:
         """Return the mark of each writer: the value of its counter that came with the newest documents."""
         await self.refresh()
-        return await self._inventory.marks()
+        for _ in range(_SNAPSHOTS - 1):
+            with suppress(SearchSnapshotExpired):
+                return await self.inventory.marks()
+        return await self.inventory.marks()
 
     async def forget_marks(self, marks: Sequence[tuple[UUID, int]]) -> None:
         """Remove marks that have not changed."""
-        require_all(await self.client.bulk([BulkAction("delete", writer_name(each), number) for each, number in marks]))
+        await self._delete([BulkAction("delete", writer_name(each), number) for each, number in marks])
+
+    async def _delete(self, actions: Sequence[BulkAction]) -> None:
+        """Execute deletions, also in an index that is being built."""
+        index = (await self.check()).index
+        for other in await all_indices(self.client):
+            if other != index:
+                require_all(await self.client.at(other).bulk(actions))
+        require_all(await self.client.bulk(actions))
 
     async def delete_namespace(self, namespace_id: UUID) -> int:
-        """See `SearchIndex.delete_namespace`."""
-        deleted = 0
-        while True:
-            await self.refresh()
-            body = {
-                "query": {"terms": {"n": [namespace_text(namespace_id), deleted_namespace_text(namespace_id)]}},
-                "size": 5 * CHUNK,
-                "sort": ["_doc"],
-            }
-            found = hits(await self.client.search(body, snapshot=None))
-            if not found:
-                return deleted
-            actions = [BulkAction("delete", hit["_id"], None, routing=hit.get("_routing")) for hit in found]
-            require_all(await self.client.bulk(actions))
-            deleted += len(actions)
+        """See `SearchIndex.delete_namespace`. An index that is being built, or that an interrupted build left, is not counted."""
+        index = (await self.check()).index
+        for other in await all_indices(self.client):
+            if other != index:
+                await delete_documents(self.client.at(other), namespace_id)
+        return await delete_documents(self.client, namespace_id)
 
     async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
         """See `SearchIndex.epochs`."""
         await self.refresh()
-        body = {
-            "query": {"bool": {"filter": [{"term": {"n": namespace_text(namespace_id)}}]}},
-            "size": 0,
-            "aggs": {"epochs": {"terms": {"field": "k", "size": 1000}}},
-        }
+        return await self._epochs({"filter": [{"term": {"n": namespace_text(namespace_id)}}]})
+
+    async def all_epochs(self) -> Mapping[int, int]:
+        """Return the number of documents of each epoch, over all namespaces, that a search sees."""
+        return await self._epochs({"must_not": [{"term": {"k": NO_EPOCH}}]})
+
+    async def _epochs(self, clauses: dict[str, Any]) -> Mapping[int, int]:
+        aggregated = {"epochs": {"terms": {"field": "k", "size": 1000}}}
+        body = {"query": {"bool": clauses}, "size": 0, "track_total_hits": False, "aggs": aggregated}
         return term_counts(await self.client.search(body, snapshot=None), "epochs")
 
     async def differences(self, rows: Sequence[Row]) -> dict[RunKey, Difference]:
         """See `SearchIndex.differences`. A missing token is found; an added one is not, see `ElasticsearchInventory`."""
-        return await self._inventory.differences(rows)
+        return await self.inventory.differences(rows)
 
     def copies(
         self, namespace_id: UUID | None, known: Iterable[UUID], *, chunk: int
     ) -> AsyncIterator[list[DocumentCopy]]:
         """See `SearchIndex.copies`."""
-        return self._inventory.copies(namespace_id, known, chunk=chunk)
+        return self.inventory.copies(namespace_id, known, chunk=chunk)
 
     def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[list[SealedCopy]]:
         """See `SearchIndex.sealed_copies`."""
-        return self._inventory.sealed_copies(namespace_id, chunk=chunk)
+        return self.inventory.sealed_copies(namespace_id, chunk=chunk)
 
     async def unchanged(self, copies: Sequence[DocumentCopy]) -> list[DocumentCopy]:
         """See `SearchIndex.unchanged`."""
-        return await self._inventory.unchanged(copies)
+        return await self.inventory.unchanged(copies)
 
     async def remove(self, copies: Sequence[DocumentCopy]) -> None:
         """See `SearchIndex.remove`."""
@@ -272,7 +288,3 @@ class ElasticsearchIndex:
         await self.client.send(
             lambda api: api.indices.put_settings(index=index, settings={_GC_DELETES: value}), acknowledged
         )
-
-
-def _mark(writer: UUID, number: int) -> BulkAction:
-    return BulkAction("index", writer_name(writer), number, {"n": WRITER_TEXT, "k": NO_EPOCH})

@@ -17,7 +17,10 @@ the best of several measured mappings (DESIGN.md, "Elasticsearch").
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 VERSION = 1
 """Version of this mapping. An index of another version is not searched; build a new one."""
@@ -35,33 +38,27 @@ PROPERTIES: dict[str, Any] = {
 }
 
 
-def template(name: str, *, shards: int = 1, replicas: int | None = None) -> dict[str, Any]:
-    """Return the index template of an alias.
+def definition(*, shards: int, changeable: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings and mapping of a new index.
 
     Args:
-        name: The alias.
         shards: Number of primary shards.
-        replicas: Number of replicas of each shard; None for one per further node, up to two.
+        changeable: The settings that can be changed later, see `layout.py`.
     """
-    copies = {"auto_expand_replicas": "0-2"} if replicas is None else {"number_of_replicas": replicas}
     return {
-        "index_patterns": [f"{name}-v{VERSION}-*"],
-        "version": VERSION,
-        "template": {
-            "settings": {
-                "index": {
-                    "number_of_shards": shards,
-                    **copies,
-                    "sort.field": list(SORT),
-                    "sort.order": ["desc"] * len(SORT),
-                    "search.idle.after": "365d",  # otherwise the first list after a quiet time waits for a refresh
-                }
-            },
-            "mappings": {
-                "dynamic": "strict",
-                "_source": {"enabled": False},
-                "_meta": {"strongroom_version": VERSION},
-                "properties": PROPERTIES,
-            },
+        "settings": {
+            "index": {
+                "number_of_shards": shards,
+                **changeable,
+                "sort.field": list(SORT),
+                "sort.order": ["desc"] * len(SORT),
+                "search.idle.after": "365d",  # otherwise the first list after a quiet time waits for a refresh
+            }
+        },
+        "mappings": {
+            "dynamic": "strict",
+            "_source": {"enabled": False},
+            "_meta": {"strongroom_version": VERSION},
+            "properties": PROPERTIES,
         },
     }

@@ -361,6 +361,14 @@ CREATE TABLE search_index_writers (
     written bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70);
 
+CREATE TABLE search_index_builds (
+    only_row           boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    target             text    NOT NULL CHECK (length(target) <= 255),
+    after_shard_id     integer,
+    after_namespace_id uuid,
+    after_id           bytea
+);
+
 CREATE TABLE access_policy (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     version  bigint  NOT NULL CHECK (version >= 1),

@@ -110,7 +110,7 @@ def test_a_value_of_another_type_is_refused(path):
             assert str(path[0]) in message
 
 
-MAY_BE_ZERO = {("namespaces", "shred_after_days"), ("serve", "database_wait_seconds")}
+MAY_BE_ZERO = {("namespaces", "shred_after_days"), ("serve", "database_wait_seconds"), ("elasticsearch", "replicas")}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""The index behind the alias: its shards, replicas and refresh interval, and every way in which a search could count runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from strongroom.driver.index_status import read_index_status
+from strongroom.storage.visibility_rows.builds import IndexBuilds
+from strongroom.storage.visibility_rows.marks import IndexMarks
+from strongroom.visibility import SearchIndexMismatch, SearchIndexUnavailable
+from strongroom.visibility.backends.elasticsearch import IndexSettings
+from tests.support.faults.http_proxy import Answer, http_proxy
+from tests.support.fixtures.command_line import run_command
+from tests.support.search_cell import new_cell, opened, record
+
+pytestmark = pytest.mark.integration
+
+GONE = Answer(404, b'{"error":{"type":"search_context_missing_exception"},"status":404}')
+SORTED = "ORDER BY Customer"
+
+
+@pytest.fixture
+async def laid_out_cell(config_path, elasticsearch):
+    """A cell with 20 indexed runs."""
+    async with opened(config_path, elasticsearch) as strongroom:
+        await strongroom.search_index.create()
+        found = await new_cell(strongroom)
+        await found.write(*(record(number) for number in range(20)))
+        await found.settle()
+        yield found
+
+
+async def test_a_new_index_has_the_settings_that_it_was_given(config_path, elasticsearch):
+    """And without any, a shard for the only node, and no replica that would be on no node."""
+    async with opened(config_path, elasticsearch) as strongroom:
+        index = strongroom.search_index
+        await index.create()
+        found = await index.check()
+        nodes = (await index.health()).data_nodes
+        assert (found.shards, found.replicas, found.refresh_interval) == (min(nodes, 8), min(nodes - 1, 1), "1000ms")
+        await index.drop()
+        await index.create(IndexSettings(shards=2, replicas=1, refresh_interval=0.5))
+        found = await index.check()
+        assert (found.shards, found.replicas, found.refresh_interval) == (2, 1, "500ms")
+        await index.change(replicas=0)
+        found = await index.check()
+        assert (found.shards, found.replicas, found.refresh_interval) == (2, 0, "500ms")
+
+
+async def test_an_alias_that_hides_documents_is_refused(laid_out_cell, elasticsearch):
+    """A filter or a routing of the alias would make every count too small."""
+    alias, index = laid_out_cell.index.name, (await laid_out_cell.index.check()).index
+    for hiding in ({"filter": {"term": {"n": "0"}}}, {"search_routing": "1"}):
+        add = {"index": index, "alias": alias, "is_write_index": True, **hiding}
+        elasticsearch.client.request("POST", "/_aliases", {"actions": [{"add": add}]})
+        with pytest.raises(SearchIndexMismatch, match="hides documents"):
+            await laid_out_cell.index.check()
+
+
+async def test_an_index_with_the_name_of_the_alias_is_refused(config_path, elasticsearch):
+    """It belongs to another program, so it is neither searched nor built over."""
+    async with opened(config_path, elasticsearch) as strongroom:
+        meta = {"mappings": {"_meta": {"strongroom_version": 1}}}
+        elasticsearch.client.request("PUT", f"/{strongroom.search_index.name}", meta)
+        for call in (strongroom.search_index.check, strongroom.search_index.create):
+            with pytest.raises(SearchIndexMismatch, match="must be an alias"):
+                await call()
+
+
+async def test_a_search_whose_snapshot_is_gone_begins_again(proxied_cell):
+    """A node with a part of it ended, for example. The answer is complete, and says nothing of a missing index."""
+    proxy, cell = proxied_cell
+    expected = await cell.listed(SORTED)
+    left = [2]
+
+    def lose(asked):
+        if b'"pit"' in asked.body and asked.method == "POST" and left[0]:
+            left[0] -= 1
+            return GONE
+        return None
+
+    proxy.rule, proxy.seen = lose, []
+    assert await cell.listed(SORTED) == expected
+    assert left == [0]
+    assert sum("_pit" in asked.path and asked.method == "POST" for asked in proxy.seen) == 3
+    left[0] = 10**6
+    with pytest.raises(SearchIndexUnavailable, match="snapshot"):
+        await cell.listed(SORTED)
+    left[0] = 1
+    assert (await cell.strongroom.reconciler().run(repair=False)).drift == 0
+
+
+async def test_a_request_that_timed_out_is_sent_again(config_path, elasticsearch):
+    """By default the deadline is longer than a timeout. So one slow answer is not the end of a search."""
+    async with (
+        http_proxy(elasticsearch.url) as proxy,
+        opened(config_path, elasticsearch, timeout=2, urls=proxy.url) as strongroom,
+    ):
+        await strongroom.search_index.create()
+        cell = await new_cell(strongroom)
+        await cell.write(record(1))
+        await cell.settle()
+        stuck = [1]
+
+        async def slow(_asked):
+            if stuck[0]:
+                stuck[0] = 0
+                await asyncio.sleep(30)
+
+        proxy.rule = slow
+        assert await cell.count() == 1
+        assert stuck == [0]
+
+
+async def test_one_of_several_addresses_is_enough(config_path, elasticsearch):
+    """Nothing listens at the first one, and the last is a gateway with a path, which limits the rate at times."""
+    async with http_proxy(elasticsearch.url) as proxy:
+        answers = [Answer(status, b"<html>", "text/html", product=False) for status in (429, 502, 503, 504)]
+        paths = []
+
+        def gateway(asked):
+            paths.append(asked.path)
+            return answers.pop() if answers and len(paths) % 3 == 0 else None
+
+        proxy.rule, proxy.prefix = gateway, "/search/v1"
+        urls = ["http://127.0.0.1:1", f"{proxy.url}/search/v1"]
+        async with opened(config_path, elasticsearch, urls=urls) as strongroom:
+            await strongroom.search_index.create()
+            cell = await new_cell(strongroom)
+            await cell.write(*(record(number) for number in range(20)))
+            await cell.settle()
+            for _ in range(10):
+                assert await cell.count() == len(await cell.listed()) == 20
+        assert not answers
+        assert all(path.startswith("/search/v1/") for path in paths)
+
+
+async def test_the_status_shows_the_index(laid_out_cell, config_path, elasticsearch):
+    """For a person and as JSON, from the command and from Python."""
+    database = laid_out_cell.strongroom.database
+    found = await read_index_status(
+        laid_out_cell.index, laid_out_cell.strongroom.outbox, IndexMarks(database), IndexBuilds(database)
+    )
+    assert (found.documents, dict(found.epochs), found.waiting) == (20, {1: 20}, 0)
+    assert found.size > 0
+    section = (
+        f'\n[elasticsearch]\nurl = ["{elasticsearch.url}"]\ninsecure = true\nindex = "{laid_out_cell.index.name}"\n'
+    )
+    config_path.write_text(config_path.read_text() + section)
+    shown = await asyncio.to_thread(run_command, config_path.parent, "index", "status", "--json")
+    status = json.loads(shown.stdout)
+    assert (status["health"], status["shards"], status["epochs"], status["building"]) == ("green", 1, {"1": 20}, None)
+    assert status["name"] == f"{laid_out_cell.index.name}-v1-000001"
+    assert status["bytes"] > 0
+    text = await asyncio.to_thread(run_command, config_path.parent, "index", "status")
+    assert "1 shard, 0 replicas of each, refreshed every 1000ms" in text.stdout

@@ -1,0 +1,140 @@
+"""`index build --shards N`: a new index takes the place of the present one, while services write and search."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from strongroom.driver.index_rebuild import index_rebuild
+from strongroom.driver.index_status import read_index_status
+from strongroom.driver.strongroom import Strongroom
+from strongroom.storage import Unavailable
+from strongroom.storage.visibility_rows.builds import IndexBuilds
+from strongroom.storage.visibility_rows.marks import IndexMarks
+from strongroom.visibility import SearchIndexMismatch
+from strongroom.visibility.backends.elasticsearch import IndexSettings
+from tests.support.search_cell import BASE, Cell, new_cell, opened, record
+
+pytestmark = pytest.mark.integration
+
+RUNS = 700
+TWO = IndexSettings(shards=2)
+
+
+@pytest.fixture
+async def full_cell(config_path, elasticsearch):
+    """A cell with more indexed runs than a chunk of a build has."""
+    async with opened(config_path, elasticsearch) as strongroom:
+        await strongroom.search_index.create(IndexSettings(shards=1))
+        found = await new_cell(strongroom)
+        for first in range(0, RUNS, 350):
+            await found.write(*(record(number) for number in range(first, first + 350)))
+        await found.settle()
+        yield found
+
+
+async def status(cell):
+    """Return the status of the index."""
+    database = cell.strongroom.database
+    return await read_index_status(cell.index, cell.strongroom.outbox, IndexMarks(database), IndexBuilds(database))
+
+
+async def test_a_build_next_to_the_index_loses_nothing(full_cell):
+    """Another process writes, changes and deletes runs, and counts and lists go on. In the end both agree in everything."""
+    async with Strongroom.open(full_cell.strongroom.config) as other:
+        service = Cell(other, full_cell.namespace_id)
+        indexing = asyncio.create_task(other.indexer.run())
+        wrong, written = [], [RUNS]
+
+        async def write():
+            while True:
+                number = written[0]
+                await service.write(*(record(number + offset, customer="during") for offset in range(20)))
+                await service.write(*(record(number - offset, customer="changed") for offset in range(5)), version=9)
+                await service.delete(record(number - 50), 99)
+                written[0] += 20
+                await asyncio.sleep(0.02)
+
+        async def search():
+            while True:
+                found = await service.count(f"StartTime <= {BASE + 499} AND Customer = 'c'")
+                listed = await service.listed("WorkflowId STARTS_WITH 'order/000'", page_size=30)
+                if found != 500 or len({one.run_id for one in listed}) != 100:
+                    wrong.append((found, len(listed)))
+
+        tasks = [asyncio.create_task(write()), asyncio.create_task(search())]
+        done = await index_rebuild(full_cell.strongroom, grace=1.0).run(TWO)
+        assert not any(task.done() for task in tasks), "neither failed"
+        await asyncio.sleep(0.5)
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        async with asyncio.timeout(120):
+            while await other.outbox.waiting():  # noqa: ASYNC110 - there is no notification
+                await asyncio.sleep(0.05)
+        indexing.cancel()
+        with suppress(asyncio.CancelledError):
+            await indexing
+    assert wrong == []
+    assert done.before.endswith("-000001")
+    assert done.after.endswith("-000002")
+    assert done.written >= RUNS
+    found = await full_cell.strongroom.reconciler().run(repair=False)
+    assert (found.drift, found.equal) == (0, found.records)
+    shown = await status(full_cell)
+    assert (shown.layout.shards, shown.layout.index, shown.building, shown.restored) == (2, done.after, None, None)
+    assert shown.documents == found.records
+
+
+async def test_an_interrupted_build_goes_on(full_cell, elasticsearch):
+    """It was killed in the middle. What changed meanwhile is in the new index, and the records are not all read again."""
+    rebuild = index_rebuild(full_cell.strongroom, grace=0.0)
+    running = asyncio.create_task(rebuild.run(TWO, progress=lambda _, count: count >= 500 and running.cancel()))
+    with suppress(asyncio.CancelledError):
+        await running
+    shown = await status(full_cell)
+    assert shown.building == f"{full_cell.index.name}-v1-000002"
+    assert shown.layout.shards == 1
+    await IndexBuilds(full_cell.strongroom.database).progress(shown.building, (await _keys(full_cell))[499])
+    await full_cell.write(record(3, customer="later"), record(RUNS, customer="later"), version=5)
+    await full_cell.delete(record(7), 9)
+    await full_cell.settle()
+    done = await rebuild.run(TWO)
+    assert (done.resumed, done.written) == (True, RUNS - 500)
+    assert await full_cell.count() == RUNS
+    assert await full_cell.count("Customer = 'later'") == 2
+    assert (await full_cell.strongroom.reconciler().run(repair=False)).drift == 0
+    (index,) = elasticsearch.client.request("GET", f"/{full_cell.index.name}-v1-*")
+    assert index == done.after
+
+
+async def _keys(cell):
+    """Return the keys of all records, in order."""
+    async with cell.strongroom.database.connection(cell.namespace_id) as connection:
+        rows = await connection.fetch(
+            "SELECT shard_id, namespace_id, id FROM visibility_records ORDER BY shard_id, namespace_id, id"
+        )
+    return [(row["shard_id"], cell.namespace_id, row["id"]) for row in rows]
+
+
+async def test_a_build_that_was_stopped_leaves_nothing(full_cell, elasticsearch):
+    """Its index is deleted, and indexers no longer write to it. A new index that was deleted by hand is made again."""
+    builds = IndexBuilds(full_cell.strongroom.database)
+    rebuild = index_rebuild(full_cell.strongroom, grace=0.0)
+    running = asyncio.create_task(rebuild.run(TWO, progress=lambda *_: running.cancel()))
+    with suppress(asyncio.CancelledError):
+        await running
+    target = (await builds.current()).target
+    elasticsearch.client.request("DELETE", f"/{target}")
+    await full_cell.write(record(1, customer="new"), version=2)
+    with pytest.raises((SearchIndexMismatch, Unavailable)):
+        await full_cell.strongroom.indexer.drain()
+    assert await rebuild.stop()
+    assert not await rebuild.stop()
+    await full_cell.settle()
+    assert await full_cell.count("Customer = 'new'") == 1
+    (index,) = elasticsearch.client.request("GET", f"/{full_cell.index.name}-v1-*")
+    assert index.endswith("-000001")

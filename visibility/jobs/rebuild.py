@@ -1,0 +1,221 @@
+"""Build the search index again with another number of shards, while services write and search (DESIGN.md, "Elasticsearch").
+
+The new index is filled from the records. Meanwhile every indexer writes to both indices, see `storage/visibility_rows/builds.py`. The
+alias is moved when the new index was compared with all records. An interrupted build continues where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from strongroom.kms import StrongroomError, commits_several_times
+from strongroom.storage import BEFORE_ALL, visibility_key
+from strongroom.storage.visibility_rows.builds import IndexBuild
+from strongroom.visibility.backends.elasticsearch.administration import all_indices, delete_index, move_alias, new_index
+from strongroom.visibility.errors import SearchIndexMismatch
+
+from .reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.storage import Row, VisibilityTruth
+    from strongroom.storage.visibility_rows.builds import IndexBuilds
+    from strongroom.storage.visibility_rows.marks import IndexMarks
+    from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex, IndexSettings
+
+    from .indexer import Indexer
+
+CHUNK = 500
+CHUNK_BYTES = 4 * 2**20
+_RECORDED = 10
+"""Number of chunks after which the progress is recorded."""
+_PAUSE = 1.0
+"""Time before documents are sent again that an overloaded cluster did not take, in seconds."""
+_ATTEMPTS = 60
+
+Progress: TypeAlias = Callable[[str, int], None]
+"""Called with what is done, for example "records written", and the number so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The result of a build.
+
+    Attributes:
+        before: The name of the index that was replaced.
+        after: The name of the new index.
+        written: The number of records that this run wrote to it.
+        resumed: Whether it continued an interrupted build.
+    """
+
+    before: str
+    after: str
+    written: int
+    resumed: bool
+
+
+class IndexRebuild:
+    """Builds a new index and moves the alias to it.
+
+    Args:
+        truth: The records.
+        index: The search index.
+        indexer: The indexer of that index.
+        builds: The build that all indexers know.
+        marks: The counters of the indexers.
+        grace: Time for which the old index is kept for searches that have begun, in seconds; None for the client's deadline.
+    """
+
+    def __init__(
+        self,
+        truth: VisibilityTruth,
+        index: ElasticsearchIndex,
+        indexer: Indexer,
+        builds: IndexBuilds,
+        marks: IndexMarks,
+        *,
+        grace: float | None = None,
+    ) -> None:
+        self._truth = truth
+        self._index = index
+        self._indexer = indexer
+        self._builds = builds
+        self._marks = marks
+        self._grace = index.client.deadline if grace is None else grace
+
+    @commits_several_times
+    async def run(self, settings: IndexSettings, *, progress: Progress | None = None) -> Rebuilt:
+        """Build the index, or continue the build that was interrupted.
+
+        Args:
+            settings: The settings of the new index.
+            progress: Called after each chunk.
+
+        Raises:
+            SearchIndexMismatch: The index can't be used, the new one differs from the records, or another process ended the build.
+            StorageError, VisibilityError: The database or the index failed.
+        """
+        before = await self._index.check()
+        build, resumed = await self._begin(settings)
+        target = self._index.at(build.target)
+        written = 0
+        if before.index != build.target:  # otherwise the build was interrupted after the alias was moved
+            written = await self._fill(build, target, progress)
+            await self._copy_deletions(target)
+            await self._compare(target, progress)
+            await self._copy_marks(target)
+            if not await self._is_current(build):
+                raise _ended()
+            await move_alias(self._index.client, before, build.target)
+        await self._index.check()
+        await self._builds.end(build.target)
+        await asyncio.sleep(self._grace)
+        await self._remove_others()
+        return Rebuilt(before.index, build.target, written, resumed)
+
+    async def stop(self) -> bool:
+        """End a build that was interrupted, and delete its index; return whether there was one.
+
+        Raises:
+            StorageError, VisibilityError: The database or the index failed.
+        """
+        build = await self._builds.current()
+        if build is None:
+            return False
+        await self._builds.end(build.target)
+        await self._remove_others()
+        return True
+
+    async def _begin(self, settings: IndexSettings) -> tuple[IndexBuild, bool]:
+        """Return the build, and whether it was interrupted before."""
+        build = await self._builds.current()
+        if build is not None:
+            found = await self._index.at(build.target).client.find()
+            if found is not None and settings.shards in (None, found.shards):
+                return build, True
+            await self._builds.end(build.target)
+            if found is not None and (await self._index.check()).index != build.target:
+                await delete_index(self._index.client, build.target)
+        name = await new_index(self._index.client, settings, aliases={})
+        if name is None or not await self._builds.begin(name):
+            raise SearchIndexMismatch("another build of the search index has begun; wait until it ends")
+        return IndexBuild(name, BEFORE_ALL), False
+
+    async def _fill(self, build: IndexBuild, target: ElasticsearchIndex, progress: Progress | None) -> int:
+        """Write all records to the new index; return how many. The next chunk is read while one is written."""
+        after, written, chunks = build.after, 0, 0
+        writing: asyncio.Task[None] | None = None
+        try:
+            while rows := await self._truth.page(after, runs=CHUNK, size=CHUNK_BYTES):
+                if writing is not None:
+                    await writing
+                    if chunks % _RECORDED == 0 and not await self._builds.progress(build.target, after):
+                        raise _ended()
+                writing = asyncio.create_task(self._write(target, rows))
+                after, written, chunks = visibility_key(rows[-1]), written + len(rows), chunks + 1
+                if progress is not None:
+                    progress("records written", written)
+            if writing is not None:
+                await writing
+        finally:
+            if writing is not None:
+                writing.cancel()
+        return written
+
+    async def _write(self, target: ElasticsearchIndex, rows: Sequence[Row]) -> None:
+        """Write records. The indexers try those again that the index refuses by themselves."""
+        left = list(rows)
+        for _ in range(_ATTEMPTS):
+            refused = await target.write([(row["namespace_id"], row) for row in left])
+            faulty = [row for row in left if row["id"] in refused and not refused[row["id"]].passing]
+            if faulty:
+                await self._truth.add_to_outbox([visibility_key(row) for row in faulty])
+            left = [row for row in left if row["id"] in refused and refused[row["id"]].passing]
+            if not left:
+                return
+            await asyncio.sleep(_PAUSE)
+        await self._truth.add_to_outbox([visibility_key(row) for row in left])
+
+    async def _copy_deletions(self, target: ElasticsearchIndex) -> None:
+        """Let the new index refuse late writes of deleted runs too."""
+        after = BEFORE_ALL
+        while found := await self._truth.deletions(after, runs=CHUNK):
+            await target.write([], found)
+            after = found[-1][0]
+
+    async def _compare(self, target: ElasticsearchIndex, progress: Progress | None) -> None:
+        """Compare the new index with all records, so that it never answers a search with less.
+
+        Raises:
+            SearchIndexMismatch: Differences are left.
+        """
+        await target.refresh()
+        shown = None if progress is None else lambda what, count: progress(f"{what} compared", count)
+        found = await Reconciler(self._truth, target, self._indexer).run(progress=shown)
+        if found.left:
+            msg = f"the new search index {target.name} differs from {found.left} records, so it is not used; run the build again"
+            raise SearchIndexMismatch(msg)
+
+    async def _copy_marks(self, target: ElasticsearchIndex) -> None:
+        """Give the new index the counters of all indexers: what they wrote before the build is in the records that it read."""
+        for writer, mark in (await self._marks.all()).items():
+            await target.write([], mark=(writer, mark.number))
+
+    async def _is_current(self, build: IndexBuild) -> bool:
+        current = await self._builds.current()
+        return current is not None and current.target == build.target
+
+    async def _remove_others(self) -> None:
+        """Delete all indices of the alias's name but the one behind it."""
+        used = (await self._index.check()).index
+        for name in await all_indices(self._index.client):
+            if name != used:
+                await delete_index(self._index.client, name)
+
+
+def _ended() -> StrongroomError:
+    return SearchIndexMismatch("another process ended the build of the search index; the present index is unchanged")
