@@ -100,10 +100,11 @@ async def _documents(
 ) -> Reconciliation:
     assert strongroom.search_index is not None  # noqa: S101 - its caller checks it
     await strongroom.search_index.check()
+    total = await strongroom.search_index.count()
     found = await strongroom.reconciler().run(
         repair=repair,
         rewrite=rewrite,
-        progress=lambda what, count: update(f"{count} {what} compared ..."),
+        progress=lambda what, count: update(f"{count} of about {total} {what} compared ..."),
     )
     if not json_wanted():
         cli_show.reconciliation(found)

@@ -90,7 +90,8 @@ async def test_a_search_whose_snapshot_is_gone_begins_again(proxied_cell):
     with pytest.raises(SearchIndexUnavailable, match="snapshot"):
         await cell.listed(SORTED)
     left[0] = 1
-    assert (await cell.strongroom.reconciler().run(repair=False)).drift == 0
+    found = await cell.strongroom.reconciler().run(repair=False)
+    assert (found.drift, found.equal, left) == (0, 20, [0])
 
 
 async def test_a_request_that_timed_out_is_sent_again(config_path, elasticsearch):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import commits_several_times
 from strongroom.storage import BEFORE_ALL, visibility_key
+from strongroom.visibility.errors import SearchSnapshotExpired
 
 from .reconciliation import NamespaceTally, Reconciliation
 from .restored import compare_marks, forget_seen
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 CHUNK = 500
 CHUNK_BYTES = 4 * 2**20
 RETRY_TIME = 90.0
+_SNAPSHOTS = 4
+"""Number of times that the documents of a namespace are read, because a snapshot is lost with a node."""
 _MOST_REMEMBERED = 100_000
 """Maximum number of wrong documents that are remembered, so that they are not counted as orphans too.
 
@@ -105,14 +108,8 @@ class Reconciler:
             if progress is not None:
                 progress("records", tally.records.total())
         known = await self._truth.namespaces() | tally.records.keys()
-        read = 0
         for namespace_id in (*sorted(known), None):
-            namespaces = None if namespace_id is None else [namespace_id]
-            async for copies in self._index.copies(namespace_id, known, chunk=chunk):
-                await self._find_orphans(copies, namespaces, tally, repair=repair)
-                read += len(copies)
-                if progress is not None:
-                    progress("documents", read)
+            await self._read_documents(namespace_id, known, tally, chunk=chunk, repair=repair, progress=progress)
         report = tally.report()
         if self._marks is not None and seen is not None and repair and not report.left:
             await forget_seen(*self._marks, seen)
@@ -166,6 +163,36 @@ class Reconciler:
                 left = _wrong(judged)
         return judged
 
+    async def _read_documents(
+        self,
+        namespace_id: UUID | None,
+        known: Collection[UUID],
+        tally: _Tally,
+        *,
+        chunk: int,
+        repair: bool,
+        progress: Progress | None,
+    ) -> None:
+        """Find the orphans of a namespace. Its documents are read again if the snapshot that they are read from is lost."""
+        namespaces = None if namespace_id is None else [namespace_id]
+        found, removed, read = tally.orphans, tally.removed, tally.documents
+        for attempt in range(_SNAPSHOTS):
+            try:
+                async for copies in self._index.copies(namespace_id, known, chunk=chunk):
+                    await self._find_orphans(copies, namespaces, tally, repair=repair)
+                    tally.documents += len(copies)
+                    if progress is not None:
+                        progress("documents", tally.documents)
+            except SearchSnapshotExpired:
+                if attempt == _SNAPSHOTS - 1:
+                    raise
+                tally.orphans, tally.documents = (
+                    found + tally.removed - removed,
+                    read,
+                )  # those that are left are found again
+            else:
+                return
+
     async def _find_orphans(
         self, copies: Sequence[DocumentCopy], namespaces: Collection[UUID] | None, tally: _Tally, *, repair: bool
     ) -> None:
@@ -201,7 +228,7 @@ def _wrong(judged: Mapping[RunKey, Difference | None]) -> dict[RunKey, Differenc
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts for a `Reconciliation`. `wrong_ids` are the records whose documents were wrong."""
+    """Counts for a `Reconciliation`. `documents` were read, and `wrong_ids` are the records whose documents were wrong."""
 
     records: Counter[UUID] = field(default_factory=Counter)
     equal: Counter[UUID] = field(default_factory=Counter)
@@ -211,6 +238,7 @@ class _Tally:
     rewritten: int = 0
     orphans: int = 0
     removed: int = 0
+    documents: int = 0
     wrong_ids: set[bytes] = field(default_factory=set)
 
     def add(self, keys: Iterable[RunKey], judged: Mapping[RunKey, Difference | None]) -> None:
