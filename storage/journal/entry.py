@@ -17,7 +17,7 @@ _NAMESPACE_BYTES = 16
 _HEAD = struct.Struct(">QIIBI")
 _NUMBER_BYTES = 8
 _PART = struct.Struct(">BH")
-_ROW, _RANGE, _NAMESPACE = 1, 2, 3
+_ROW, _RANGE = 1, 2
 
 
 @dataclass(slots=True)
@@ -33,7 +33,6 @@ class Changes:
         rows: Images without tags: the rows that it may replace or delete.
         ranges: Ranges of a table that it may delete: the number of the table, then the first key, inclusive, and the last, exclusive,
             as the columns of the key after the namespace.
-        namespaces: Tables and namespaces of which it may delete all rows: the number of the table, then the namespace.
     """
 
     shard_id: int
@@ -41,7 +40,6 @@ class Changes:
     replaced: list[bytes] = field(default_factory=list)
     rows: list[bytes] = field(default_factory=list)
     ranges: list[tuple[int, bytes, bytes]] = field(default_factory=list)
-    namespaces: list[tuple[int, bytes]] = field(default_factory=list)
 
     def add(self, row: bytes, tags: bytes) -> None:
         """Add a row: its image in two parts."""
@@ -74,7 +72,6 @@ class Entry(NamedTuple):
             (`sums.py`).
         rows: See `Changes`.
         ranges: See `Changes`.
-        namespaces: See `Changes`.
     """
 
     settled: int
@@ -83,12 +80,11 @@ class Entry(NamedTuple):
     sums: bytes
     rows: Sequence[bytes] = ()
     ranges: Sequence[tuple[int, bytes, bytes]] = ()
-    namespaces: Sequence[tuple[int, bytes]] = ()
 
     def pack(self) -> bytes:
         """Return the entry as bytes (kms/FORMAT.md section 9)."""
-        settled, refused, unknown, sums, rows, ranges, namespaces = self
-        allowed = len(rows) + len(ranges) + len(namespaces)
+        settled, refused, unknown, sums, rows, ranges = self
+        allowed = len(rows) + len(ranges)
         parts = [_HEAD.pack(settled, len(refused), len(unknown), len(sums) // PACKED_BYTES, allowed)]
         if refused or unknown:
             parts.append(struct.pack(f">{len(refused) + len(unknown)}Q", *refused, *unknown))
@@ -97,8 +93,6 @@ class Entry(NamedTuple):
             parts += (_PART.pack(_ROW, len(row)), row)
         for table, first, end in ranges:
             parts += (_PART.pack(_RANGE, 1 + len(first) + len(end)), bytes([table]), first, end)
-        for table, namespace in namespaces:
-            parts += (_PART.pack(_NAMESPACE, 1 + len(namespace)), bytes([table]), namespace)
         return b"".join(parts)
 
     @classmethod
@@ -110,7 +104,7 @@ class Entry(NamedTuple):
         at += (refused + unknown) * _NUMBER_BYTES
         totals = packed[at : at + sums * PACKED_BYTES]
         at += len(totals)
-        rows, ranges, namespaces = [], [], []
+        rows, ranges = [], []
         for _ in range(allowed):
             kind, length = _PART.unpack_from(packed, at)
             at += _PART.size
@@ -119,11 +113,9 @@ class Entry(NamedTuple):
             half = (length - 1) // 2
             if kind == _ROW:
                 rows.append(part)
-            elif kind == _RANGE:
-                ranges.append((part[0], part[1 : 1 + half], part[1 + half :]))
             else:
-                namespaces.append((part[0], part[1:]))
-        return cls(settled, numbers[:refused], numbers[refused:], totals, rows, ranges, namespaces)
+                ranges.append((part[0], part[1 : 1 + half], part[1 + half :]))
+        return cls(settled, numbers[:refused], numbers[refused:], totals, rows, ranges)
 
 
 class Permissions:
@@ -136,7 +128,6 @@ class Permissions:
     def __init__(self, entry: Entry) -> None:
         self._rows = set(entry.rows)
         self._ranges = entry.ranges
-        self._namespaces = set(entry.namespaces)
 
     def use(self, image: bytes, tags: int) -> bool:
         """Return whether a row may have been replaced. Each row of `Entry.rows` may be used once.
@@ -151,10 +142,8 @@ class Permissions:
         if row in self._rows:
             self._rows.remove(row)
             return True
-        table, namespace, key = row[0], row[1:17], row[17:]
-        return (table, namespace) in self._namespaces or any(
-            table == each and len(key) == len(first) and first <= key < end for each, first, end in self._ranges
-        )
+        table, key = row[0], row[1 + _NAMESPACE_BYTES :]
+        return any(table == each and len(key) == len(first) and first <= key < end for each, first, end in self._ranges)
 
 
 def split_images(replaced: bytes) -> list[bytes]:

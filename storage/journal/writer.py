@@ -262,7 +262,6 @@ class Journal:
             self._elements_of(keys, changes.shard_id).packed_sums(changes.replaced, changes.images),
             changes.rows,
             changes.ranges,
-            changes.namespaces,
         )
 
     def _elements_of(self, keys: NamespaceKeys, shard_id: int) -> ElementHash:

@@ -149,16 +149,14 @@ def test_a_replaced_row_needs_a_permission_of_its_entry():
     assert folded(stored(1, rows=(row,), replaced=[image(1, 3), image(1, 4)])).problems
 
 
-def test_ranges_and_namespaces_permit_their_rows():
-    """A range has its first key and not its end; a namespace has all rows of one table."""
+def test_ranges_permit_their_rows():
+    """A range has its first key and not its end."""
     space = bytes(16)
-    entry = Entry(1, (), (), b"", ranges=[(3, b"\x00\x05", b"\x00\x07")], namespaces=[(1, space)])
+    entry = Entry(1, (), (), b"", ranges=[(3, b"\x00\x05", b"\x00\x07")])
     used = [Permissions(entry).use(bytes([3]) + space + key + bytes(16), 16) for key in (b"\x00\x05", b"\x00\x06")]
     assert used == [True, True]
     refused = [b"\x00\x04", b"\x00\x07", b"\x00\x05\x00"]
     assert not any(Permissions(entry).use(bytes([3]) + space + key + bytes(16), 16) for key in refused)
-    assert Permissions(entry).use(bytes([1]) + space + b"any" + bytes(16), 16)
-    assert not Permissions(entry).use(bytes([2]) + space + b"any" + bytes(16), 16)
 
 
 _numbers = st.lists(st.integers(0, 2**64 - 1), max_size=4)
@@ -179,18 +177,13 @@ _bytes = st.binary(min_size=1, max_size=40)
             ),
             max_size=3,
         ),
-        st.lists(st.tuples(st.integers(0, 255), st.binary(min_size=16, max_size=16)), max_size=3),
     )
 )
 def test_an_entry_survives_packing(entry):
     """Unpacking gives what was packed."""
     other = Entry.unpack(entry.pack())
     assert other.pack() == entry.pack()
-    assert (list(other.rows), list(other.ranges), list(other.namespaces)) == (
-        entry.rows,
-        entry.ranges,
-        entry.namespaces,
-    )
+    assert (list(other.rows), list(other.ranges)) == (entry.rows, entry.ranges)
 
 
 @given(st.lists(st.binary(min_size=17, max_size=300), max_size=5))
