@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.fences import ALTERED
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from strongroom.storage.column_sealer import Column
     from strongroom.storage.engine.connection import Connection, Row
+
+
+_DIGEST = Struct(">i32s")
 
 
 class CurrentRule(IntEnum):
@@ -54,6 +58,8 @@ class Refusal(IntEnum):
     ALTERED = ALTERED
     STALE = 6
     """The run's row is not the one that the writer knows. Read it, and try again."""
+    DIGESTS = 7
+    """No refusal. The row has the digests of what the entries of the journal replaced."""
 
 
 @dataclass(slots=True)
@@ -198,6 +204,19 @@ def argument_path(parameter: str) -> str:
     return GROUPS[match[1]] + match[2]
 
 
+class Answer(NamedTuple):
+    """The answer of `write_executions`.
+
+    Attributes:
+        refused: A row for each request that was refused: `request` is its number and `reason` a `Refusal`. The other columns describe
+            the stored run.
+        digests: The digest of what the entry of a request replaced, by the request's number, unless it replaced nothing.
+    """
+
+    refused: Sequence[Row]
+    digests: Mapping[int, bytes]
+
+
 class WriteExecutions:
     """Calls `write_executions`.
 
@@ -212,14 +231,13 @@ class WriteExecutions:
         self._arguments = attrgetter(*map(argument_path, self._function.names))
         self._arguments(WriteExecutionsColumns(shard=0, outbox=False))  # raises for a parameter without a column
 
-    async def call(self, connection: Connection, columns: WriteExecutionsColumns) -> Sequence[Row]:
+    async def call(self, connection: Connection, columns: WriteExecutionsColumns) -> Answer:
         """Write all requests that pass their checks, in one statement.
-
-        Returns:
-            A row for each request that was refused: `request` is its number and `reason` a `Refusal`. The other columns
-            describe the stored run.
 
         Raises:
             StorageError: The statement failed, and nothing was written.
         """
-        return await self._function.call(connection, *self._arguments(columns), timeout=self._timeout)
+        rows = list(await self._function.call(connection, *self._arguments(columns), timeout=self._timeout))
+        if not rows or rows[-1]["reason"] != Refusal.DIGESTS:
+            return Answer(rows, {})
+        return Answer(rows, dict(_DIGEST.iter_unpack(rows.pop()["data"])))

@@ -176,9 +176,8 @@ class HistoryTaskStore:
         check_range(category, shard_id, min_key, max_key)
         changes = completed_tasks(shard_id, category.category_id, min_key, max_key)
         async with self._journal.entry(changes) as entry, self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(
-                _SQL["range_complete"], shard_id, category.category_id, *min_key, *max_key, *entry.arguments
-            )
+            key = (shard_id, category.category_id, *min_key, *max_key)
+            entry.answer(await connection.fetchrow(_SQL["range_complete"], *key, *entry.arguments))
 
     async def put_replication_task_to_dlq(
         self, namespace_id: UUID, task: HistoryTask, *, shard_id: int, source_cluster_name: str
@@ -277,7 +276,7 @@ class HistoryTaskStore:
         check_dlq(source_cluster_name, shard_id, min_task_id, max_task_id)
         row = (shard_id, source_cluster_name, min_task_id, max_task_id)
         async with self._journal.entry(deleted_letters(*row)) as e, self._database.connection(EVERY_NAMESPACE) as c:
-            e.refused = not await c.fetch(_SQL["range_delete_dlq"], *row, *e.arguments)
+            e.answer(await c.fetchrow(_SQL["range_delete_dlq"], *row, *e.arguments))
 
     async def is_replication_dlq_empty(self, source_cluster_name: str, *, shard_id: int, min_task_id: int) -> bool:
         """Return whether the queue has no dead letter with this task id or a higher one.

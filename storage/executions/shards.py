@@ -136,15 +136,17 @@ class ShardStore:
         mac = await self._fences.mac(shard.shard_id, shard.range_id)
         previous_mac = await self._fences.mac(shard.shard_id, previous_range_id)
         row = (shard.shard_id, shard.range_id, mac, sealed)
+        changes = Changes(shard.shard_id)
+        changes.overwrite(_ROW, tag(sealed))
         async with (
-            self._journal.entry(Changes(shard.shard_id, [_ROW + tag(sealed)], rows=[_ROW])) as entry,
+            self._journal.entry(changes) as entry,
             self._database.connection(NO_NAMESPACE) as connection,
         ):
             conditions = (previous_range_id, previous_mac)
             newest = self._journal.newest.get(shard.shard_id, 0)
-            updated = await connection.fetch(_SQL["update"], *row, *conditions, *entry.arguments, newest)
-            entry.refused = not updated
-            if updated:
+            updated = await connection.fetchrow(_SQL["update"], *row, *conditions, *entry.arguments, newest)
+            entry.answer(updated)
+            if updated is not None:
                 return
             stored = await connection.fetchrow(_SQL["get"], shard.shard_id)
         if stored is None:

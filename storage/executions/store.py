@@ -224,7 +224,7 @@ class ExecutionStore:
         self._known.forget(key.name)
         changes = Changes(shard_id, rows=[run_row(namespace_id.bytes, key.workflow, run_id.bytes)])
         async with self._journal.entry(changes) as entry, self._database.connection(namespace_id) as connection:
-            await connection.execute(_SQL["delete"], *key, *entry.arguments)
+            entry.answer(await connection.fetchrow(_SQL["delete"], *key, *entry.arguments))
 
     async def delete_current_workflow_execution(
         self, namespace_id: UUID, workflow_id: str, run_id: UUID, *, shard_id: int, archetype_id: int = 0
@@ -252,7 +252,7 @@ class ExecutionStore:
         row = (*key, archetype_id, [macs[:MAC_BYTES], macs[MAC_BYTES:]])
         found = None
         async with self._journal.entry(changes) as entry, self._database.connection(namespace_id) as connection:
-            entry.refused = not await connection.fetch(_SQL["delete_current"], *row, *entry.arguments)
+            entry.answer(await connection.fetchrow(_SQL["delete_current"], *row, *entry.arguments))
             if entry.refused:
                 found = await connection.fetchrow(_SQL["current"], *row)
         if found is not None and found["fits"] != found["authentic"]:

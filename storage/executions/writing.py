@@ -10,7 +10,7 @@ from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import ConditionFailed, DatabaseUnavailable
 from strongroom.storage.fences import MAC_BYTES, RunFences, ShardFences, altered, current_mac, refused_shard
 from strongroom.storage.journal.images import tag
-from strongroom.storage.journal.writer import Settled
+from strongroom.storage.journal.outcomes import Settled
 
 from .binding import Refusal, RunRule, WriteExecutions
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
@@ -167,13 +167,14 @@ class ExecutionWriter:
             columns.journal.number.append(ticket.number)
             columns.journal.entry.append(ticket.entry)
         try:
-            refused = await self._statement.call(connection, columns)
+            refused, digests = await self._statement.call(connection, columns)
         except BaseException as error:
             self._journal.failed(tickets, error)
             raise
         numbers = {row["request"] for row in refused if row["reason"] != Refusal.NONE}
         for number, ticket in enumerate(tickets, 1):
-            self._journal.settle([ticket], Settled.REFUSED if number in numbers else Settled.COMMITTED)
+            settled = Settled.REFUSED if number in numbers else Settled.COMMITTED
+            self._journal.settle([ticket], settled, [digests.get(number)])
         return refused
 
     async def _error(self, write: ExecutionWrite, row: Row) -> StrongroomError | None:

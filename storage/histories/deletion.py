@@ -92,8 +92,9 @@ class HistoryDeleter:
                     *(written or (None, None)),
                     *entry.arguments,
                 )
-                entry.refused = not rows[0]["result"]
-            if rows[0]["result"]:
+                entry.digest = rows[0]["result"]
+                entry.refused = entry.digest is None
+            if not entry.refused:
                 return
         raise tree_kept_changing("deleted")
 
@@ -163,7 +164,7 @@ class HistoryDeleter:
                 row = await connection.fetchrow(
                     _SQL["delete_nodes"], *place, *map(list, zip(*part, strict=True)), *entry.arguments
                 )
-                entry.refused = row is None
+                entry.answer(row)
             deleted += 0 if row is None else row["nodes"]
         return deleted
 

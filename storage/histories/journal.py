@@ -44,7 +44,7 @@ def changed_history(
     for number, place, data in zip(columns.t_request, columns.t_place, columns.t_data, strict=True):
         row = _TREE_NUMBER + namespaces[number - first] + place
         assert data is not None  # noqa: S101 - every place was sealed
-        changes[number - first].overwrite(row, tag(data))
+        changes[number - first].offer(row, tag(data))
 
 
 def forked_branch(namespace_id: UUID, branch: HistoryBranch, sealed: bytes, holder: tuple[UUID, bytes]) -> Changes:

@@ -261,7 +261,7 @@ class HistoryStore:
         changed_history([by_shard[shard_id] for shard_id in shards], places, rows)
         changes = list(by_shard.values())
         async with self._journal.entries(changes, transaction=transaction) as entries:
-            await self._append.call(
+            replaced = await self._append.call(
                 connection,
                 shards[0],
                 [shards[index] for index in rows.n_request],
@@ -280,4 +280,5 @@ class HistoryStore:
                 *entries.arguments,
                 timeout=self._database.answer_timeout,
             )
+            entries.digests.update((row["entry_shard"], row["digest"]) for row in replaced)
         return [None] * len(requests)

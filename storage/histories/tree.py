@@ -147,8 +147,9 @@ class HistoryTrees:
                 sealed_holder,
                 *entry.arguments,
             )
-            entry.refused = not answer[0]["result"]
-        return bool(answer[0]["result"])
+            entry.digest = answer[0]["result"]
+            entry.refused = entry.digest is None
+        return not entry.refused
 
     async def namespace_of(self, shard_id: int, tree_id: UUID) -> UUID:
         """Return the namespace of a tree; see `HistoryManager.namespace_of_tree`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from hashlib import sha256
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.kms import IntegrityError
@@ -11,13 +13,20 @@ from strongroom.kms import IntegrityError
 from .sums import PACKED_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _NAMESPACE_BYTES = 16
-_HEAD = struct.Struct(">QIIBI")
+DIGEST_BYTES = 16
+_OWN_BYTES = 8
+"""The bytes at the end of an image in which a row's new version differs from older ones. They are a part of its tag."""
+_HEAD = struct.Struct(">QIIIBI")
 _NUMBER_BYTES = 8
+_DIGEST = struct.Struct(f">Q{DIGEST_BYTES}s")
 _PART = struct.Struct(">BH")
-_ROW, _RANGE = 1, 2
+_ROW, _RANGE, _OLDER = 1, 2, 3
+NOTHING_REPLACED = b""
+"""The digest of an entry that replaced no row."""
+NO_DIGESTS: Mapping[int, bytes] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -31,6 +40,8 @@ class Changes:
             transaction has locked the row before. The database names the key too in a purge, a resealing and a dead letter. A false
             key leaves a difference that verification finds.
         rows: Images without tags: the rows that it may replace or delete.
+        older: Images without tags, each with the last 8 bytes of the image that the write adds for this row: the rows of which it may
+            replace an older version.
         ranges: Ranges of a table that it may delete: the number of the table, then the first key, inclusive, and the last, exclusive,
             as the columns of the key after the namespace.
     """
@@ -39,6 +50,7 @@ class Changes:
     images: list[bytes] = field(default_factory=list)
     replaced: list[bytes] = field(default_factory=list)
     rows: list[bytes] = field(default_factory=list)
+    older: list[bytes] = field(default_factory=list)
     ranges: list[tuple[int, bytes, bytes]] = field(default_factory=list)
 
     def add(self, row: bytes, tags: bytes) -> None:
@@ -53,6 +65,11 @@ class Changes:
 
     def overwrite(self, row: bytes, tags: bytes) -> None:
         """Add a row: its image in two parts. It may replace an older version that only the statement knows."""
+        self.older.append(row + tags[-_OWN_BYTES:])
+        self.images.append(row + tags)
+
+    def offer(self, row: bytes, tags: bytes) -> None:
+        """Add a row: its image in two parts. The statement may leave it out, and then names it as replaced itself."""
         self.rows.append(row)
         self.images.append(row + tags)
 
@@ -65,13 +82,16 @@ class Entry(NamedTuple):
     """An entry.
 
     Attributes:
-        settled: All entries of the writer below this number were settled when the entry was made: committed, refused, or unknown.
+        settled: All entries of the writer below this number were settled when the entry was made: committed, refused, or unknown. If a
+            committed one of them replaced rows, this entry has its digest, or a committed one that follows it has.
         refused: The numbers of those that were not committed.
         unknown: The numbers of those whose writer does not know.
         sums: The sums of the added images by table, without those of the rows that the writer knows to be replaced; packed
             (`sums.py`).
         rows: See `Changes`.
         ranges: See `Changes`.
+        older: See `Changes`.
+        digests: Numbers of committed entries that replaced rows, each with the digest of what it replaced.
     """
 
     settled: int
@@ -80,42 +100,52 @@ class Entry(NamedTuple):
     sums: bytes
     rows: Sequence[bytes] = ()
     ranges: Sequence[tuple[int, bytes, bytes]] = ()
+    older: Sequence[bytes] = ()
+    digests: Mapping[int, bytes] = NO_DIGESTS
 
     def pack(self) -> bytes:
         """Return the entry as bytes (kms/FORMAT.md section 9)."""
-        settled, refused, unknown, sums, rows, ranges = self
-        allowed = len(rows) + len(ranges)
-        parts = [_HEAD.pack(settled, len(refused), len(unknown), len(sums) // PACKED_BYTES, allowed)]
+        settled, refused, unknown, sums, rows, ranges, older, digests = self
+        allowed = len(rows) + len(ranges) + len(older)
+        parts = [_HEAD.pack(settled, len(refused), len(unknown), len(digests), len(sums) // PACKED_BYTES, allowed)]
         if refused or unknown:
             parts.append(struct.pack(f">{len(refused) + len(unknown)}Q", *refused, *unknown))
+        parts += [_DIGEST.pack(*each) for each in digests.items()]
         parts.append(sums)
         for row in rows:
             parts += (_PART.pack(_ROW, len(row)), row)
         for table, first, end in ranges:
             parts += (_PART.pack(_RANGE, 1 + len(first) + len(end)), bytes([table]), first, end)
+        for row in older:
+            parts += (_PART.pack(_OLDER, len(row)), row)
         return b"".join(parts)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Entry:
         """Return the entry of bytes that were opened."""
-        settled, refused, unknown, sums, allowed = _HEAD.unpack_from(packed)
+        settled, refused, unknown, digests, sums, allowed = _HEAD.unpack_from(packed)
         at = _HEAD.size
         numbers = struct.unpack_from(f">{refused + unknown}Q", packed, at)
         at += (refused + unknown) * _NUMBER_BYTES
+        end = at + digests * _DIGEST.size
+        confirmed = dict(_DIGEST.iter_unpack(packed[at:end]))
+        at = end
         totals = packed[at : at + sums * PACKED_BYTES]
         at += len(totals)
-        rows, ranges = [], []
+        parts: dict[int, list[bytes]] = {_ROW: [], _RANGE: [], _OLDER: []}
         for _ in range(allowed):
             kind, length = _PART.unpack_from(packed, at)
             at += _PART.size
-            part = packed[at : at + length]
+            parts[kind].append(packed[at : at + length])
             at += length
-            half = (length - 1) // 2
-            if kind == _ROW:
-                rows.append(part)
-            else:
-                ranges.append((part[0], part[1 : 1 + half], part[1 + half :]))
-        return cls(settled, numbers[:refused], numbers[refused:], totals, rows, ranges)
+        ranges = [(part[0], *_halves(part[1:])) for part in parts[_RANGE]]
+        outcomes = settled, numbers[:refused], numbers[refused:]
+        return cls(*outcomes, totals, parts[_ROW], ranges, parts[_OLDER], confirmed)
+
+
+def _halves(packed: bytes) -> tuple[bytes, bytes]:
+    half = len(packed) // 2
+    return packed[:half], packed[half:]
 
 
 class Permissions:
@@ -126,11 +156,15 @@ class Permissions:
     """
 
     def __init__(self, entry: Entry) -> None:
-        self._rows = set(entry.rows)
+        self._own = dict.fromkeys(entry.rows, b"")
+        for each in entry.older:
+            row, own = each[:-_OWN_BYTES], each[-_OWN_BYTES:]
+            # A statement that writes a row twice replaces its own first version.
+            self._own[row] = b"" if row in self._own else own
         self._ranges = entry.ranges
 
     def use(self, image: bytes, tags: int) -> bool:
-        """Return whether a row may have been replaced. Each row of `Entry.rows` may be used once.
+        """Return whether a row may have been replaced. Each row of `Entry.rows` and `Entry.older` may be used once.
 
         Args:
             image: The row's image.
@@ -139,11 +173,15 @@ class Permissions:
         if len(image) < 1 + _NAMESPACE_BYTES + tags:
             return False
         row = image[: len(image) - tags]
-        if row in self._rows:
-            self._rows.remove(row)
-            return True
+        if row in self._own:
+            return self._own.pop(row) != image[-_OWN_BYTES:]
         table, key = row[0], row[1 + _NAMESPACE_BYTES :]
         return any(table == each and len(key) == len(first) and first <= key < end for each, first, end in self._ranges)
+
+
+def replaced_digest(replaced: bytes) -> bytes:
+    """Return the digest of what an entry replaced: of the bytes that `split_images` takes. Statements return it in full length."""
+    return sha256(replaced).digest()[:DIGEST_BYTES] if replaced else NOTHING_REPLACED
 
 
 def split_images(replaced: bytes) -> list[bytes]:

@@ -3,6 +3,9 @@
 The rule for the entries of one writer, in the order of their numbers: each entry is there, or a later one notes that it was refused or
 that its outcome is unknown. The database was changed if an entry is missing and no later one notes why, if an entry is there that was
 refused, or if it came back after it was folded. An entry is pending while an entry before it is missing and may still be in flight.
+
+What an entry replaced is in clear, so a later entry of its writer has a digest of it. Another digest is a change in the database. An
+entry is pending too while nothing confirms what it replaced, until its process seems to have ended.
 """
 
 from __future__ import annotations
@@ -14,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.multiset import EMPTY, add
 
-from .entry import Permissions
+from .entry import NOTHING_REPLACED, Permissions
 from .images import NAMES, tags_of
 from .sums import ShardSums, unpack_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from uuid import UUID
 
     from .elements import ElementHash
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 UNKNOWN_AFTER = 90.0
 """Seconds after which a missing entry with an unknown outcome counts as refused. The server stops a statement after 30 s."""
+UNCONFIRMED_AFTER = 30.0
+"""Seconds after which an entry of another process is folded though nothing confirms what it replaced. Its own process folds it within
+ten seconds, if it has not ended."""
 ABANDONED_AFTER = 3600.0
 """Seconds after which the same holds for a missing entry that no later one notes. Its process has ended."""
 NOTHING_WAITED: Mapping[tuple[UUID, int], float] = MappingProxyType({})
@@ -41,12 +47,14 @@ class StoredEntry(NamedTuple):
         number: Its number among the writer's entries of the shard.
         entry: The opened entry.
         replaced: The images of the rows that it replaced or deleted, as the database reports them.
+        digest: The digest of `replaced`, as its column has it.
     """
 
     writer: UUID
     number: int
     entry: Entry
     replaced: list[bytes]
+    digest: bytes = NOTHING_REPLACED
 
 
 @dataclass(slots=True)
@@ -58,8 +66,10 @@ class Folded:
         is_advanced: Whether the sums have more entries than before, or pass over missing ones.
         has_more: Whether there may be entries that `fold` did not get.
         entries: Writer and number of the entries that are in them now.
-        pending: The entries that are not, because an entry before them is missing and may still be in flight.
-        gaps: The entries that these wait for, and that may still be committed: writer and number.
+        pending: The entries that are not, because one of the gaps precedes them or is one of them.
+        gaps: The entries that these wait for, by writer and number: missing ones that may still be committed, and those of which
+            nothing confirms what they replaced.
+        is_unconfirmed: Whether a pending entry waits for nothing but its confirmation.
         problems: What was changed in the database, in sentences without a tenant's value.
     """
 
@@ -69,6 +79,7 @@ class Folded:
     entries: list[tuple[UUID, int]] = field(default_factory=list)
     pending: list[StoredEntry] = field(default_factory=list)
     gaps: list[tuple[UUID, int]] = field(default_factory=list)
+    is_unconfirmed: bool = False
     problems: list[str] = field(default_factory=list)
 
     def total(self, elements: ElementHash) -> dict[int, int]:
@@ -129,30 +140,71 @@ def _fold_writer(
 ) -> int:
     """Fold the entries of one writer; return the number of the last one that is in the sums."""
     last = result.sums.writers.get(writer, 0)
-    settled = max(note.settled for note in notes)
-    if below is not None:
-        settled = min(settled, below)
-    refused = {number for note in notes for number in note.refused}
-    unknown = {number for note in notes for number in note.unknown}
-    highest = max(entries, default=0)
-    end = max(highest, settled - 1) + 1
-    missing = [number for number in range(last + 1, end) if number not in entries and number not in refused]
-    wrong = [f"entry {number} of writer {writer} came back after it was folded" for number in entries if number <= last]
-    wrong += [f"entry {number} of writer {writer} was refused, and is there" for number in entries if number in refused]
-    lost = (number for number in missing if number < settled and number not in unknown)
-    result.problems += [*wrong, *(f"entry {number} of writer {writer} is missing" for number in lost)]
+    known = _merged(notes, below)
+    end = max(max(entries, default=0), known.settled - 1) + 1
+    missing = [number for number in range(last + 1, end) if number not in entries and number not in known.refused]
+    unconfirmed = {number for number in entries if number > last and not known.confirms(number)}
+    result.problems += _changed(writer, last, entries, missing, known)
     for number in range(last + 1, end):
         if number in entries:
+            patience = UNCONFIRMED_AFTER if below is None else ABANDONED_AFTER
+            if number in unconfirmed and waited.get((writer, number), 0.0) < patience:
+                result.is_unconfirmed = True
+                break
             _apply(result.sums.sums, entries[number], elements, result.problems)
             result.entries.append((writer, number))
-        elif number not in refused:
-            patience = UNKNOWN_AFTER if number in unknown else ABANDONED_AFTER
+        elif number not in known.refused:
+            patience = UNKNOWN_AFTER if number in known.unknown else ABANDONED_AFTER
             if waited.get((writer, number), 0.0) < patience:
                 break  # its statement may still be running
         last = number
     result.pending.extend(each for number, each in sorted(entries.items()) if number > last)
-    result.gaps.extend((writer, number) for number in missing if number > last)
+    result.gaps.extend((writer, number) for number in (*missing, *unconfirmed) if number > last)
     return last
+
+
+class _Known(NamedTuple):
+    """What all notes of a writer together say about its entries; see `Entry`."""
+
+    settled: int
+    refused: set[int]
+    unknown: set[int]
+    digests: dict[int, bytes]
+
+    def confirms(self, number: int) -> bool:
+        """Return whether it is known what an entry replaced, or known that its writer does not know it."""
+        return number < self.settled or number in self.digests or number in self.unknown
+
+    def digest(self, number: int) -> bytes:
+        """Return the digest of what a confirmed entry replaced."""
+        return self.digests.get(number, NOTHING_REPLACED)
+
+
+def _merged(notes: list[Entry], below: int | None) -> _Known:
+    settled = max(note.settled for note in notes)
+    return _Known(
+        settled if below is None else min(settled, below),
+        {number for note in notes for number in note.refused},
+        {number for note in notes for number in note.unknown},
+        {number: digest for note in notes for number, digest in note.digests.items()},
+    )
+
+
+def _changed(
+    writer: UUID, last: int, entries: Mapping[int, StoredEntry], missing: list[int], known: _Known
+) -> Iterator[str]:
+    """Yield what the notes of a writer show to be changed."""
+    for number, stored in entries.items():
+        name = f"entry {number} of writer {writer}"
+        if number <= last:
+            yield f"{name} came back after it was folded"
+        elif number in known.refused:
+            yield f"{name} was refused, and is there"
+        elif number not in known.unknown and known.confirms(number) and stored.digest != known.digest(number):
+            yield f"{name} names other replaced rows than its statement did"
+    for number in missing:
+        if number < known.settled and number not in known.unknown:
+            yield f"entry {number} of writer {writer} is missing"
 
 
 def _apply(sums: dict[int, int], stored: StoredEntry, elements: ElementHash, problems: list[str]) -> None:

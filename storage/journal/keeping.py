@@ -185,9 +185,15 @@ class JournalKeeper:
                 await connection.execute(_SQL["delete_entries"], shard_id, *folded)
         if progress:
             self.journal.has_seen(shard_id, number)
+        if not problems:
             self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
+        if result.is_unconfirmed:
+            self.journal.dirty.add(shard_id)
         if progress and result.has_more:
             return await self.fold(shard_id, limit=limit)  # a busy shard has more than one page
+        if problems:  # so that other processes find them too, and don't fold the entries meanwhile
+            async with self._database.connection(NO_NAMESPACE) as connection:
+                await self.journal.confirm(connection, shard_id)
         return problems
 
     async def verify(self, shard_id: int) -> ShardVerification:

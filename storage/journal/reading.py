@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from strongroom.kms import IntegrityError, KeyDestroyed, KeyNotFound, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY, JOURNAL_SUMS
 
-from .entry import Entry, split_images
+from .entry import Entry, replaced_digest, split_images
 from .folding import StoredEntry
 from .sums import ShardSums
 
@@ -29,7 +29,7 @@ class ShardVerification:
         shard_id: The shard in the journal; see `images.journal_shards`.
         rows: The number of rows that were compared.
         number: The number of its sums.
-        pending: Entries that wait for one that may be in flight.
+        pending: Entries that wait for one that may be in flight, or for a later one that confirms what they replaced.
         tables: The tables whose rows are not those that the entries added.
         problems: What else was changed, in sentences without a tenant's value.
     """
@@ -92,10 +92,11 @@ async def opened(
             except altered:
                 found.problems.append("the sums do not open")
         for row in entries:
-            writer, number = row["writer"], row["number"]
+            writer, number, replaced = row["writer"], row["number"], row["replaced"]
             try:
                 packed = keys.open(JOURNAL_ENTRY, (shard_id, writer.bytes, number), row["data"])
-                found.entries.append(StoredEntry(writer, number, Entry.unpack(packed), split_images(row["replaced"])))
+                images, digest = split_images(replaced), replaced_digest(replaced)
+                found.entries.append(StoredEntry(writer, number, Entry.unpack(packed), images, digest))
             except altered:
                 found.problems.append(f"entry {number} of writer {writer} does not open")
         return found

@@ -1,7 +1,8 @@
 """Make the entries of a process.
 
 Each process numbers its entries of a shard from 1 without a gap, and notes in each the outcomes of the earlier ones. So an entry that
-vanished from the table is a gap that nothing explains.
+vanished from the table is a gap that nothing explains. A statement returns a digest of the rows that it replaced, and a later entry
+has it. So what an entry replaced can't be edited afterwards.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid4
 
@@ -19,15 +20,14 @@ from strongroom.storage.engine.transaction_ends import Outcome, at_end
 from strongroom.storage.errors import StorageError
 
 from .elements import ElementHash
-from .entry import Entry
+from .entry import DIGEST_BYTES, NOTHING_REPLACED, Changes, Entry
+from .outcomes import Outcomes, Settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.connection import Connection
-
-    from .entry import Changes
+    from strongroom.storage.engine.connection import Connection, Row
 
 _SQL = load_queries("journal/journal")
 _MOST_REFUSED = 64
@@ -56,16 +56,30 @@ class OneEntry:
         shard_id: The shard.
         arguments: Writer, number and sealed entry: the columns of the row after the shard.
         refused: Whether the statement did not insert the entry. Its caller sets this.
+        digest: The digest of what the entry replaced; None for nothing.
     """
 
     shard_id: int
     arguments: tuple[UUID, int, bytes]
     refused: bool = False
+    digest: bytes | None = None
 
     @property
     def row(self) -> tuple[int, UUID, int, bytes]:
         """Shard, writer, number and sealed entry: all columns but the last."""
         return self.shard_id, *self.arguments
+
+    @property
+    def digests(self) -> dict[int, bytes]:
+        """What the entry replaced; see `Entries`."""
+        return {} if self.digest is None else {self.shard_id: self.digest}
+
+    def answer(self, row: Row | None) -> None:
+        """Note the row that the statement returned: the `digest` of what it replaced, or no row if it did not insert the entry."""
+        if row is None:
+            self.refused = True
+        else:
+            self.digest = row["digest"]
 
 
 @dataclass(slots=True)
@@ -75,20 +89,12 @@ class Entries:
     Attributes:
         arguments: The writer, and the columns of shards, numbers and sealed entries.
         refused: Whether the statement did not insert them. Its caller sets this.
+        digests: The digest of what the entry of a shard replaced, by shard, unless it replaced nothing. The caller adds them.
     """
 
     arguments: tuple[UUID, list[int], list[int], list[bytes]]
     refused: bool = False
-
-
-class Settled(Enum):
-    """The outcome of an entry."""
-
-    COMMITTED = auto()
-    REFUSED = auto()
-    """The statement was rolled back, or did not insert the entry."""
-    UNKNOWN = auto()
-    """The statement may have been committed."""
+    digests: dict[int, bytes] = field(default_factory=dict)
 
 
 _SETTLED = {
@@ -96,20 +102,6 @@ _SETTLED = {
     Outcome.ROLLED_BACK: Settled.REFUSED,
     Outcome.UNKNOWN: Settled.UNKNOWN,
 }
-
-
-@dataclass(slots=True)
-class _Stream:
-    """The entries of one shard."""
-
-    last: int = 0
-    in_flight: set[int] = field(default_factory=set)
-    refused: set[int] = field(default_factory=set)
-    unknown: set[int] = field(default_factory=set)
-
-    def outcomes(self) -> tuple[int, list[int], list[int]]:
-        """Return the first three fields of an `Entry`."""
-        return min(self.in_flight, default=self.last + 1), sorted(self.refused), sorted(self.unknown)
 
 
 class Journal:
@@ -130,7 +122,7 @@ class Journal:
         self.newest: dict[int, int] = {}
         self._keyring = keyring
         self._elements: dict[int, ElementHash] = {}
-        self._streams: defaultdict[int, _Stream] = defaultdict(_Stream)
+        self._streams: defaultdict[int, Outcomes] = defaultdict(Outcomes)
 
     async def record(self, changes: Sequence[Changes]) -> list[Ticket]:
         """Seal an entry for each of the changes. The caller must settle each entry, whatever happens.
@@ -148,10 +140,9 @@ class Journal:
         try:
             for each in changes:
                 stream = self._streams[each.shard_id]
-                stream.last += 1
-                stream.in_flight.add(stream.last)
-                given.append((each.shard_id, stream.last))
-                rows.append(((each.shard_id, writer, stream.last), self._entry(keys, stream, each).pack()))
+                number = stream.begin()
+                given.append((each.shard_id, number))
+                rows.append(((each.shard_id, writer, number), self._entry(keys, stream, each).pack()))
             sealed = keys.seal_many(JOURNAL_ENTRY, rows)
         except BaseException:
             for shard_id, number in given:
@@ -191,7 +182,7 @@ class Journal:
         if transaction is not None:
 
             def end(outcome: Outcome) -> None:
-                self.settle(tickets, Settled.REFUSED if made.refused else _SETTLED[outcome])
+                self._ended(tickets, made, _SETTLED[outcome])
 
             if not at_end(transaction, end):
                 self.settle(tickets, Settled.UNKNOWN)
@@ -205,9 +196,9 @@ class Journal:
         try:
             yield
         except BaseException as error:
-            self._ended(tickets, made, error)
+            self.failed(tickets, error)
             raise
-        self._ended(tickets, made, None)
+        self._ended(tickets, made, Settled.COMMITTED)
 
     async def write(self, connection: Connection, *changes: Changes) -> None:
         """Insert the entries of the current transaction, as its last statement. The transaction's end settles them.
@@ -225,17 +216,21 @@ class Journal:
             async with self.entries(changed, transaction=connection) as made:
                 await connection.execute(_SQL["write"], *made.arguments)
 
-    def _ended(self, tickets: Sequence[Ticket], made: OneEntry | Entries, error: BaseException | None) -> None:
+    def _ended(self, tickets: Sequence[Ticket], made: OneEntry | Entries, settled: Settled) -> None:
         """Note the outcome of entries after their block or their transaction."""
-        if error is not None:
-            self.failed(tickets, error)
-        else:
-            self.settle(tickets, Settled.REFUSED if made.refused else Settled.COMMITTED)
+        digests = [made.digests.get(each.shard_id) for each in tickets]
+        self.settle(tickets, Settled.REFUSED if made.refused else settled, digests)
 
-    def settle(self, tickets: Sequence[Ticket], settled: Settled) -> None:
-        """Note the outcome of entries."""
-        for shard_id, number, _ in tickets:
-            self._settle(shard_id, number, settled)
+    def settle(self, tickets: Sequence[Ticket], settled: Settled, digests: Sequence[bytes | None] = ()) -> None:
+        """Note the outcome of entries.
+
+        Args:
+            tickets: The entries.
+            settled: Their outcome.
+            digests: The digest of what each committed entry replaced, as its statement returned it; None for nothing.
+        """
+        for (shard_id, number, _), digest in zip_longest(tickets, digests):
+            self._settle(shard_id, number, settled, digest)
 
     def failed(self, tickets: Sequence[Ticket], error: BaseException) -> None:
         """Note that the statement of entries failed."""
@@ -248,20 +243,36 @@ class Journal:
 
     def folded(self, shard_id: int, number: int) -> None:
         """Forget the outcomes of the entries up to a number, which were folded."""
-        stream = self._streams[shard_id]
-        stream.refused = {each for each in stream.refused if each > number}
-        stream.unknown = {each for each in stream.unknown if each > number}
+        self._streams[shard_id].folded(number)
 
     def outcomes(self, shard_id: int) -> Entry:
-        """Return the outcomes of the entries of a shard, as the next entry would have them."""
-        return Entry(*self._streams[shard_id].outcomes(), sums=b"")
+        """Return what is known of the entries of a shard. It has the digests of all that were not folded."""
+        stream = self._streams[shard_id]
+        settled, refused, unknown = stream.known()
+        return Entry(settled, refused, unknown, b"", digests=dict(stream.replaced))
 
-    def _entry(self, keys: NamespaceKeys, stream: _Stream, changes: Changes) -> Entry:
+    async def confirm(self, connection: Connection, shard_id: int) -> None:
+        """Insert an entry that only confirms what earlier ones replaced, if there is something to confirm.
+
+        Raises:
+            KmsError: The cell's keys are not available.
+            StorageError: The database does not answer.
+        """
+        if self._streams[shard_id].unconfirmed:
+            async with self.entries([Changes(shard_id)]) as made:
+                await connection.execute(_SQL["write"], *made.arguments)
+
+    def _entry(self, keys: NamespaceKeys, stream: Outcomes, changes: Changes) -> Entry:
+        settled, refused, unknown, digests = stream.noted()
         return Entry(
-            *stream.outcomes(),
+            settled,
+            refused,
+            unknown,
             self._elements_of(keys, changes.shard_id).packed_sums(changes.replaced, changes.images),
             changes.rows,
             changes.ranges,
+            changes.older,
+            digests,
         )
 
     def _elements_of(self, keys: NamespaceKeys, shard_id: int) -> ElementHash:
@@ -270,12 +281,8 @@ class Journal:
             elements = self._elements[shard_id] = ElementHash(keys, shard_id)
         return elements
 
-    def _settle(self, shard_id: int, number: int, settled: Settled) -> None:
+    def _settle(self, shard_id: int, number: int, settled: Settled, digest: bytes | None = None) -> None:
         stream = self._streams[shard_id]
-        stream.in_flight.discard(number)
-        if settled is Settled.REFUSED:
-            stream.refused.add(number)
-        elif settled is Settled.UNKNOWN:
-            stream.unknown.add(number)
+        stream.settle(number, settled, NOTHING_REPLACED if digest is None else digest[:DIGEST_BYTES])
         if settled is not Settled.REFUSED or len(stream.refused) >= _MOST_REFUSED:
             self.dirty.add(shard_id)

@@ -57,8 +57,12 @@ def changed_queue(key: RowKey, sealed: bytes | None) -> Changes:
     """Return the changes of a write to a queue's row; the sealed value is None if the row is deleted."""
     range_hash, namespace_id, *rest = key
     row = _QUEUES.row(namespace_id, range_hash, *rest)
-    images = [] if sealed is None else [row + tag(sealed)]
-    return Changes(task_queue_group(range_hash), images, rows=[row])
+    changes = Changes(task_queue_group(range_hash))
+    if sealed is None:
+        changes.rows.append(row)
+    else:
+        changes.overwrite(row, tag(sealed))
+    return changes
 
 
 def changed_user_data(

@@ -105,13 +105,13 @@ async def seal_task_queue(
 
 
 async def check_owner(
-    connection: Connection, written: Sequence[Row], key: RowKey, *, range_id: int, range_mac: bytes
+    connection: Connection, written: Row | None, key: RowKey, *, range_id: int, range_mac: bytes
 ) -> None:
     """Raise an error if a write changed no row. Another owner holds the queue then, or its row was altered.
 
     Args:
         connection: The connection of the write.
-        written: The rows that the write returned.
+        written: The row that the write returned; None if it changed no row.
         key: The queue's key.
         range_id: The range id that the write expected.
         range_mac: Its MAC.
@@ -120,7 +120,7 @@ async def check_owner(
         ConditionFailed: No row was written.
         IntegrityError: No row was written, because the range id does not fit its MAC.
     """
-    if written:
+    if written is not None:
         return
     row = await connection.fetchrow(_SQL["get"], *key)
     if row is not None and has_altered_range(row, range_id, range_mac):

@@ -136,8 +136,8 @@ class TaskStore:
         mac = lease_mac(await open_keys(self._keyring, namespace_id), key, previous_range_id)
         changes = changed_queue(key, row[7])
         async with self._journal.entry(changes) as entry, self._database.connection(namespace_id) as connection:
-            updated = await connection.fetch(_SQL["update"], *row, previous_range_id, mac, *entry.row)
-            entry.refused = not updated
+            updated = await connection.fetchrow(_SQL["update"], *row, previous_range_id, mac, *entry.row)
+            entry.answer(updated)
             await check_owner(connection, updated, key, range_id=previous_range_id, range_mac=mac)
 
     async def list_task_queue(self, *, page_size: int, page_token: bytes | None = None) -> TaskQueuePage:
@@ -173,8 +173,8 @@ class TaskStore:
         mac = lease_mac(keys, key, range_id)
         changes, visible = changed_queue(key, None), queue.namespace_id
         async with self._journal.entry(changes) as entry, self._database.connection(visible) as connection:
-            deleted = await connection.fetch(_SQL["delete"], *key, range_id, mac, *entry.row)
-            entry.refused = not deleted
+            deleted = await connection.fetchrow(_SQL["delete"], *key, range_id, mac, *entry.row)
+            entry.answer(deleted)
             await check_owner(connection, deleted, key, range_id=range_id, range_mac=mac)
 
     async def create_tasks(
@@ -285,7 +285,7 @@ class TaskStore:
         changes, visible = completed_tasks(key, max_pass, max_task_id), queue.namespace_id
         async with self._journal.entry(changes) as entry, self._database.connection(visible) as connection:
             done = await connection.fetchrow(_SQL["complete"], *key, max_pass, max_task_id, limit, *entry.row)
-            entry.refused = done is None
+            entry.answer(done)
         return 0 if done is None else int(done["tasks"])
 
     async def aclose(self) -> None:

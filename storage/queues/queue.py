@@ -282,8 +282,7 @@ class Queue:
         changes = deleted_messages(queue_type, after + 1, last + 1)
         visible = self._keyring.cell_id
         async with self._journal.entry(changes) as entry, self._database.connection(visible) as connection:
-            deleted = await connection.fetch(_SQL["delete_range"], queue_type, after, last, *entry.row)
-            entry.refused = not deleted
+            entry.answer(await connection.fetchrow(_SQL["delete_range"], queue_type, after, last, *entry.row))
 
     def _scope(self) -> bytes:
         return str(self._dead_letters).encode()

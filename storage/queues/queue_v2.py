@@ -162,7 +162,7 @@ class QueueV2:
         async with self._journal.entry(changes) as entry, self._database.connection(EVERY_NAMESPACE) as connection:
             await _check_exists(connection, queue_type, queue_id)
             row = await connection.fetchrow(_SQL["delete"], queue_type, queue_id, last_message_id, *entry.row)
-            entry.refused = row is None
+            entry.answer(row)
         return 0 if row is None else int(row["messages"])
 
     async def list_queues(self, queue_type: int, *, page_size: int, page_token: bytes | None = None) -> QueueV2InfoPage:

@@ -16,7 +16,7 @@ _IMAGES = RowImages("visibility_records")
 
 
 def add_record(changes: Changes, namespace_id: UUID, record_id: bytes, clear: tuple[int, ...], sealed: bytes) -> None:
-    """Add a record, which may replace an older one.
+    """Add a record, which may replace an older one, or be left out.
 
     Args:
         changes: The changes of its shard.
@@ -25,7 +25,7 @@ def add_record(changes: Changes, namespace_id: UUID, record_id: bytes, clear: tu
         clear: Version, epoch, close bucket and start bucket.
         sealed: The sealed record.
     """
-    changes.overwrite(_IMAGES.row(namespace_id, record_id), _IMAGES.tags(sealed, clear=clear))
+    changes.offer(_IMAGES.row(namespace_id, record_id), _IMAGES.tags(sealed, clear=clear))
 
 
 def deleted_record(namespace_id: UUID, shard_id: int, record_id: bytes) -> Changes:

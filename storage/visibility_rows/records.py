@@ -98,7 +98,7 @@ async def put_visibility_records(
     newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
     ordered = [newest[key] for key in sorted(newest)]
     async with journal.entries(_put_records(namespace_id, ordered), transaction=connection) as entries:
-        written = await connection.fetch(
+        answer = await connection.fetch(
             _SQL["put"],
             namespace_id,
             [row.shard_id for row in ordered],
@@ -112,8 +112,10 @@ async def put_visibility_records(
             *hashed_columns(ordered),
             *entries.arguments,
         )
+        entries.digests.update((row["shard_id"], row["digest"]) for row in answer if row["id"] is None)
+    written = [row["id"] for row in answer if row["id"] is not None]
     if outbox and written:
-        ids = {row["id"] for row in written}
+        ids = set(written)
         await add_to_outbox(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
     return len(written)
 
@@ -170,13 +172,15 @@ async def delete_visibility_record(
     async with journal.entries([deleted_record(*key)], transaction=connection) as entries:
         writer, _, (number,), (entry,) = entries.arguments
         arguments = (*row, version, writer, number, entry)
-        deleted = await connection.fetch(_SQL["delete"], *arguments)
-        is_newer = not deleted and await connection.fetchrow(_SQL["newer"], *row) is not None
-        if not deleted and not is_newer:  # its first record may be written at this moment
+        deleted = await connection.fetchrow(_SQL["delete"], *arguments)
+        is_newer = deleted is None and await connection.fetchrow(_SQL["newer"], *row) is not None
+        if deleted is None and not is_newer:  # its first record may be written at this moment
             await connection.execute(_SQL["hold_shard"], shard_id)
-            deleted = await connection.fetch(_SQL["delete"], *arguments)
-            is_newer = not deleted and await connection.fetchrow(_SQL["newer"], *row) is not None
-        entries.refused = not deleted
+            deleted = await connection.fetchrow(_SQL["delete"], *arguments)
+            is_newer = deleted is None and await connection.fetchrow(_SQL["newer"], *row) is not None
+        entries.refused = deleted is None
+        if deleted is not None:
+            entries.digests[shard_id] = deleted["digest"]
     if is_newer:
         return False
     await connection.execute(_SQL["bury"], *row, version)

@@ -18,15 +18,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.journal import folding
 from strongroom.storage.journal.elements import ElementHash
-from strongroom.storage.journal.entry import Changes, Entry
-from strongroom.storage.journal.folding import ABANDONED_AFTER, UNKNOWN_AFTER, StoredEntry, fold
+from strongroom.storage.journal.entry import Changes, Entry, Permissions, replaced_digest
+from strongroom.storage.journal.folding import (
+    ABANDONED_AFTER,
+    UNCONFIRMED_AFTER,
+    UNKNOWN_AFTER,
+    StoredEntry,
+    fold,
+)
 from strongroom.storage.journal.images import EXECUTIONS, TAG_BYTES
+from strongroom.storage.journal.outcomes import Outcomes, Settled
 from strongroom.storage.journal.sums import ShardSums, differing
-from strongroom.storage.journal.writer import Journal, Settled
+from strongroom.storage.journal.writer import Journal
 from tests.support.one_keyring import CELL, OneKeyring
 
 SHARD = 1
-ROWS = st.integers(0, 3)
+ROWS = st.integers(0, 2)
 
 
 def image_of(row):
@@ -34,6 +41,24 @@ def image_of(row):
     return bytes([EXECUTIONS]) + CELL.bytes + bytes([row])
 
 
+def digest_of(images):
+    """Return the digest of replaced rows as a statement returns it; None for none."""
+    return replaced_digest(b"".join(len(each).to_bytes(2, "big") + each for each in images)) or None
+
+
+class Insertion:
+    """Stands for a connection that inserts entries which replace nothing."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    async def execute(self, _, writer, shards, numbers, sealed):
+        """Insert the entries."""
+        for _, number, entry in zip(shards, numbers, sealed, strict=True):
+            self.entries[writer, number] = (entry, [])
+
+
+EDITS = ("own image", "no image", "another version", "twice", "truncated")
 EXAMPLES = settings(
     max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -56,6 +81,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.given_up = []
         self.attacked = False
         self.witness = None
+        self.is_edited = self.is_told = False
+        self.known = {}
 
     def process(self):
         """Return the journal of a new process. Its id is not random, so that an example can be run again."""
@@ -69,16 +96,27 @@ class JournalMachine(RuleBasedStateMachine):
 
     def ticket(self, writer, row, tag):
         """Make the entry of a write of a row: a new tag, or None to delete it."""
-        changes = Changes(SHARD, rows=[image_of(row)], images=[] if tag is None else [image_of(row) + tag])
+        changes = Changes(SHARD)
+        if tag is None:
+            changes.rows.append(image_of(row))
+        else:
+            changes.overwrite(image_of(row), tag)
         return asyncio.run(writer.record([changes]))[0]
 
     def commit(self, writer, ticket, row, tag):
-        """Execute a statement: replace the row, and insert the entry with the image of the replaced one."""
+        """Execute a statement: replace the row, and insert the entry with the image of the replaced one. Return its digest."""
         self.before.append((dict(self.rows), dict(self.entries), self.sums))
         old = self.rows.pop(row, None)
         if tag is not None:
             self.rows[row] = tag
-        self.entries[writer.writer, ticket.number] = (ticket.entry, [] if old is None else [image_of(row) + old])
+        replaced = [] if old is None else [image_of(row) + old]
+        self.entries[writer.writer, ticket.number] = (ticket.entry, replaced)
+        return digest_of(replaced)
+
+    def settle(self, writer, ticket, row, tag, digest):
+        """Give a writer the answer of a statement that was committed."""
+        writer.settle([ticket], Settled.COMMITTED, [digest])
+        self.known[writer.writer, ticket.number] = (row, tag)
 
     @rule(
         which=st.integers(0, 1), row=ROWS, deletes=st.booleans(), outcome=st.sampled_from(["done", "refused", "lost"])
@@ -87,10 +125,14 @@ class JournalMachine(RuleBasedStateMachine):
         """Write a row. The statement is committed, refused, or committed while its answer is lost."""
         writer, tag = self.writers[which], None if deletes else self.tag()
         ticket = self.ticket(writer, row, tag)
-        if outcome != "refused":
-            self.commit(writer, ticket, row, tag)
-        settled = {"done": Settled.COMMITTED, "refused": Settled.REFUSED, "lost": Settled.UNKNOWN}
-        writer.settle([ticket], settled[outcome])
+        if outcome == "refused":
+            writer.settle([ticket], Settled.REFUSED)
+            return
+        digest = self.commit(writer, ticket, row, tag)
+        if outcome == "done":
+            self.settle(writer, ticket, row, tag, digest)
+        else:
+            writer.settle([ticket], Settled.UNKNOWN)
 
     @rule(which=st.integers(0, 1), row=ROWS)
     def send(self, which, row):
@@ -112,10 +154,13 @@ class JournalMachine(RuleBasedStateMachine):
     def arrive(self, committed):
         """End the oldest statement in flight."""
         writer, ticket, row, tag = self.in_flight.pop(0)
+        digest = self.commit(writer, ticket, row, tag) if committed else None
+        if ticket in self.given_up:
+            return
         if committed:
-            self.commit(writer, ticket, row, tag)
-        if ticket not in self.given_up:
-            writer.settle([ticket], Settled.COMMITTED if committed else Settled.REFUSED)
+            self.settle(writer, ticket, row, tag, digest)
+        else:
+            writer.settle([ticket], Settled.REFUSED)
 
     @rule(which=st.integers(0, 1), committed=st.booleans())
     def crash(self, which, committed):
@@ -134,6 +179,8 @@ class JournalMachine(RuleBasedStateMachine):
         result = self.folded(writer, patient=patient)
         if result.problems:
             assert self.attacked, result.problems
+            asyncio.run(writer.confirm(Insertion(self.entries), SHARD))
+            self.is_told |= writer is self.witness and not any(each[0] is writer for each in self.in_flight)
             return
         self.before.append((dict(self.rows), dict(self.entries), self.sums))
         self.sums = result.sums
@@ -146,12 +193,15 @@ class JournalMachine(RuleBasedStateMachine):
         stored = []
         for (owner, number), (entry, replaced) in self.entries.items():
             packed = self.keyring.keys.open(JOURNAL_ENTRY, (SHARD, owner.bytes, number), entry)
-            stored.append(StoredEntry(owner, number, Entry.unpack(packed), replaced))
+            digest = digest_of(replaced) or b""
+            stored.append(StoredEntry(owner, number, Entry.unpack(packed), replaced, digest))
         outcomes = {} if writer is None else {writer.writer: writer.outcomes(SHARD)}
         running = {(each[0].writer, each[1].number) for each in self.in_flight}
         gaps = fold(self.sums, stored, self.elements, outcomes=outcomes).gaps if patient else []
         alive = {each.writer for each in self.writers}  # they fold every ten seconds, so nobody waits an hour for them
         waits = {gap: UNKNOWN_AFTER if gap[0] in alive else ABANDONED_AFTER for gap in gaps}
+        for gap in waits.keys() & self.entries.keys():  # unconfirmed
+            waits[gap] = 0.0 if gap[0] in alive else UNCONFIRMED_AFTER
         waited = {gap: seconds for gap, seconds in waits.items() if gap not in running}
         return fold(self.sums, stored, self.elements, outcomes=outcomes, waited=waited)
 
@@ -193,16 +243,69 @@ class JournalMachine(RuleBasedStateMachine):
                 return
         self.attacked = True
 
+    @precondition(lambda self: not self.attacked and self.entries)
+    @rule(data=st.data(), edit=st.sampled_from(EDITS), puts_back=st.booleans())
+    def edit_replaced(self, data, edit, puts_back):
+        """Edit what an entry replaced, with or without putting the replaced row back. The writer of the entry knows its digest."""
+        keys = [key for key, (_, replaced) in self.entries.items() if replaced and key in self.known]
+        alive = {each.writer: each for each in self.writers}
+        keys = [key for key in keys if key[0] in alive]
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        entry, [image] = self.entries[key]
+        row, tag = self.known[key]
+        edited = {
+            "own image": [image if tag is None else image_of(row) + tag],
+            "no image": [],
+            "another version": [image_of(row) + self.tag()],
+            "twice": [image, image],
+            "truncated": [image[:-1]],
+        }[edit]
+        if edited == [image]:
+            return
+        self.entries[key] = (entry, edited)
+        if puts_back:
+            self.rows[row] = image[-TAG_BYTES:]
+        self.attacked, self.is_edited, self.witness = True, True, alive[key[0]]
+
+    @precondition(lambda self: not self.attacked and self.rows)
+    @rule(data=st.data(), which=st.integers(0, 1))
+    def undo_deletion(self, data, which):
+        """Delete a row, and put it back with an entry that has deleted nothing: the edit that fits the sums."""
+        row = data.draw(st.sampled_from(sorted(self.rows)))
+        writer, old = self.writers[which], self.rows[row]
+        self.write(which, row, deletes=True, outcome="done")
+        key = writer.writer, writer.outcomes(SHARD).settled - 1
+        if self.in_flight or not self.entries.get(key, (b"", []))[1]:
+            return
+        self.entries[key] = (self.entries[key][0], [])
+        self.rows[row] = old
+        self.attacked, self.is_edited, self.witness = True, True, writer
+
+    @precondition(lambda self: not self.attacked and self.rows)
+    @rule(data=st.data(), which=st.integers(0, 1))
+    def forge_answer(self, data, which):
+        """Execute a statement wrongly: the row stays, and the entry names its own image. The answer has the digest of that."""
+        writer, tag = self.writers[which], self.tag()
+        row = data.draw(st.sampled_from(sorted(self.rows)))
+        ticket = self.ticket(writer, row, tag)
+        own = [image_of(row) + tag]
+        self.entries[writer.writer, ticket.number] = (ticket.entry, own)
+        writer.settle([ticket], Settled.COMMITTED, [digest_of(own)])
+        self.attacked = True
+
     @invariant()
     def alarms_are_right(self):
         """Without an attack nobody raises an alarm. Changed rows are found by every process, also by a new one.
 
-        If the entry vanished with the row, its writer finds it, once nothing that it sent before is in flight. So do the others as
-        soon as a later entry has a word about it.
+        If the entry vanished with the row, or names other replaced rows, its writer finds it, once nothing that it sent before is in
+        flight. So do the others as soon as a later entry has a word about it. After folding, the writer has added such an entry if
+        the replaced rows were edited.
         """
         if not self.attacked:
             assert not any(self.alarms())
-        elif self.witness is None:
+        elif self.witness is None or (self.is_told and self.is_edited):
             assert all(self.alarms())
         elif self.witness in self.writers and not any(each[0] is self.witness for each in self.in_flight):
             assert self.alarms()[1 + self.writers.index(self.witness)]
@@ -228,10 +331,48 @@ def believe_refusals(monkeypatch):
     """Take entries for refused although their writer does not know."""
     settle = Journal.settle
     known = {Settled.UNKNOWN: Settled.REFUSED}
-    monkeypatch.setattr(Journal, "settle", lambda self, each, settled: settle(self, each, known.get(settled, settled)))
+    monkeypatch.setattr(
+        Journal, "settle", lambda self, each, settled, *rest: settle(self, each, known.get(settled, settled), *rest)
+    )
 
 
-@pytest.mark.parametrize("mistake", [fold_at_once, forget_refusals, believe_refusals])
+def believe_what_was_replaced(monkeypatch):
+    """Compare no digest of what an entry replaced."""
+    changed = folding._changed
+    monkeypatch.setattr(
+        folding, "_changed", lambda *given: (each for each in changed(*given) if "other replaced rows" not in each)
+    )
+
+
+def allow_the_own_image(monkeypatch):
+    """Let an entry replace the image that it adds."""
+    made = Permissions.__init__
+
+    def allow(self, entry):
+        made(self, entry)
+        self._own = dict.fromkeys(self._own, b"")
+
+    monkeypatch.setattr(Permissions, "__init__", allow)
+
+
+def confirm_only_once(monkeypatch):
+    """Forget a digest when the entry that had it was refused."""
+    settle = Outcomes.settle
+
+    def forget(self, number, settled, digest):
+        self.confirming.pop(number, None)
+        settle(self, number, settled, digest)
+
+    monkeypatch.setattr(Outcomes, "settle", forget)
+
+
+MISTAKES = [
+    *(fold_at_once, forget_refusals, believe_refusals),
+    *(believe_what_was_replaced, allow_the_own_image, confirm_only_once),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_machine_finds_mistakes(mistake, monkeypatch):
     """Control: each of these mistakes in the product makes the machine fail."""
     mistake(monkeypatch)

@@ -4,7 +4,7 @@ WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AN
 ORDER BY fire_time, task_id LIMIT $7
 
 -- name: range_complete
--- $7, $8 and $9: the entry of the journal.
+-- $7, $8 and $9: the entry of the journal. Returns the digest of what it replaced; NULL for nothing.
 WITH deleted AS (
     DELETE FROM history_tasks
     WHERE shard_id = $1 AND category_id = $2 AND (fire_time, task_id) >= ($3, $4) AND (fire_time, task_id) < ($5, $6)
@@ -13,6 +13,7 @@ WITH deleted AS (
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
 SELECT $1, $7, $8, $9, coalesce(string_agg(image, ''), '') FROM deleted
+RETURNING sha256(nullif(replaced, '')) AS digest
 
 -- name: put_dlq
 -- In a transaction, because the journal needs the replaced row. No row is returned if there is one.
@@ -37,7 +38,7 @@ WITH deleted AS (
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
 SELECT $1, $5, $6, $7, string_agg(int2send(octet_length(image)::smallint) || image, '') FROM deleted HAVING count(*) > 0
-RETURNING number
+RETURNING sha256(replaced) AS digest
 
 -- name: any_dlq
 SELECT 1 FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 LIMIT 1

@@ -52,4 +52,4 @@ WITH deleted AS (
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
 SELECT $1, $7, $8, $9, string_agg(image, '') FROM deleted HAVING count(*) > 0
-RETURNING octet_length(replaced) / 83 AS nodes
+RETURNING octet_length(replaced) / 83 AS nodes, sha256(replaced) AS digest

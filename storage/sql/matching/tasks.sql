@@ -8,7 +8,7 @@ WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type
 
 -- name: update
 -- In this and the next statements, the last four parameters are an entry of the journal, with the shard of the queue's group. The images
--- of replaced rows are those of kms/FORMAT.md section 7.7, each after its length.
+-- of replaced rows are those of kms/FORMAT.md section 7.7, each after its length. Each returns the digest of them.
 -- Waits for calls of create_tasks, which hold the row FOR SHARE. Later calls see the new range_id.
 WITH owned AS MATERIALIZED (
     SELECT data FROM task_queues
@@ -20,7 +20,7 @@ WITH owned AS MATERIALIZED (
     RETURNING '\x003808'::bytea || uuid_send(q.namespace_id) || int4send(q.range_hash) || q.task_queue_id || int2send(q.task_type)
               || boolsend(q.fair) || substr(o.data, octet_length(o.data) - 15) AS image
 )
-INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $11, $12, $13, $14, image FROM updated RETURNING number
+INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $11, $12, $13, $14, image FROM updated RETURNING sha256(replaced) AS digest
 
 -- name: delete
 WITH deleted AS (
@@ -29,7 +29,7 @@ WITH deleted AS (
     RETURNING '\x003808'::bytea || uuid_send(namespace_id) || int4send(range_hash) || task_queue_id || int2send(task_type)
               || boolsend(fair) || substr(data, octet_length(data) - 15) AS image
 )
-INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $8, $9, $10, $11, image FROM deleted RETURNING number
+INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $8, $9, $10, $11, image FROM deleted RETURNING sha256(replaced) AS digest
 
 -- name: list
 SELECT range_hash, namespace_id, task_queue_id, task_type, range_id, data FROM task_queues
@@ -57,4 +57,4 @@ WITH deleted AS (
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
 SELECT $9, $10, $11, $12, string_agg(image, '') FROM deleted HAVING count(*) > 0
-RETURNING octet_length(replaced) / 74 AS tasks
+RETURNING octet_length(replaced) / 74 AS tasks, sha256(replaced) AS digest

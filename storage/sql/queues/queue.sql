@@ -32,4 +32,5 @@ WITH deleted AS (
               || substr(data, octet_length(data) - 15) AS image
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
-SELECT $4, $5, $6, $7, string_agg(image, '') FROM deleted HAVING count(*) > 0 RETURNING number
+SELECT $4, $5, $6, $7, string_agg(image, '') FROM deleted HAVING count(*) > 0
+RETURNING sha256(replaced) AS digest

@@ -28,7 +28,7 @@ WITH deleted AS (
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
 SELECT $4, $5, $6, $7, string_agg(image, '') FROM deleted HAVING count(*) > 0
-RETURNING octet_length(replaced) / 63 AS messages
+RETURNING octet_length(replaced) / 63 AS messages, sha256(replaced) AS digest
 
 -- name: list
 SELECT queue.queue_id, queue.next_message_id, queue.data,

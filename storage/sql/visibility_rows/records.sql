@@ -6,6 +6,7 @@
 -- the first record of a run at the same moment, so its image is not known. Or a run was deleted after the snapshot of the statement,
 -- which does not see the deletion: a record is gone once it is locked, or the deletion of a run without a record has changed the row
 -- of its shard. A new record locks that row, so that such a deletion waits for it.
+-- Returns a row for each record that was written, and one for each shard with the digest of what its entry replaced.
 WITH seen AS MATERIALIZED (
     SELECT r.shard_id, v.id
     FROM unnest($2::integer[], $3::bytea[]) AS r (shard_id, id)
@@ -61,8 +62,10 @@ SELECT j.shard_id, $16, j.number, j.data, (
     WHERE r.shard_id = j.shard_id
 )
 FROM unnest($17::integer[], $18::bigint[], $19::bytea[]) AS j (shard_id, number, data)
+RETURNING shard_id, sha256(nullif(replaced, '')) AS digest
 )
-SELECT id FROM written
+SELECT id, NULL::integer AS shard_id, NULL::bytea AS digest FROM written
+UNION ALL SELECT NULL, n.shard_id, n.digest FROM noted AS n WHERE n.digest IS NOT NULL
 
 -- name: get
 SELECT shard_id, id, version, k, b1, b2, s FROM visibility_records WHERE shard_id = $1 AND namespace_id = $2 AND id = $3
@@ -74,7 +77,7 @@ WITH deleted AS (
     RETURNING '\x004d06'::bytea || uuid_send(namespace_id) || id || int8send(version) || int4send(k) || int8send(b1) || int8send(b2)
            || substr(s, octet_length(s) - 15) AS image
 )
-INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $1, $5, $6, $7, image FROM deleted RETURNING number
+INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $1, $5, $6, $7, image FROM deleted RETURNING sha256(replaced) AS digest
 
 -- name: hold_shard
 -- Waits for the writes of new records of a shard. Those that began before and come later see that the row has changed.

@@ -197,3 +197,11 @@ JOURNAL.tested_in(
         "put older sums back": "test_older_sums_are_found",
     },
 )
+JOURNAL.tested_in(
+    "tests/freshness/test_replaced_rows.py",
+    {
+        "put a replaced row back, and edit its entry": "test_a_write_that_is_undone_is_found",
+        "put an overwritten row back, and edit its entry": "test_an_overwritten_row_that_is_put_back_is_found",
+        "forge what a statement replaced": "test_a_forged_answer_does_not_undo_a_write",
+    },
+)

@@ -5,6 +5,8 @@
 -- reason 0: not refused, and `data` has the MACs of the current run that rule 4 passed, which only the caller can check; 1: the shard has
 -- another range_id; 2: the current run is not what the rule expects; 3: the run is at another version, or exists already; 4: the run
 -- does not exist; 5: a clear column does not fit its MAC; 6: the run is at the expected version, and its sealed row is not the known one.
+-- reason 7 is of no request. Its `data` has the digests of what the entries of the journal replaced: for each entry that replaced rows its
+-- request, 4 bytes, and the digest, 32 bytes.
 CREATE FUNCTION write_executions(
     p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
     p_outbox boolean,         -- whether visibility records are noted in the outbox, for a search index outside the database
@@ -91,6 +93,7 @@ DECLARE
     stale integer[];          -- requests whose run is at the expected version, but is not the known one
     old_request integer[];    -- images of the rows that are replaced (kms/FORMAT.md section 7.7), each after its length
     old_image bytea[];
+    digests bytea;
     written integer;
     unwritten integer;
     overwritten integer;
@@ -454,12 +457,24 @@ BEGIN
             ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET stamp = excluded.stamp, retry_at = NULL;
         END IF;
     END IF;
+    IF old_request IS NOT NULL THEN
+        SELECT array_agg(o.request), array_agg(o.replaced), string_agg(int4send(o.request) || sha256(o.replaced), '')
+        INTO old_request, old_image, digests
+        FROM (
+            SELECT k.request, string_agg(k.image, '') AS replaced FROM unnest(old_request, old_image) AS k (request, image)
+            WHERE k.request <> ALL (refused)
+            GROUP BY k.request
+        ) AS o;
+    END IF;
     INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
     SELECT r_shard[j.request], p_writer, j.number, j.entry,
-           coalesce((SELECT string_agg(o.image, '') FROM unnest(old_request, old_image) AS o (request, image) WHERE o.request = j.request), '')
+           coalesce((SELECT o.replaced FROM unnest(old_request, old_image) AS o (request, replaced) WHERE o.request = j.request), '')
     FROM unnest(j_request, j_number, j_entry) AS j (request, number, entry)
     WHERE j.request <> ALL (refused)
       /* confined: AND r_shard[j.request] = p_shard */;
+    IF digests IS NOT NULL THEN
+        reason := 7; data := digests; RETURN NEXT;
+    END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);
 END
 $$;

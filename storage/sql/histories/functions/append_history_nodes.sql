@@ -1,5 +1,6 @@
 -- Append history nodes of several callers. A row with an equal key is overwritten, so that repeating an append changes nothing. The
 -- journal needs the overwritten rows, which are read only if there are any. Every sealed value differs, so a row with another value is one.
+-- Returns a row for each shard whose entry has replaced rows, with their digest.
 CREATE FUNCTION append_history_nodes(
     p_shard integer,          -- the shard of all rows on a Citus cluster; unused elsewhere
     n_shard integer[],
@@ -20,7 +21,7 @@ CREATE FUNCTION append_history_nodes(
     j_number bigint[],
     j_data bytea[]
 )
-RETURNS void LANGUAGE plpgsql AS $$
+RETURNS TABLE (entry_shard integer, digest bytea) LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     written integer;
@@ -82,9 +83,16 @@ BEGIN
         old_shard := coalesce(old_shard, '{}') || some_shard;
         old_image := coalesce(old_image, '{}') || some_image;
     END IF;
+    IF cardinality(old_shard) > 0 THEN
+        SELECT array_agg(o.shard_id), array_agg(o.replaced) INTO old_shard, old_image
+        FROM (
+            SELECT k.shard_id, string_agg(k.image, '') AS replaced FROM unnest(old_shard, old_image) AS k (shard_id, image) GROUP BY k.shard_id
+        ) AS o;
+        RETURN QUERY SELECT o.shard_id, sha256(o.replaced) FROM unnest(old_shard, old_image) AS o (shard_id, replaced);
+    END IF;
     INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
     SELECT j.shard_id, j_writer, j.number, j.data,
-           coalesce((SELECT string_agg(o.image, '') FROM unnest(old_shard, old_image) AS o (shard_id, image) WHERE o.shard_id = j.shard_id), '')
+           coalesce((SELECT o.replaced FROM unnest(old_shard, old_image) AS o (shard_id, replaced) WHERE o.shard_id = j.shard_id), '')
     FROM unnest(j_shard, j_number, j_data) AS j (shard_id, number, data)
     /* confined: WHERE j.shard_id = p_shard */;
     PERFORM set_config('strongroom.namespaces', callers, true);

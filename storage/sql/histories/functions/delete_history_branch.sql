@@ -1,5 +1,6 @@
--- Delete a branch's row and ranges of nodes if the tree still has the branches that the caller read. If not, delete nothing and return
--- false. All rows of the tree are locked before they are compared, so that no branch is forked or deleted in between.
+-- Delete a branch's row and ranges of nodes if the tree still has the branches that the caller read. Return the digest of what the entry
+-- of the journal replaced; empty for nothing. If the tree has changed, delete nothing and return NULL. All rows of the tree are locked
+-- before they are compared, so that no branch is forked or deleted in between.
 CREATE FUNCTION delete_history_branch(
     p_shard integer,
     p_namespace uuid,
@@ -10,17 +11,18 @@ CREATE FUNCTION delete_history_branch(
     d_node bigint[],
     p_holder uuid,            -- the branch whose row gets the new list of branches; NULL for none
     p_holder_data bytea,
-    j_writer uuid,            -- an entry of the journal, which is inserted unless false is returned
+    j_writer uuid,            -- an entry of the journal, which is inserted unless NULL is returned
     j_number bigint,
     j_data bytea
 )
-RETURNS boolean LANGUAGE plpgsql AS $$
+RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     unchanged boolean;
     old_branch bytea;         -- images of the deleted rows (kms/FORMAT.md section 7.7), each after its length
     old_holder bytea;
     old_nodes bytea;
+    old bytea;                -- all of them
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(p_namespace::text, ''), true);
     PERFORM 1 FROM strongroom.history_tree AS t
@@ -53,10 +55,11 @@ BEGIN
                       || int8send(n.node_id) || int8send(n.txn_id) || substr(n.data, octet_length(n.data) - 15) AS image
         )
         SELECT string_agg(d.image, '') INTO old_nodes FROM deleted AS d;
+        old := coalesce(old_branch, '') || coalesce(old_holder, '') || coalesce(old_nodes, '');
         INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
-        VALUES (p_shard, j_writer, j_number, j_data, coalesce(old_branch, '') || coalesce(old_holder, '') || coalesce(old_nodes, ''));
+        VALUES (p_shard, j_writer, j_number, j_data, old);
     END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);
-    RETURN unchanged;
+    RETURN CASE WHEN unchanged THEN coalesce(sha256(nullif(old, '')), '') END;
 END
 $$;

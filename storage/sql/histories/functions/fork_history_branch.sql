@@ -1,5 +1,6 @@
 -- Write the row of a new branch, and the new list of branches into the holder's row, if the tree still has the branches that the caller read.
--- If not, write nothing and return false. All rows of the tree are locked before they are compared, as in `delete_history_branch`.
+-- Return the digest of what the entry of the journal replaced. If the tree has changed, write nothing and return NULL. All rows of the tree
+-- are locked before they are compared, as in `delete_history_branch`.
 CREATE FUNCTION fork_history_branch(
     p_shard integer,
     p_namespace uuid,
@@ -9,11 +10,11 @@ CREATE FUNCTION fork_history_branch(
     p_data bytea,
     p_holder uuid,
     p_holder_data bytea,
-    j_writer uuid,            -- an entry of the journal, which is inserted unless false is returned
+    j_writer uuid,            -- an entry of the journal, which is inserted unless NULL is returned
     j_number bigint,
     j_data bytea
 )
-RETURNS boolean LANGUAGE plpgsql AS $$
+RETURNS bytea LANGUAGE plpgsql AS $$
 DECLARE
     callers CONSTANT text := coalesce(current_setting('strongroom.namespaces', true), ''); -- restored at the end
     unchanged boolean;
@@ -48,6 +49,6 @@ BEGIN
         END IF;
     END IF;
     PERFORM set_config('strongroom.namespaces', callers, true);
-    RETURN unchanged;
+    RETURN CASE WHEN unchanged THEN coalesce(sha256(nullif(old_holder, '')), '') END;
 END
 $$;

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.storage.journal.entry import Entry, Permissions, split_images
-from strongroom.storage.journal.folding import ABANDONED_AFTER, UNKNOWN_AFTER, StoredEntry, fold
+from strongroom.storage.journal.entry import Entry, Permissions, replaced_digest, split_images
+from strongroom.storage.journal.folding import (
+    ABANDONED_AFTER,
+    UNCONFIRMED_AFTER,
+    UNKNOWN_AFTER,
+    StoredEntry,
+    fold,
+)
 from strongroom.storage.journal.images import EXECUTIONS
 from strongroom.storage.journal.sums import ShardSums, pack_sums
 
@@ -28,15 +34,25 @@ class Elements:
         return pack_sums({table: total % 2**256 for table, total in totals.items()})
 
 
-def stored(number, *, settled=1, refused=(), unknown=(), added=0, rows=(), replaced=()):
+def digest(*images):
+    """Return the digest of what an entry replaced."""
+    return replaced_digest(b"".join(len(each).to_bytes(2, "big") + each for each in images))
+
+
+def stored(number, *, settled=1, refused=(), unknown=(), added=0, rows=(), replaced=(), older=(), digests=None):
     """Return an entry of the writer."""
-    entry = Entry(settled, refused, unknown, pack_sums({EXECUTIONS: added}), rows)
-    return StoredEntry(WRITER, number, entry, list(replaced))
+    entry = Entry(settled, refused, unknown, pack_sums({EXECUTIONS: added}), rows, (), older, digests or {})
+    return StoredEntry(WRITER, number, entry, list(replaced), digest(*replaced))
+
+
+UNCONFIRMED = {(WRITER, number): UNCONFIRMED_AFTER for number in range(1, 10)}
+"""Time after which no entry needs a confirmation, and gaps are still waited for."""
 
 
 def folded(*entries, sums=None, outcomes=None, waited=None, below=None):
     """Fold entries."""
-    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, waited=waited or {}, below=below)
+    waited = UNCONFIRMED if waited is None else {**UNCONFIRMED, **waited}
+    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, waited=waited, below=below)
 
 
 def image(row, tag=0):
@@ -57,7 +73,7 @@ def test_a_missing_entry_is_a_problem_only_when_a_later_one_settles_it():
     """An entry that may be in flight makes the later ones wait; one that was settled without a word is missing."""
     waiting = folded(stored(1), stored(3, settled=2))
     assert [each.number for each in waiting.pending] == [3]
-    assert waiting.gaps == [(WRITER, 2)]
+    assert waiting.gaps == [(WRITER, 2), (WRITER, 3)]
     assert not waiting.problems
     assert "entry 2" in folded(stored(1), stored(3, settled=3)).problems[0]
 
@@ -73,7 +89,7 @@ def test_an_unknown_entry_is_waited_for_until_its_statement_must_have_ended():
     """The server may still run the statement after its client has given up."""
     entries = stored(1), stored(3, settled=3, unknown=(2,))
     early = folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER - 1})
-    assert early.gaps == [(WRITER, 2)]
+    assert (WRITER, 2) in early.gaps
     assert early.sums.writers == {WRITER: 1}
     assert folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER}).sums.writers == {WRITER: 3}
 
@@ -130,7 +146,7 @@ def test_nobody_guesses_about_a_writer_in_this_process():
     waited = {(WRITER, 1): ABANDONED_AFTER, (WRITER, 2): ABANDONED_AFTER}
     in_flight = {WRITER: Entry(1, (), (), b"")}
     assert folded(stored(3), outcomes=in_flight, waited=waited).sums.writers == {}
-    unknown = {WRITER: Entry(3, (), (1, 2), b"")}
+    unknown = {WRITER: Entry(4, (), (1, 2), b"")}
     assert folded(stored(3), outcomes=unknown, waited=waited).sums.writers == {WRITER: 3}
 
 
@@ -147,6 +163,72 @@ def test_a_replaced_row_needs_a_permission_of_its_entry():
     assert not folded(allowed).problems
     assert folded(stored(1, rows=(row,), replaced=[image(2, 3)])).problems
     assert folded(stored(1, rows=(row,), replaced=[image(1, 3), image(1, 4)])).problems
+
+
+OLD, ROW = image(1, 3), image(1)[:-16]
+
+
+def unwaited(*entries, outcomes=None):
+    """Fold entries that nobody has waited for."""
+    return fold(ShardSums(), entries, Elements(), outcomes=outcomes or {})
+
+
+def test_a_later_entry_confirms_what_an_entry_replaced():
+    """The entry is folded if its digest is that of the later entry; another one is a problem."""
+    replacing = stored(1, rows=(ROW,), added=100, replaced=[OLD])
+    good = unwaited(replacing, stored(2, settled=2, digests={1: digest(OLD)}))
+    assert good.entries == [(WRITER, 1)]
+    assert not good.problems
+    for other in (digest(image(1, 4)), digest()):
+        problems = unwaited(replacing, stored(2, settled=2, digests={1: other})).problems
+        assert any("other replaced rows" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("replaced", [[], [OLD, OLD], [image(1, 4)], [image(1, 3)[:-1]]])
+def test_an_edited_entry_is_found_by_its_writer(replaced):
+    """The process that made the entry knows the digest, and compares it although nothing in the table has it."""
+    known = {WRITER: Entry(2, (), (), b"", digests={1: digest(OLD)})}
+    edited = stored(1, rows=(ROW,), added=100, replaced=replaced)
+    assert "other replaced rows" in unwaited(edited, outcomes=known).problems[0]
+
+
+def test_a_settled_entry_without_a_digest_replaced_nothing():
+    """So nothing can be added to it."""
+    edited = stored(1, rows=(ROW,), replaced=[OLD])
+    assert "other replaced rows" in unwaited(edited, stored(2, settled=2)).problems[0]
+    assert not unwaited(stored(1, rows=(ROW,)), stored(2, settled=2)).problems
+
+
+def test_an_entry_without_a_word_waits_for_its_writer():
+    """It counts in the total, is no problem, and is folded when its process seems to have ended."""
+    entry = stored(1, rows=(ROW,), added=100, replaced=[OLD])
+    result = unwaited(entry)
+    assert (result.entries, result.problems, result.gaps) == ([], [], [(WRITER, 1)])
+    assert result.is_unconfirmed
+    assert result.total(Elements()) == {EXECUTIONS: (100 - int.from_bytes(OLD, "big")) % 2**256}
+    assert folded(entry).entries == [(WRITER, 1)]
+
+
+def test_a_limited_page_waits_longer_for_a_word():
+    """The word may be on the next page."""
+    entries = stored(1, rows=(ROW,), replaced=[OLD]), stored(2, settled=2, digests={1: digest(OLD)})
+    assert folded(*entries, below=2).entries == []
+
+
+def test_an_entry_with_an_unknown_outcome_is_not_compared():
+    """Its writer has no answer, and so no digest."""
+    entries = stored(1, rows=(ROW,), replaced=[OLD]), stored(2, settled=2, unknown=(1,))
+    result = unwaited(*entries)
+    assert (result.entries, result.problems) == ([(WRITER, 1)], [])
+
+
+def test_an_entry_does_not_replace_its_own_image():
+    """Only an older version of the row, whatever the database reports. A row that is written twice may replace the first version."""
+    own = ROW + image(1, 9)[-8:]
+    assert not folded(stored(1, older=(own,), replaced=[OLD])).problems
+    assert "may not replace" in folded(stored(1, older=(own,), replaced=[image(1, 9)])).problems[0]
+    twice = (own, ROW + image(1, 8)[-8:])
+    assert not folded(stored(1, older=twice, replaced=[image(1, 9)])).problems
 
 
 def test_ranges_permit_their_rows():
@@ -177,13 +259,15 @@ _bytes = st.binary(min_size=1, max_size=40)
             ),
             max_size=3,
         ),
+        st.lists(_bytes, max_size=3),
+        st.dictionaries(st.integers(0, 2**64 - 1), st.binary(min_size=16, max_size=16), max_size=3),
     )
 )
 def test_an_entry_survives_packing(entry):
     """Unpacking gives what was packed."""
     other = Entry.unpack(entry.pack())
     assert other.pack() == entry.pack()
-    assert (list(other.rows), list(other.ranges)) == (entry.rows, entry.ranges)
+    assert other._replace(refused=[*other.refused], unknown=[*other.unknown]) == entry
 
 
 @given(st.lists(st.binary(min_size=17, max_size=300), max_size=5))

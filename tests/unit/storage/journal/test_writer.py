@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.storage.journal.entry import Changes
+from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
+from strongroom.storage.journal.entry import Changes, Entry
 from strongroom.storage.journal.images import EXECUTIONS
-from strongroom.storage.journal.writer import Journal, Settled
+from strongroom.storage.journal.outcomes import Settled
+from strongroom.storage.journal.writer import Journal
 from tests.support.one_keyring import OneKeyring
 
 IMAGE = bytes([EXECUTIONS]) + bytes(64)
@@ -30,3 +32,46 @@ async def test_more_refusals_than_two_bytes_can_count():
         journal._settle(1, number, Settled.REFUSED)
     journal.settle(ticket, Settled.COMMITTED)
     assert len(journal.outcomes(1).pack()) > 8 * 69_000
+
+
+DIGEST = bytes(range(32))
+
+
+async def begun(journal, keyring):
+    """Make an entry of shard 1; return its ticket and what it has."""
+    [ticket] = await journal.record([Changes(1, [IMAGE])])
+    key = (1, journal.writer.bytes, ticket.number)
+    return ticket, Entry.unpack(keyring.keys.open(JOURNAL_ENTRY, key, ticket.entry))
+
+
+async def test_the_next_entry_has_what_an_entry_replaced():
+    """It is confirmed once, unless the entry that confirms it was not committed."""
+    keyring = OneKeyring()
+    journal = Journal(keyring)
+    first, _ = await begun(journal, keyring)
+    journal.settle([first], Settled.COMMITTED, [DIGEST])
+    for settled in (Settled.REFUSED, Settled.UNKNOWN, Settled.COMMITTED):
+        ticket, entry = await begun(journal, keyring)
+        assert entry.digests == {1: DIGEST[:16]}
+        assert entry.settled == ticket.number
+        _, other = await begun(journal, keyring)
+        assert not other.digests
+        assert other.settled == 1, "the entry before it may never be committed"
+        journal._settle(1, ticket.number + 1, Settled.COMMITTED)
+        journal.settle([ticket], settled)
+    ticket, entry = await begun(journal, keyring)
+    assert not entry.digests
+    assert entry.settled == ticket.number
+    assert journal.outcomes(1).digests == {1: DIGEST[:16]}, "until it is folded"
+    journal.folded(1, 1)
+    assert not journal.outcomes(1).digests
+
+
+async def test_an_entry_that_replaced_nothing_needs_no_confirmation():
+    """Neither None nor an empty digest takes a byte of later entries."""
+    keyring = OneKeyring()
+    journal = Journal(keyring)
+    for digest in (None, b""):
+        ticket, _ = await begun(journal, keyring)
+        journal.settle([ticket], Settled.COMMITTED, [digest])
+    assert not (await begun(journal, keyring))[1].digests
