@@ -86,8 +86,9 @@ bench-compare: bench-env ## what this work tree seals and opens faster or slower
 bench-persistence: env ## the stores against Temporal's Go store (needs Go) and against themselves without sealing; 10 minutes
 	$(BIN)/python -m benchmarks.persistence.contest
 
-bench-freshness: env ## what finding older rows costs: entries, digests and MACs, and the verification of ROWS=1000000; 12 minutes
-	$(BIN)/python -m benchmarks.persistence.freshness --rows $(or $(ROWS),1000000)
+bench-freshness: env ## what finding older rows costs: entries, digests and MACs, and the verification of ROWS=1000000; 12 minutes, an interrupted run is continued
+	$(BIN)/python -m benchmarks.persistence.freshness --out benchmarks/report/freshness.jsonl --rows $(or $(ROWS),1000000)
+	$(BIN)/python -m benchmarks.lib.journals
 
 bench-temporal: go bench-env env ## a Temporal server on a sealed cell against the same server on its own stores, also with two workers and (with Java) on Elasticsearch; needs Go; 20 minutes, or 4 with QUICK=1; an interrupted run is continued
 	$(BIN)/python -m benchmarks.temporal.contest --out benchmarks/report/temporal.jsonl $(if $(QUICK),--rounds 1 --count 40)
