@@ -102,7 +102,9 @@ class Connector:
             with suppress(*CLOSING_ERRORS):
                 if not await keeps_session(connection, connection.session):
                     return await self._named()
-        return await self._named() if isinstance(error, PoolingNotSupported) else None
+        # An error after the statement, which may be committed, has its own message.
+        is_other_session = isinstance(error, PoolingNotSupported) and not error.may_have_been_committed
+        return await self._named() if is_other_session else None
 
     async def _named(self) -> PoolingNotSupported:
         """Return the error with the pooler's name, which is asked for once, because many calls may fail at the same time."""

@@ -25,6 +25,12 @@ else:
     _Connection = asyncpg.Connection
 
 
+_NOT_COMMITTED = (
+    "a statement was not committed: a pooler in front of the database began a transaction and left it open, as Pgpool-II with "
+    "backend_clustering_mode = 'raw' does. Use another mode, or connect to PostgreSQL directly; see docs/pgbouncer.md"
+)
+
+
 class OwnSession(_Connection):
     """A connection with prepared statements and a mark of its own.
 
@@ -59,6 +65,7 @@ class OwnSession(_Connection):
             self.ends.sent(query)
         # With arguments asyncpg prepares the statement.
         self.command_tag = await super().execute(query if args else self._mark + query, *args, timeout=timeout)
+        self._check_end()
         return self.command_tag
 
     async def show(self, setting: str) -> None:
@@ -82,6 +89,23 @@ class OwnSession(_Connection):
         if not done:
             raise PoolingNotSupported
         self._shown = setting
+
+    async def _execute(self, *args: Any, **kwargs: Any) -> Any:
+        result = await super()._execute(*args, **kwargs)  # type: ignore[misc]
+        self._check_end()
+        return result
+
+    def _check_end(self) -> None:
+        """Refuse the result of a statement outside of a transaction that is not committed.
+
+        Pgpool-II in raw mode begins a transaction before such a statement, and ends it with ABORT when the client leaves.
+
+        Raises:
+            PoolingNotSupported: A transaction is open that this connection did not begin.
+        """
+        begun = self._top_xact  # type: ignore[attr-defined]  # asyncpg's own transaction, if there is one
+        if begun is None and self.is_in_transaction():
+            raise PoolingNotSupported(_NOT_COMMITTED, may_have_been_committed=True)
 
     async def _get_statement(self, query: str, *args: Any, **kwargs: Any) -> Any:
         if self.ends is not None:

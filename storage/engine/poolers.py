@@ -96,7 +96,7 @@ async def check_sessions(
 async def _hold(connection: asyncpg.Connection[Any]) -> None:
     """Begin a transaction, so that no other connection is given its session."""
     try:
-        await connection.execute("BEGIN")
+        await connection.transaction().start()
     except asyncpg.PostgresError as error:
         if _STATEMENT_POOLING in str(error):
             raise PoolingNotSupported from None

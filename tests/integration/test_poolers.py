@@ -18,6 +18,7 @@ from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import NO_NAMESPACE, Database, PoolingNotSupported
+from strongroom.storage.engine.connection import unwrapped
 from strongroom.storage.engine.poolers import check_sessions
 from strongroom.storage.engine.session_settings import session_settings
 from tests.support.services import or_skip
@@ -188,6 +189,30 @@ async def test_a_pooler_that_is_switched_while_a_service_runs(dsn, monkeypatch):
         for database in databases:
             await database.aclose()
     assert refused > 0
+
+
+async def test_a_pooler_that_does_not_commit(dsn):
+    """A pooler that begins a transaction before a statement and aborts it, as Pgpool-II in raw mode: no such write counts as done.
+
+    The statements of this test begin the transaction themselves, because that pooler is not installed where the tests run.
+    """
+    owner = await asyncpg.connect(dsn)
+    await owner.execute("CREATE TABLE public.written (number integer)")
+    database = Database(dsn, size=1, insecure=True)
+    for statement in ("BEGIN; INSERT INTO public.written VALUES (1)", "BEGIN; SELECT 1"):
+        with pytest.raises(PoolingNotSupported, match="was not committed") as refused:
+            async with database.connection(NO_NAMESPACE) as connection:
+                await connection.execute(statement)
+        assert refused.value.may_have_been_committed
+    async with database.connection(NO_NAMESPACE) as connection:
+        await unwrapped(connection)._protocol.query("BEGIN", 60)
+        with pytest.raises(PoolingNotSupported, match="was not committed"):
+            await connection.fetch("SELECT $1::integer", 1)
+    async with database.transaction(NO_NAMESPACE) as connection:
+        await connection.execute("INSERT INTO public.written VALUES ($1)", 2)
+    assert [row["number"] for row in await owner.fetch("SELECT number FROM public.written")] == [2]
+    await database.aclose()
+    await owner.close()
 
 
 async def test_a_server_without_a_pooler_has_no_name(dsn):
