@@ -192,4 +192,13 @@ func member(ctx context.Context, t *testing.T, clusters persistence.ClusterMetad
 	require.Len(t, found.ActiveMembers, 1)
 	require.Equal(t, port, found.ActiveMembers[0].RPCPort)
 	require.True(t, found.ActiveMembers[0].SessionStart.Equal(started))
+	// Temporal's suite expects that there is no host.
+	require.NoError(t, clusters.UpsertClusterMembership(ctx, &persistence.UpsertClusterMembershipRequest{
+		Role: persistence.Worker, HostID: host[:], RPCAddress: net.ParseIP("10.0.0.1"), RPCPort: port,
+		SessionStart: started, RecordExpiry: time.Millisecond,
+	}))
+	require.Eventually(t, func() bool {
+		found, err := clusters.GetClusterMembers(ctx, &persistence.GetClusterMembersRequest{HostIDEquals: host[:]})
+		return err == nil && len(found.ActiveMembers) == 0
+	}, time.Minute, time.Millisecond)
 }
