@@ -125,7 +125,7 @@ def new_writing(cell: Cell) -> Writing | None:
 def advice_for(older: Sequence[Older]) -> str:
     """Return what to do after a restore on purpose."""
     policy = next((each for each in older if each.found.name == POLICY), None)
-    accept = "run 'strongroom restore accept --reason TEXT' on each host"
+    accept = "run 'strongroom restore accept --reason TEXT --dry-run' on each host"
     if policy is None:
         return accept
     return f"first run 'strongroom access accept-older --version {policy.found.number} --reason TEXT', and then {accept[4:]}"

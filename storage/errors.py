@@ -157,7 +157,7 @@ class OlderThanAnchor(StorageError):  # noqa: N818
     """
 
     def __init__(self, differences: Sequence[str], *, advice: str = "") -> None:
-        accept = advice or "run 'strongroom restore accept --reason TEXT' on each host"
+        accept = advice or "run 'strongroom restore accept --reason TEXT --dry-run' on each host"
         super().__init__(
             f"the database is older than it was: {few(differences)}. An older state was put back, so nothing is read or "
             f"written. If the database was restored from a backup on purpose, {accept}; see docs/backup-and-restore.md"

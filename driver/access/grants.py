@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 LONGEST_GRANT = timedelta(hours=8)
 """The maximum lifetime of a grant."""
+ACCEPT = "restore.accept"
+"""The operation whose grant names a state."""
+_STATE = re.compile(r"[0-9a-f]{32}")
 APPROVAL_PERIOD = timedelta(hours=24)
 """The time within which a requested grant must be approved. After that the request has expired."""
 
@@ -38,6 +42,7 @@ def request_grant(
     lifetime: timedelta,
     by: str,
     now: datetime,
+    state: str = "",
 ) -> tuple[Policy, Grant]:
     """Request a role for some hours, or one operation that needs two people.
 
@@ -50,6 +55,7 @@ def request_grant(
         lifetime: The time for which the grant is valid after its approval.
         by: The principal that requests it.
         now: The time, in UTC.
+        state: The state that the operation accepts, as its dry run showed it. Only `restore.accept` has one, and needs it.
 
     Returns:
         The changed policy and the grant. The grant gives no permission until it is approved.
@@ -71,12 +77,16 @@ def request_grant(
         raise InvalidPolicyChange(
             "an operation on a namespace needs a namespace, and an operation on the cell must not have one"
         )
+    if (operation == ACCEPT) != bool(_STATE.fullmatch(state)):
+        raise InvalidPolicyChange(
+            f"a grant of {ACCEPT}, and no other one, needs the state that 'strongroom restore accept --dry-run' shows: --state STATE"
+        )
     if not reason.strip() or len(reason) > REASON or not reason.isprintable():
         raise InvalidPolicyChange(f"a grant needs a reason of at most {REASON} printable characters")
     seconds = int(lifetime.total_seconds())
     if not 0 < seconds <= LONGEST_GRANT.total_seconds():
         raise InvalidPolicyChange("the lifetime of a grant must be between 1 second and 8 hours")
-    grant = Grant(secrets.token_hex(6), by, role, operation, namespace_id, reason, now, seconds)
+    grant = Grant(secrets.token_hex(6), by, role, operation, namespace_id, reason, now, seconds, state=state)
     others = tuple(each for each in policy.grants if not _was_never_used(each, now))
     return replace(policy, grants=(*others, grant)), grant
 
@@ -113,6 +123,15 @@ def end_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> Polic
     if grant.principal != by and not _permissions(grant) <= permissions_of(policy, by, grant.namespace_id, now=now):
         raise PermissionDenied
     return _replaced(policy, replace(grant, ended_at=now))
+
+
+def is_approved(policy: Policy, *, principal: str, state: str, now: datetime) -> bool:
+    """Return whether a second person approved that a principal accepts a state. A policy without principals needs no approval."""
+    approved = (
+        grant.state == state and grant.operation == ACCEPT and grant.principal == principal and grant.counts(now)
+        for grant in policy.grants
+    )
+    return not policy.principals or any(approved)
 
 
 def _permissions(grant: Grant) -> frozenset[Permission]:

@@ -88,6 +88,7 @@ class Grant:
         approved_at: When it was approved.
         expires_at: When it expires.
         ended_at: When it was ended early.
+        state: The state that the operation may accept, as a dry run showed it; "" for an operation that accepts none.
     """
 
     grant_id: str
@@ -102,6 +103,7 @@ class Grant:
     approved_at: datetime | None = None
     expires_at: datetime | None = None
     ended_at: datetime | None = None
+    state: str = ""
 
     def counts(self, now: datetime) -> bool:
         """Return whether the grant is in force."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--role", default="", help="Role for some hours.")
 @click.option("--operation", default="", help="One operation that needs two people, for example shredding.finish.")
 @click.option("-n", "--namespace", help="Namespace of the right. Default: the whole cell.")
+@click.option("--state", default="", help="State that 'strongroom restore accept --dry-run' shows, for restore.accept.")
 @click.option("--reason", required=True, help="Reason. It is recorded, and shown in each review.")
 @click.option(
     "--hours",
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     help="Lifetime of the right, in hours.",
 )
 @click.pass_obj
-def request(config_path: Path, role: str, operation: str, namespace: str | None, reason: str, hours: float) -> None:
+def request(
+    config_path: Path, role: str, operation: str, namespace: str | None, state: str, reason: str, hours: float
+) -> None:
     """Request a right for some hours. It is valid after another principal who has the right approves it."""
 
     async def run(strongroom: Strongroom) -> None:
@@ -56,6 +59,7 @@ def request(config_path: Path, role: str, operation: str, namespace: str | None,
                 lifetime=timedelta(hours=hours),
                 by=caller_name(),
                 now=strongroom.access.now(),
+                state=state,
             )
             made[:] = [grant.grant_id]
             return changed

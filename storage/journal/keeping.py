@@ -13,6 +13,7 @@ from strongroom.kms import Background
 from strongroom.kms.sealing.record_kinds import JOURNAL_SUMS
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
+from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.schema.table import NAMESPACE
 from strongroom.storage.schema.tables import TABLES
 
@@ -21,7 +22,7 @@ from .folding import fold
 from .images import NAMES, NUMBERS
 from .reading import ShardVerification, opened
 from .scanning import scan
-from .sums import differing
+from .sums import differing, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -212,7 +213,9 @@ class JournalKeeper:
             live, rows = await scan(connection, shard_id, elements)
         tables = [NAMES[each] for each in differing(result.total(elements), live)]
         number = 0 if stored_sums is None else stored_sums["number"]
-        return ShardVerification(shard_id, rows, number, len(result.pending), tables, result.problems)
+        return ShardVerification(
+            shard_id, rows, number, len(result.pending), tables, result.problems, digest=digest_of(live)
+        )
 
     async def waiting(self) -> int:
         """Return the number of entries that are not in the sums yet, in all shards.
@@ -224,17 +227,19 @@ class JournalKeeper:
             row = await connection.fetchrow(_SQL["waiting"])
         return int(row["count"]) if row is not None else 0
 
-    async def accept(self, shard_id: int, *, above: int = 0) -> int:
+    async def accept(self, shard_id: int, *, above: int = 0, digest: bytes | None = None) -> int:
         """Make the sums of a shard those of the rows that it has now, after a restore on purpose. Writes wait meanwhile.
 
         Args:
             shard_id: The shard in the journal.
             above: A number below the new one.
+            digest: The digest of its rows that a verification returned; None for any rows.
 
         Returns:
             The new number of the sums.
 
         Raises:
+            ConditionFailed: The shard has other rows than those of the digest. Its sums stay as they are.
             KmsError: The cell's keys are not available.
             StorageError: The database does not answer.
         """
@@ -247,6 +252,9 @@ class JournalKeeper:
             for row in entries:
                 sums.writers[row["writer"]] = max(row["number"], sums.writers.get(row["writer"], 0))
             sums.sums, _ = await scan(connection, shard_id, ElementHash(keys, shard_id))
+            if digest is not None and digest != digest_of(sums.sums):
+                msg = f"the rows of shard {shard_id} changed after they were shown; they were not accepted"
+                raise ConditionFailed(msg)
             number = max(sums.number, self.journal.newest.get(shard_id, 0), above) + 1
             sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), sums.pack())
             await connection.execute(_SQL["replace_sums"], shard_id, number, sealed)

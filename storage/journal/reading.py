@@ -32,6 +32,7 @@ class ShardVerification:
         pending: Entries that wait for one that may be in flight, or for a later one that confirms what they replaced.
         tables: The tables whose rows are not those that the entries added.
         problems: What else was changed, in sentences without a tenant's value.
+        digest: A digest of the shard's rows.
     """
 
     shard_id: int
@@ -40,6 +41,7 @@ class ShardVerification:
     pending: int
     tables: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    digest: bytes = b""
 
     @property
     def ok(self) -> bool:

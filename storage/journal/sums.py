@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -59,6 +60,11 @@ def pack_sums(sums: Mapping[int, int]) -> bytes:
 def unpack_sums(packed: bytes) -> Iterator[tuple[int, int]]:
     """Return the table and the sum of each of the sums that were packed."""
     return ((table, unpack(total)) for table, total in _SUM.iter_unpack(packed))
+
+
+def digest_of(sums: Mapping[int, int]) -> bytes:
+    """Return a digest of sums, which shows nothing of them."""
+    return sha256(pack_sums(sums)).digest()
 
 
 def differing(one: Mapping[int, int], other: Mapping[int, int]) -> list[int]:

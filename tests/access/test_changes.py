@@ -55,6 +55,29 @@ def test_a_policy_survives_its_encoding():
     assert kept.hash.encode() not in repr(made).encode()
 
 
+def test_a_restore_is_approved_for_one_state():
+    """A grant of `restore.accept` names the state that both people saw. It allows no other one, and no other operation has a state."""
+    made, state = policy(bob="owner"), "4be7d1c09a5f3e2d8c6b1a0f9e8d7c6b"
+    for what in (
+        {"operation": grants.ACCEPT},
+        {"operation": grants.ACCEPT, "state": "x"},
+        {"role": "auditor", "state": state},
+    ):
+        with pytest.raises(InvalidPolicyChange, match="--state"):
+            asked(made, "bob", namespace_id=None, **what)
+    made, grant = asked(made, "bob", namespace_id=None, operation=grants.ACCEPT, state=state)
+    assert not grants.is_approved(made, principal="bob", state=state, now=NOW)
+    made = grants.approve_grant(made, grant.grant_id, by=OWNER, now=NOW)
+    approved = {
+        (name, each): grants.is_approved(made, principal=name, state=each, now=NOW)
+        for name in ("bob", OWNER)
+        for each in (state, state[::-1], "")
+    }
+    assert [key for key, value in approved.items() if value] == [("bob", state)]
+    assert not grants.is_approved(made, principal="bob", state=state, now=NOW + timedelta(hours=3))
+    assert grants.is_approved(Policy(), principal="", state=state, now=NOW)
+
+
 def test_the_last_owner_stays():
     """No change removes the last owner."""
     made = policy(bob="admin")

@@ -152,7 +152,9 @@ async def test_the_commands(config_path, attacker):
     dry = json.loads(await run("restore", "accept", "--reason", "backup restored", "--dry-run", "--json"))
     assert any("version 3" in each for each in dry["differences"])
     await run("namespace", "list", code=2)
-    assert "1 differences are accepted" in await run("restore", "accept", "--reason", "backup restored")
+    assert "nothing was accepted" in await run("restore", "accept", "--reason", "backup restored", code=2)
+    accepted = await run("restore", "accept", "--reason", "backup restored", "--state", dry["state"])
+    assert "1 differences are accepted" in accepted
     await run("keys", "rotate", "one")
     shown = await run("audit", "verify")
     assert "accepted: the key registry in the database is version 2" in shown

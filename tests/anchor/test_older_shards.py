@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from strongroom.kms import KekRef
 from strongroom.storage import ShardInfo
-from strongroom.storage.errors import OlderThanAnchor
+from strongroom.storage.errors import ConditionFailed, OlderThanAnchor
 from tests.support.earlier_rows import put_back, saved
 from tests.support.fixtures.command_line import run_command
 from tests.support.fixtures.executions import Workflow, blob
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.integration
 
 KEK = KekRef("local", "shared")
 SHARD = 1
+ACCEPT = ("restore", "accept", "--reason", "backup restored")
 TABLES = ("journal", "journal_sums", "executions", "execution_maps", "current_executions", "history_tasks")
 
 
@@ -58,11 +60,47 @@ async def test_a_deleted_shard_is_refused(config, attacker, older):
             pass
 
 
+async def state_of(config_path):
+    """Return the name of the state that a person is shown."""
+    dry = await asyncio.to_thread(run_command, config_path.parent, *ACCEPT, "--dry-run", "--json")
+    return json.loads(dry.stdout)["state"]
+
+
+async def accept(config_path, state=None):
+    """Accept a state; None for the present one."""
+    state = await state_of(config_path) if state is None else state
+    return await asyncio.to_thread(run_command, config_path.parent, *ACCEPT, "--state", state)
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("shown", ["an older shard", "changed rows"])
+async def test_only_the_state_that_was_shown_is_accepted(config_path, attacker, older, shown):
+    """A row that changes after a person has looked at the differences is not accepted with them, also in a table that was named."""
+    table = "executions"
+    await put_back(attacker, older if shown == "an older shard" else {table: older[table]})
+    state = await state_of(config_path)
+    assert await state_of(config_path) == state
+    await attacker.execute("UPDATE strongroom.executions SET data = data || 'x'")
+    refused = await accept(config_path, state)
+    assert (refused.returncode, "nothing was accepted" in refused.stderr) == (2, True), refused
+    assert (await asyncio.to_thread(run_command, config_path.parent, "verify")).returncode > 0
+
+
+@pytest.mark.usefixtures("older")
+async def test_a_shard_that_changes_while_it_is_accepted_keeps_its_sums(config, attacker):
+    """The rows are compared once more in the transaction that makes the sums."""
+    async with opened(config) as cell:
+        seen = await cell.journal.verify(SHARD)
+        await attacker.execute("UPDATE strongroom.executions SET data = data || 'x'")
+        with pytest.raises(ConditionFailed, match="changed after they were shown"):
+            await cell.journal.accept(SHARD, digest=seen.digest)
+        assert not (await cell.journal.verify(SHARD)).ok
+
+
 async def test_a_restore_is_accepted(config, config_path, attacker, older):
     """`restore accept` names the shard; then the cell opens, the shard verifies, and an even older state is refused again."""
     await put_back(attacker, older)
-    arguments = ("restore", "accept", "--reason", "backup restored")
-    accepted = await asyncio.to_thread(run_command, config_path.parent, *arguments)
+    accepted = await accept(config_path)
     assert "shard/1" in accepted.stdout, accepted
     async with opened(config) as cell:
         assert (await cell.journal.verify(SHARD)).ok
@@ -80,9 +118,7 @@ async def test_rows_of_a_partial_restore_are_accepted(config_path, attacker, old
     await put_back(attacker, {table: older[table]})
     found = await asyncio.to_thread(run_command, config_path.parent, "verify", "--shard", str(SHARD))
     assert (found.returncode, f"rows of {table}" in found.stdout) == (1, True), found
-    accepted = await asyncio.to_thread(
-        run_command, config_path.parent, "restore", "accept", "--reason", "one table restored"
-    )
+    accepted = await accept(config_path)
     assert f"rows of {table}" in accepted.stdout, accepted
     verified = await asyncio.to_thread(run_command, config_path.parent, "verify")
     assert verified.returncode == 0, verified

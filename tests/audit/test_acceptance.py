@@ -157,7 +157,10 @@ def test_the_command(config_path, dsn):
     dry = json.loads(run("restore", "accept", "--reason", REASON, "--dry-run", "--json"))
     assert dry["lost_through"] > dry["lost_after"] > 0
     run("audit", "verify", code=1)
-    assert "are lost" in run("restore", "accept", "--reason", REASON)
+    assert "nothing was accepted" in run("restore", "accept", "--reason", REASON, code=2)
+    assert "nothing was accepted" in run("restore", "accept", "--reason", REASON, "--state", "0" * 32, code=2)
+    run("audit", "verify", code=1)
+    assert "are lost" in run("restore", "accept", "--reason", REASON, "--state", dry["state"])
     shown = run("audit", "verify")
     assert f": {REASON}" in shown
     assert "nothing else was altered" in shown

@@ -62,7 +62,7 @@ def grants(policy: Policy, *, at: datetime, show_all: bool) -> None:
             (
                 each.grant_id,
                 each.principal,
-                each.role or each.operation,
+                each.role or f"{each.operation} {each.state}".rstrip(),
                 each.namespace_id or "cell",
                 each.reason,
                 _minute(each.requested_at),
