@@ -19,6 +19,7 @@ from strongroom.storage.schema.tables import TABLES
 
 from .elements import ElementHash
 from .folding import fold
+from .gaps import Gaps
 from .images import NAMES, NUMBERS
 from .reading import ShardVerification, opened
 from .scanning import scan
@@ -71,7 +72,7 @@ class JournalKeeper:
         self.background = Background("folding of the journal")
         self.verifying = Background("verification of rows")
         self.altered: dict[int, ShardVerification] = {}
-        self._gaps: dict[tuple[int, UUID, int], float] = {}
+        self._gaps = Gaps(clock)
 
     async def keep_folding(self, *, pause: float = PAUSE, all_after: float = ALL_AFTER) -> NoReturn:
         """Fold the shards that this process wrote to, and now and then those that a process that ended left behind.
@@ -282,6 +283,7 @@ class JournalKeeper:
     ) -> Folded:
         """Return what folding all entries that the database has would give."""
         outcomes, newest = known
+        waited = await self._gaps.waited(connection, shard_id)
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
         below = rows[-1]["number"] if len(rows) == limit else None
         if rows and below == rows[0]["number"]:  # more processes than a page has rows
@@ -290,17 +292,7 @@ class JournalKeeper:
         if sums.number < newest:
             problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")
         words = {self.journal.writer: outcomes}
-        result = fold(sums, stored, elements, outcomes=words, waited=self._waited(shard_id), below=below)
+        result = fold(sums, stored, elements, outcomes=words, waited=waited, below=below)
         result.problems[:0] = problems
-        self._note_gaps(shard_id, result)
+        self._gaps.note(shard_id, result.gaps)
         return result
-
-    def _note_gaps(self, shard_id: int, result: Folded) -> None:
-        known = {(shard_id, *gap) for gap in result.gaps}
-        self._gaps = {gap: since for gap, since in self._gaps.items() if gap[0] != shard_id or gap in known}
-        for gap in known:
-            self._gaps.setdefault(gap, self._clock())
-
-    def _waited(self, shard_id: int) -> dict[tuple[UUID, int], float]:
-        now = self._clock()
-        return {(gap[1], gap[2]): now - since for gap, since in self._gaps.items() if gap[0] == shard_id}

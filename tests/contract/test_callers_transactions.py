@@ -7,6 +7,7 @@ import pytest
 
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database, StorageError
 from strongroom.storage.errors import NotCommitted
+from strongroom.storage.journal.folding import UNKNOWN_AFTER
 from strongroom.storage.journal.keeping import JournalKeeper
 from strongroom.storage.journal.writer import Journal
 from tests.support.fixtures.history import node
@@ -185,3 +186,25 @@ async def test_a_connection_of_the_caller_is_in_no_transaction_of_ours(histories
     await transaction.rollback()
     await own.close()
     await check(histories, unknown=[2])
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_a_transaction_that_is_open_for_long_raises_no_alarm(histories, end):
+    """A write in a transaction of another connection is not passed over while that transaction is open, however long it takes."""
+    cell, shard_id, time = histories.cell, histories.shard_id, [0.0]
+    own = await asyncpg.connect(cell.config.dsn, server_settings={"search_path": "strongroom"})
+    transaction = own.transaction()
+    await transaction.start()
+    branch = await append(histories, own)
+    await histories.append(histories.branch(), FIRST)
+    keeper = JournalKeeper(cell.database, cell.keyring, cell.journal.journal, clock=lambda: time[0])
+    for _ in range(3):
+        assert await keeper.fold(shard_id) == []
+        time[0] += 10 * UNKNOWN_AFTER
+    assert (await keeper.verify(shard_id)).pending == 1
+    await getattr(transaction, end)()
+    await own.close()
+    assert await keeper.fold(shard_id) == []
+    found = await keeper.verify(shard_id)
+    assert (found.ok, found.pending) == (True, 0), found
+    assert len(await histories.rows(branch)) == (1 if end == "commit" else 0)

@@ -44,3 +44,9 @@ SELECT DISTINCT shard_id FROM journal
 
 -- name: waiting
 SELECT count(*) AS count FROM journal
+
+-- name: writing
+-- The transactions that have inserted an entry, or are about to. A statement locks its tables before its snapshot.
+SELECT virtualtransaction AS transaction FROM pg_locks
+WHERE locktype = 'relation' AND relation = 'strongroom.journal'::regclass AND mode = 'RowExclusiveLock'
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid IS DISTINCT FROM pg_backend_pid()
