@@ -1,7 +1,7 @@
 """The stores without parts of what detects older rows, for `freshness.py` only.
 
-`ENTRIES` leaves out the images, hashes, sealing and arguments of entries, and their INSERT in the functions. The functions still
-collect the images of replaced rows.
+`ENTRIES` leaves out the images, hashes, sealing and arguments of entries, and their INSERT in the functions, and the digests of
+replaced rows. The functions still collect the images of these.
 
 `DIGESTS` leaves out the digest of map rows, the end of a history, the checks of both, what a process knows of runs, the MACs of runs
 and of current runs, and the comparison with the replaced row's tag. Rows and columns keep their lengths, the functions compare MACs
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 ENTRIES, DIGESTS = "entries", "digests"
 _FUNCTIONS = ("write_executions", "append_history_nodes", "create_tasks")
+_DIGESTS = re.compile(
+    r"\n    IF (?:old_request IS NOT NULL|cardinality\(old_shard\) > 0|digests IS NOT NULL) THEN\n.*?\n    END IF;(?=\n)",
+    re.DOTALL,
+)
 _INSERT = re.compile(r"\n    INSERT INTO strongroom\.journal .*?;(?=\n)", re.DOTALL)
 _TAG = " OR e.tag = substr(x_macs, x.number::integer * 80 - 15, 16)\n"
 _NO_STATE = bytes(MAC_BYTES), NO_BINDING, None
@@ -106,8 +110,9 @@ async def replace_functions(connection: Connection, *parts: str) -> None:
     for name in _FUNCTIONS:
         sql = load_functions(distributed=False)[name].sql.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1)
         if ENTRIES in parts:
-            sql, count = _INSERT.subn("", sql)
+            sql, count = _INSERT.subn("", _DIGESTS.sub("", sql))
             assert count == 1, f"{name} has {count} inserts of entries"
+            assert "sha256" not in sql, f"{name} returns digests of replaced rows in another way"
         if DIGESTS in parts and name == "write_executions":
             assert sql.count(_TAG) == 1, f"{name} compares the tags of rows in another way"
             sql = sql.replace(_TAG, " OR true\n")

@@ -468,7 +468,8 @@ BEGIN
     END IF;
     INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
     SELECT r_shard[j.request], p_writer, j.number, j.entry,
-           coalesce((SELECT o.replaced FROM unnest(old_request, old_image) AS o (request, replaced) WHERE o.request = j.request), '')
+           CASE WHEN cardinality(old_request) > 0 THEN coalesce((
+               SELECT o.replaced FROM unnest(old_request, old_image) AS o (request, replaced) WHERE o.request = j.request), '') ELSE '' END
     FROM unnest(j_request, j_number, j_entry) AS j (request, number, entry)
     WHERE j.request <> ALL (refused)
       /* confined: AND r_shard[j.request] = p_shard */;

@@ -92,7 +92,8 @@ BEGIN
     END IF;
     INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced)
     SELECT j.shard_id, j_writer, j.number, j.data,
-           coalesce((SELECT o.replaced FROM unnest(old_shard, old_image) AS o (shard_id, replaced) WHERE o.shard_id = j.shard_id), '')
+           CASE WHEN cardinality(old_shard) > 0 THEN coalesce((
+               SELECT o.replaced FROM unnest(old_shard, old_image) AS o (shard_id, replaced) WHERE o.shard_id = j.shard_id), '') ELSE '' END
     FROM unnest(j_shard, j_number, j_data) AS j (shard_id, number, data)
     /* confined: WHERE j.shard_id = p_shard */;
     PERFORM set_config('strongroom.namespaces', callers, true);
