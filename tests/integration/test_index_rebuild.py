@@ -15,6 +15,7 @@ from strongroom.storage.visibility_rows.builds import IndexBuilds
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import IndexSettings
+from tests.support.fixtures.command_line import run_command
 from tests.support.search_cell import BASE, Cell, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
@@ -138,3 +139,29 @@ async def test_a_build_that_was_stopped_leaves_nothing(full_cell, elasticsearch)
     assert await full_cell.count("Customer = 'new'") == 1
     (index,) = elasticsearch.client.request("GET", f"/{full_cell.index.name}-v1-*")
     assert index.endswith("-000001")
+
+
+async def test_the_command_replaces_the_index(config_path, elasticsearch):
+    """It names both indices. The same number of shards again is refused, and replicas change the present index."""
+    async with opened(config_path, elasticsearch) as strongroom:
+        index = strongroom.search_index
+        await index.create(IndexSettings(shards=1, replicas=0))
+        cell = await new_cell(strongroom)
+        await cell.write(*(record(number) for number in range(20)))
+        await cell.settle()
+        section = f'url = "{elasticsearch.url}"\ninsecure = true\nindex = "{index.name}"\ntimeout_seconds = 5\ndeadline_seconds = 6'
+        config_path.write_text(f"{config_path.read_text()}\n[elasticsearch]\n{section}\n")
+
+        async def build(*options):
+            return await asyncio.to_thread(run_command, config_path.parent, "index", "build", *options)
+
+        first = build("--shards", "2", "--replicas", "0"), build("--shards", "2", "--replicas", "0")
+        for done in await asyncio.gather(*first):
+            assert done.returncode == 0 or "another build" in done.stderr, "two at once: one, or both as one"
+        again = await build("--shards", "2")
+        assert (again.returncode, "has 2 shards already" in again.stderr) == (2, True)
+        changed = await build("--replicas", "1")
+        assert (changed.returncode, "1 replicas" in changed.stdout) == (0, True)
+        layout = await index.check()
+        assert (layout.shards, layout.replicas) == (2, 1)
+        assert await cell.count() == len(await cell.listed()) == 20

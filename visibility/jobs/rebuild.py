@@ -108,10 +108,11 @@ class IndexRebuild:
             await self._copy_deletions(target)
             await self._compare(target, progress)
             await self._copy_marks(target)
+        present = await self._index.check()
+        if present.index != build.target:  # otherwise another process has ended the same build
             if not await self._is_current(build):
                 raise _ended()
-            await move_alias(self._index.client, before, build.target)
-        await self._index.check()
+            await move_alias(self._index.client, present, build.target)
         await self._builds.end(build.target)
         await asyncio.sleep(self._grace)
         await self._remove_others()
