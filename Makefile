@@ -8,8 +8,8 @@ BIN := .venv/bin
 BENCH := .venv-bench/bin
 CHECKS := PYTHONPATH=.ci $(BIN)/python -m checks
 # Number of pytest workers. Each starts its own servers; 0 disables xdist. A worker takes whole files, because the tests of a file share
-# fixtures that take seconds. Files keep their random order, because an order by the number of tests would start the longest last.
-PROCESSES ?= 2
+# fixtures that take seconds. tests/support/file_order.py puts the longest files first.
+PROCESSES ?= 3
 # How the tests start their services: containers, local, or empty for the first way that works (tests/README.md).
 export SERVICES ?=
 export UV_PYTHON_DOWNLOADS := never
@@ -50,7 +50,7 @@ temporal-version: go env ## the Go module with another version of Temporal: chec
 	@$(MAKE) temporal-check GOFLAGS="$(GOFLAGS) -modfile=bin/versions/$(TEMPORAL).mod"
 	GOFLAGS="$(GOFLAGS) -modfile=bin/versions/$(TEMPORAL).mod" $(BIN)/pytest -q tests/integration/temporal/test_suites.py tests/integration/temporal/test_visibility.py
 
-test: env check ## every check and every test, in PROCESSES=2; SERVICES=containers or local forces one way to start services
+test: env check ## every check and every test, in PROCESSES=3; SERVICES=containers or local forces one way to start services
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5
 
 check: env ## format, lint, types, import contracts, layout, phrases, commit messages (seconds)
