@@ -60,7 +60,7 @@ async def client_of(respond, **limits):
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with tcp_silence(server.sockets[0].getsockname()[1]) as proxy:
         client = ElasticsearchClient(
-            f"http://127.0.0.1:{proxy.port}",
+            [f"http://127.0.0.1:{proxy.port}"],
             name="runs",
             api_key=None,
             tls=SYSTEM_CERTIFICATES,
