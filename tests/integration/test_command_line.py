@@ -139,9 +139,24 @@ def test_from_an_empty_database_to_a_shredded_namespace(dsn, tmp_path, sample_pa
     assert all(text in advice for text in ("346 runs, preset compatible", "WorkflowType", "CustomerId", "1KiB"))
     assert "cust-00005" not in advice
     assert '"sampled":346' in cell.done("index", "advise", "orders", "--json")
-    rotated = cell.done("index", "rotate", "orders", "--preset", "strict", "--bucket", "15m", "--wait", "0")
+    rotated = cell.done(
+        *(
+            "index",
+            "rotate",
+            "orders",
+            "--preset",
+            "strict",
+            "--bucket",
+            "15m",
+            "--prefixes",
+            "CustomerId",
+            "--wait",
+            "0",
+        )
+    )
     assert "346 records rewritten; keys destroyed: 1" in rotated
     assert "epoch 2, preset strict" in rotated
+    assert '"chosen":true' in cell.done("index", "advise", "orders", "--json")
     assert cell.done("query", "orders", named, "--count") == cell.done("query", "orders", as_before, "--count") != "0\n"
     assert explained != cell.done("query", "orders", "WorkflowId STARTS_WITH 'orde'", "--explain"), "it opens more now"
     declined = cell.run("namespace", "shred", "orders", typed="something else\n")
@@ -330,6 +345,9 @@ WRONG_INPUT = [
     ("index", "rotate", "shop", "--preset", "loose"),
     ("index", "rotate", "shop", "--bucket", "1h"),
     ("index", "rotate", "shop", "--preset", "compatible", "--record-length", "4KiB"),
+    ("index", "rotate", "shop", "--prefixes", CANARY),
+    ("index", "rotate", "shop", "--prefixes", "WorkflowId"),
+    ("index", "rotate", "shop", "--prefixes", "CustomerId", "--no-prefixes"),
     ("index", "advise", "shop", "--sample", "1"),
     ("index", "rotate", "shop", "--wait", "-1"),
     ("query", "shop", "--page-token", CANARY),

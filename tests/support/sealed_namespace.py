@@ -14,10 +14,18 @@ from tests.support.plaintext_copy.records import record_of
 
 
 class Sealed:
-    """A sealed namespace that is asked like the plaintext copy."""
+    """A sealed namespace that is asked like the plaintext copy.
+
+    Attributes:
+        strongroom: The cell.
+        visibility: The searches that are asked; those of the cell unless a test sets others.
+        namespace_id: The namespace.
+        types: Its search attributes.
+    """
 
     def __init__(self, strongroom, namespace):
         self.strongroom = strongroom
+        self.visibility = strongroom.visibility
         self.namespace_id = namespace.namespace_id
         self.types = attribute_types(namespace)
 
@@ -37,7 +45,7 @@ class Sealed:
         """Return the run ids of each page of a list."""
         found, token = [], None
         while True:
-            page = await self.strongroom.visibility.list_workflow_executions(
+            page = await self.visibility.list_workflow_executions(
                 self.namespace_id, text, self.types, page_size=size, page_token=token
             )
             found.append([record.run_id for record in page.executions])
@@ -47,7 +55,7 @@ class Sealed:
 
     async def count(self, text):
         """Return the count, and the groups."""
-        found = await self.strongroom.visibility.count_workflow_executions(self.namespace_id, text, self.types)
+        found = await self.visibility.count_workflow_executions(self.namespace_id, text, self.types)
         return found.count, dict(found.groups)
 
 

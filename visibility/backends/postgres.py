@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from strongroom.storage.visibility_rows.epochs import count_epochs
 from strongroom.visibility.index.tokens import GROUP_TOKENS, last_group_token
 
-from .postgres_query import FEW_TOKENS, condition_of, from_position, split_large, where
+from .postgres_query import FEW_TOKENS, condition_of, count_from, from_position, split_large, where
 from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, DocumentGroup, IndexPosition
 from .token_query import without_implied
 
@@ -139,10 +139,8 @@ class PostgresReader:
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
-        condition, parameters = self._counted(query)
-        row = await self._connection.fetchrow(
-            f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}", *parameters
-        )
+        found, parameters = count_from(self._namespace_id, without_implied(query), self._records)
+        row = await self._connection.fetchrow(f"SELECT count(*) AS documents FROM {found}", *parameters)
         return int(row["documents"]) if row else 0
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
@@ -188,8 +186,8 @@ class PostgresReader:
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
         """See `IndexReader.count_and_first`. One statement sees one snapshot."""
-        condition, parameters = self._counted(counted)
-        documents = f"SELECT count(*) AS documents FROM {self._records} WHERE {condition}"
+        found, parameters = count_from(self._namespace_id, without_implied(counted), self._records)
+        documents = f"SELECT count(*) AS documents FROM {found}"
         page = self._page(f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
         rows = await self._connection.fetch(
             f"WITH c AS ({documents}), p AS ({page}) SELECT c.documents, p.* FROM c LEFT JOIN p ON true", *parameters

@@ -47,6 +47,21 @@ def where(
     return " AND ".join(["namespace_id = $1", *parts]), parameters
 
 
+def count_from(namespace_id: UUID, query: TokenQuery, records: str) -> tuple[str, list[object]]:
+    """Return the FROM and WHERE of a count, and its parameters.
+
+    If each document has at most one of many tokens, the documents that the GIN finds are counted as they come.
+    """
+    items = conjuncts(query)
+    large = [item for item in items if isinstance(item, AnyOf) and _is_large(item, FEW_TOKENS)]
+    if len(large) != 1 or not large[0].is_exclusive or any(map(_selects, items)):
+        condition, parameters = where(namespace_id, query, records, compared=FEW_TOKENS)
+        return f"{records} WHERE {condition}", parameters
+    others = all_of(*(item for item in items if item is not large[0]))
+    condition, parameters = where(namespace_id, others, records, compared=FEW_TOKENS)
+    return f"{_found_by_gin(large[0].tokens, parameters, records)} WHERE {condition}", parameters
+
+
 def split_large(query: TokenQuery) -> tuple[TokenQuery, TokenQuery] | None:
     """Return the conditions with so many tokens that a list would look each up, and the other conditions; None if there is none."""
     items = conjuncts(query)
@@ -103,17 +118,21 @@ def _is_large(query: AnyOf, most: int = _MANY_TOKENS) -> bool:
 
 
 def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
-    """Return the SQL of a condition that is joined to others by AND: the tokens are looked up in the GIN, some at a time.
+    """Return the SQL of a condition that is joined to others by AND: the tokens are looked up in the GIN.
 
-    OFFSET 0 keeps the planner from looking for tokens row by row.
+    MATERIALIZED keeps the planner from looking for tokens row by row. Before a table has statistics, it takes each step for one row,
+    and would look all tokens up again for each row.
     """
+    found = f"SELECT n.shard_id, n.id FROM {_found_by_gin(tokens, parameters, records)} WHERE n.namespace_id = $1"
+    return f"((shard_id, id) IN (WITH found AS MATERIALIZED ({found}) SELECT shard_id, id FROM found))"
+
+
+def _found_by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
+    """Return the SQL of a join that finds the documents of tokens in the GIN, some at a time. A document can come repeatedly."""
     parameters.append(sorted(tokens))
     array = f"${len(parameters)}::bigint[]"
-    return (
-        "((shard_id, id) IN (SELECT n.shard_id, n.id "
-        f"FROM generate_series(1, cardinality({array}), {_AT_ONCE}) AS s (at) "
-        f"JOIN {records} AS n ON n.t && ({array})[s.at : s.at + {_AT_ONCE - 1}] AND n.namespace_id = $1 OFFSET 0))"
-    )
+    series = f"generate_series(1, cardinality({array}), {_AT_ONCE}) AS s (at)"
+    return f"{series} JOIN {records} AS n ON n.t && ({array})[s.at : s.at + {_AT_ONCE - 1}]"
 
 
 def _tokens_condition(query: AnyOf, parameters: list[object]) -> str:

@@ -200,7 +200,7 @@ def with_prefixes(layout: Layout, keys: NamespaceKeys, names: Iterable[str], typ
     chosen = list(dict.fromkeys(names))
     if any(types.get(name) is not AttributeType.KEYWORD or name in BUILT_IN for name in chosen):
         raise InvalidPersistenceRequest(
-            "prefixes are for custom search attributes of the type Keyword; `strongroom namespace show` lists them"
+            "prefixes are for custom search attributes of the type Keyword; `strongroom namespace attributes` lists them"
         )
     if len(chosen) > MOST_PREFIXED:
         raise InvalidPersistenceRequest(f"at most {MOST_PREFIXED} Keywords can have tokens of their prefixes")

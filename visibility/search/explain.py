@@ -52,9 +52,9 @@ class Explanation:
         conditions: All conditions, including the implicit one on the namespace division.
         sure: The number of documents that certainly match.
         possible: The number of documents that may match. A count opens those that are not sure, a list those that its pages need.
-        cost: The estimated cost of a count; if the pages of a list open documents to sort them, of each page.
+        cost: The estimated cost of a count; if a list opens documents to sort them, of its first page.
         limits: What one search may use.
-        sorted_here: The number of documents that each page opens and sorts, because the index has no order for them.
+        sorted_here: The number of documents that the first page opens and sorts, because the index has no order for them.
         epochs: The number of epochs of the index key. Each condition is sent for every epoch.
     """
 
