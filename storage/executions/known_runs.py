@@ -10,7 +10,7 @@ from strongroom.storage.journal.images import TAG_BYTES
 from .packing import BRANCH, branch_of
 
 DEFAULT_LIMIT: Final = 100_000
-"""The most runs and map rows together. Each takes about 300 bytes."""
+"""The most runs and map rows together. A run takes about 600 bytes, and a map row 100."""
 UNKNOWN_TAG: Final = b"\xff" * TAG_BYTES
 """The tag of a run that is not known. No row has it."""
 
