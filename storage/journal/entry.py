@@ -110,7 +110,8 @@ class Entry(NamedTuple):
         parts = [_HEAD.pack(settled, len(refused), len(unknown), len(digests), len(sums) // PACKED_BYTES, allowed)]
         if refused or unknown:
             parts.append(struct.pack(f">{len(refused) + len(unknown)}Q", *refused, *unknown))
-        parts += [_DIGEST.pack(*each) for each in digests.items()]
+        if digests:
+            parts += [_DIGEST.pack(*each) for each in digests.items()]
         parts.append(sums)
         for row in rows:
             parts += (_PART.pack(_ROW, len(row)), row)

@@ -69,7 +69,6 @@ class Folded:
         pending: The entries that are not, because one of the gaps precedes them or is one of them.
         gaps: The entries that these wait for, by writer and number: missing ones that may still be committed, and those of which
             nothing confirms what they replaced.
-        is_unconfirmed: Whether a pending entry waits for nothing but its confirmation.
         problems: What was changed in the database, in sentences without a tenant's value.
     """
 
@@ -79,7 +78,6 @@ class Folded:
     entries: list[tuple[UUID, int]] = field(default_factory=list)
     pending: list[StoredEntry] = field(default_factory=list)
     gaps: list[tuple[UUID, int]] = field(default_factory=list)
-    is_unconfirmed: bool = False
     problems: list[str] = field(default_factory=list)
 
     def total(self, elements: ElementHash) -> dict[int, int]:
@@ -149,8 +147,7 @@ def _fold_writer(
         if number in entries:
             patience = UNCONFIRMED_AFTER if below is None else ABANDONED_AFTER
             if number in unconfirmed and waited.get((writer, number), 0.0) < patience:
-                result.is_unconfirmed = True
-                break
+                break  # its writer, or a later entry, has a word about it soon
             _apply(result.sums.sums, entries[number], elements, result.problems)
             result.entries.append((writer, number))
         elif number not in known.refused:

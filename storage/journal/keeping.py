@@ -189,8 +189,6 @@ class JournalKeeper:
             self.journal.has_seen(shard_id, number)
         if not problems:
             self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
-        if result.is_unconfirmed:
-            self.journal.dirty.add(shard_id)
         if progress and result.has_more:
             return await self.fold(shard_id, limit=limit)  # a busy shard has more than one page
         if problems:  # so that other processes find them too, and don't fold the entries meanwhile

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .entry import NO_DIGESTS, NOTHING_REPLACED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Settled(Enum):
@@ -28,7 +28,7 @@ class Outcomes:
 
     Attributes:
         last: The last number.
-        in_flight: The entries that are not settled.
+        in_flight: The entries that are not settled, in ascending order.
         refused: Those that were not committed.
         unknown: Those that may have been committed.
         replaced: The digests of committed entries that replaced rows, until they are folded.
@@ -37,7 +37,7 @@ class Outcomes:
     """
 
     last: int = 0
-    in_flight: set[int] = field(default_factory=set)
+    in_flight: dict[int, None] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
     unknown: set[int] = field(default_factory=set)
     replaced: dict[int, bytes] = field(default_factory=dict)
@@ -47,26 +47,31 @@ class Outcomes:
     def begin(self) -> int:
         """Return the number of a new entry. It confirms what no other entry does."""
         self.last += 1
-        self.in_flight.add(self.last)
+        self.in_flight[self.last] = None
         if self.unconfirmed:
             self.confirming[self.last] = min(self.unconfirmed), self.unconfirmed
             self.unconfirmed = {}
         return self.last
 
-    def known(self) -> tuple[int, list[int], list[int]]:
+    def known(self) -> tuple[int, Sequence[int], Sequence[int]]:
         """Return the first three fields of an `Entry` that has the digests of all entries."""
-        return min(self.in_flight, default=self.last + 1), sorted(self.refused), sorted(self.unknown)
+        settled = next(iter(self.in_flight), self.last + 1)
+        return settled, sorted(self.refused) if self.refused else (), sorted(self.unknown) if self.unknown else ()
 
-    def noted(self) -> tuple[int, list[int], list[int], Mapping[int, bytes]]:
+    def noted(self) -> tuple[int, Sequence[int], Sequence[int], Mapping[int, bytes]]:
         """Return the first three fields of the `Entry` that was begun last, and its digests. Other entries in flight may have more."""
         settled, refused, unknown = self.known()
-        others = [first for number, (first, _) in self.confirming.items() if number != self.last]
-        _, digests = self.confirming.get(self.last, (0, NO_DIGESTS))
-        return min([settled, *others]), refused, unknown, digests
+        digests = NO_DIGESTS
+        for number, (first, confirmed) in self.confirming.items():
+            if number == self.last:
+                digests = confirmed
+            elif first < settled:
+                settled = first
+        return settled, refused, unknown, digests
 
     def settle(self, number: int, settled: Settled, digest: bytes) -> None:
         """Note the outcome of an entry, and the digest of what it replaced."""
-        self.in_flight.discard(number)
+        self.in_flight.pop(number, None)
         _, confirmed = self.confirming.pop(number, (0, NO_DIGESTS))
         if settled is Settled.COMMITTED:
             if digest != NOTHING_REPLACED:

@@ -204,7 +204,6 @@ def test_an_entry_without_a_word_waits_for_its_writer():
     entry = stored(1, rows=(ROW,), added=100, replaced=[OLD])
     result = unwaited(entry)
     assert (result.entries, result.problems, result.gaps) == ([], [], [(WRITER, 1)])
-    assert result.is_unconfirmed
     assert result.total(Elements()) == {EXECUTIONS: (100 - int.from_bytes(OLD, "big")) % 2**256}
     assert folded(entry).entries == [(WRITER, 1)]
 
