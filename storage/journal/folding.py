@@ -192,13 +192,15 @@ def _changed(
 ) -> Iterator[str]:
     """Yield what the notes of a writer show to be changed."""
     for number, stored in entries.items():
-        name = f"entry {number} of writer {writer}"
         if number <= last:
-            yield f"{name} came back after it was folded"
+            problem = "came back after it was folded"
         elif number in known.refused:
-            yield f"{name} was refused, and is there"
+            problem = "was refused, and is there"
         elif number not in known.unknown and known.confirms(number) and stored.digest != known.digest(number):
-            yield f"{name} names other replaced rows than its statement did"
+            problem = "names other replaced rows than its statement did"
+        else:
+            continue
+        yield f"entry {number} of writer {writer} {problem}"
     for number in missing:
         if number < known.settled and number not in known.unknown:
             yield f"entry {number} of writer {writer} is missing"
