@@ -49,6 +49,8 @@ class Proxy:
 
     async def _requests(self, reader, server_writer, swallow):
         while data := await reader.read(1 << 20):
+            if self.commits == 0:
+                return  # the client has the answer to the last commit already, and its next statement must not reach the server
             # Only Bind and Execute of a prepared statement are cut. Its Parse is forwarded.
             if self.cut is not None and data[:1] == b"B":
                 self.cuts += 1
@@ -63,10 +65,10 @@ class Proxy:
         while data := await server_reader.read(1 << 20):
             if swallow.is_set():
                 return  # the server has answered, so the statement is committed
-            writer.write(data)
-            await writer.drain()
             if self.commits and data.endswith(_IDLE) and any(tag in data for tag in _COMMITTED):
                 self.commits -= 1
+            writer.write(data)
+            await writer.drain()
             if self.commits == 0 and data.endswith(_IDLE):
                 for each in [*self._open]:
                     each.close()
