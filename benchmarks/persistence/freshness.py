@@ -88,8 +88,7 @@ class Side:
             before = await self._spent(admin)
             await self._call(operation, callers, calls)
             after = await self._spent(admin)
-        names = ("client_us", "server_us", "wal_bytes")
-        return {name: (end - begin) / calls for name, begin, end in zip(names, before, after, strict=True)}
+        return difference(before, after, calls)
 
     async def fold(self, admin: asyncpg.Connection) -> dict[str, float]:
         """Fold the entries, and return microseconds of CPU for one of them."""
@@ -97,8 +96,7 @@ class Side:
         before = await self._spent(admin)
         await self.fixtures.strongroom.journal.fold_dirty()
         after = await self._spent(admin)
-        names = ("client_us", "server_us", "wal_bytes")
-        return {name: (end - begin) / max(1, count) for name, begin, end in zip(names, before, after, strict=True)}
+        return difference(before, after, max(1, count))
 
     async def _call(self, operation: str, callers: int, calls: int) -> None:
         left = itertools.count()
@@ -110,11 +108,23 @@ class Side:
 
         await asyncio.gather(*map(call, range(callers)))
 
-    async def _spent(self, admin: asyncpg.Connection) -> tuple[float, float, float]:
-        """Return microseconds of CPU of this process, then of the server, and the bytes of WAL."""
+    async def _spent(self, admin: asyncpg.Connection) -> tuple[float, dict[int, float], float]:
+        """Return microseconds of CPU of this process and of each of the server's processes, and the bytes of WAL."""
         rows = await admin.fetch("SELECT pid FROM pg_stat_activity WHERE datname = $1", self.name.replace(" ", "_"))
         wal = await admin.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-        return time.process_time() * 1e6, sum(cpu_of(row["pid"]) for row in rows), float(wal)
+        return time.process_time() * 1e6, {row["pid"]: cpu_of(row["pid"]) for row in rows}, float(wal)
+
+
+def difference(
+    before: tuple[float, dict[int, float], float], after: tuple[float, dict[int, float], float], calls: int
+) -> dict[str, float]:
+    """Return what was spent for one call. A server's process that ended meanwhile does not count, and a new one counts whole."""
+    client, server, wal = (
+        after[0] - before[0],
+        sum(spent - before[1].get(pid, 0) for pid, spent in after[1].items()),
+        after[2] - before[2],
+    )
+    return {"client_us": client / calls, "server_us": server / calls, "wal_bytes": wal / calls}
 
 
 def cpu_of(pid: int) -> float:
