@@ -20,7 +20,7 @@ from tests.support.services import or_skip
 pytestmark = pytest.mark.integration
 
 STILL = "Customer = 'still'"
-PAGES = 3
+PAGES = 2
 """Number of complete lists after a node was killed."""
 
 
@@ -60,7 +60,7 @@ async def test_a_killed_node_changes_no_answer(config_path, three_addresses, thr
         assert (layout.shards, layout.replicas) == (3, 1), "the defaults for three nodes"
         await asyncio.to_thread(three_nodes.wait_for, "green")
         cell = await new_cell(strongroom)
-        still = [closed(number) for number in range(120)]
+        still = [closed(number) for number in range(90)]
         await cell.write(*still)
         await cell.settle()
         expected = sorted((one.run_id for one in still), key=lambda run: run, reverse=True)
