@@ -13,6 +13,7 @@ import pytest
 
 from strongroom.kms import StrongroomError
 from strongroom.storage import EVERY_NAMESPACE, NO_NAMESPACE, Database
+from strongroom.storage.engine.connection import unwrapped
 from strongroom.storage.engine.functions import Function, load_functions
 from strongroom.storage.engine.row_level_security import SET_BY_FUNCTION
 from strongroom.storage.fences import ShardFences
@@ -91,11 +92,12 @@ async def test_a_function_that_does_not_restore_is_noticed(service_cell):
         await connection.execute(f"DROP FUNCTION strongroom.{function.name}")
         await connection.execute(function.sql.replace(RESTORES, ""))
         namespace_id = uuid4()
-        await connection.execute("BEGIN")
+        transaction = unwrapped(connection).transaction()
+        await transaction.start()
         await connection.execute(f"SELECT set_config('strongroom.namespaces', '{CALLERS}', true)")
         await function.call(connection, 1, [1], [namespace_id], [b"0" * 16], [uuid4()])
         row = await connection.fetchrow(f"{SETTING} AS setting")
-        await connection.execute("ROLLBACK")
+        await transaction.rollback()
     assert row["setting"][20:] == str(namespace_id)
 
 
