@@ -140,7 +140,8 @@ SEEN_WITHOUT = frozenset(
 )
 CHANGED_WITHOUT = frozenset(
     {
-        *("executions.delete_workflow_execution", "history.delete_history_nodes"),
+        *("executions.delete_workflow_execution", "executions.delete_current_workflow_execution"),
+        "history.delete_history_nodes",
         "task_queue_user_data.update_task_queue_user_data",
         *("tasks.complete_tasks_less_than", "fair_tasks.complete_tasks_less_than"),
     }

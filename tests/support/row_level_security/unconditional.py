@@ -6,12 +6,14 @@ not check whether values of another namespace open.
 
 from __future__ import annotations
 
-import hmac
 import re
 
 import asyncpg
 
+from strongroom.kms.keys.derivation import identity_key
 from strongroom.kms.keys.namespace_keys import NamespaceKeys
+from strongroom.kms.sealing.tokens import TokenKey
+from strongroom.kms.secret import Secret
 from strongroom.storage.engine import functions
 
 _PARAMETER = re.compile(r"\b(?:\w+\.)?namespace_id = (\$\d+)(?!::)")
@@ -31,12 +33,9 @@ def without_namespaces(statement):
     return _JOINED.sub("true", _PARAMETER.sub(r"(\1::uuid IS NOT NULL)", statement))
 
 
-class _SharedTokens:
-    def __init__(self, attribute):
-        self._attribute = attribute
-
-    def token(self, message):
-        return hmac.digest(b"the same for all", self._attribute.encode() + message, "sha256")[:16]
+def _shared(_keys, purpose):
+    """Return one key of identifiers for all namespaces."""
+    return TokenKey(identity_key(Secret(bytes(32)), purpose))
 
 
 class Answers:
@@ -50,7 +49,7 @@ class Answers:
     def __init__(self, monkeypatch, *, keep_conditions=False):
         self.rows = []
         self.stripped = 0
-        monkeypatch.setattr(NamespaceKeys, "identity", lambda _, attribute: _SharedTokens(attribute))
+        monkeypatch.setattr(NamespaceKeys, "identity", _shared)
         make = functions._function
         if not keep_conditions:
             monkeypatch.setattr(functions, "_function", lambda text, **form: make(without_namespaces(text), **form))
