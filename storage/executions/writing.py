@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.kms import IntegrityError
+from strongroom.kms import IntegrityError, StrongroomError
 from strongroom.storage.checks import check_id, open_keys
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import ConditionFailed, DatabaseUnavailable
@@ -23,7 +23,7 @@ from .run_digest import committed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.kms import Keyring, StrongroomError
+    from strongroom.kms import Keyring
     from strongroom.storage.engine.barrier import Barrier
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
@@ -141,11 +141,18 @@ class ExecutionWriter:
         answers: list[StrongroomError | bool] = [True] * len(writes)
         for row in refused:
             index = order[row["request"] - 1]
-            if row["reason"] == Refusal.STALE:
-                answers[index] = False
-            else:
-                answers[index] = await self._error(writes[index], row) or True
+            answers[index] = False if row["reason"] == Refusal.STALE else await self._answer(writes[index], row)
         return answers
+
+    async def _answer(self, write: ExecutionWrite, row: Row) -> StrongroomError | bool:
+        """Return the answer of a request for which the statement returned a row.
+
+        The statement is committed. So a current run that does not open is the error of this request, and not of the statement.
+        """
+        try:
+            return await self._error(write, row) or True
+        except StrongroomError as error:
+            return error
 
     def _remember(self, columns: WriteExecutionsColumns, runs: Sequence[RunWrite], refused: Sequence[Row]) -> None:
         """Keep the states of the runs that were written, and forget those of refused requests."""

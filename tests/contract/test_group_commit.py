@@ -5,13 +5,14 @@ from collections import Counter
 
 import pytest
 
-from strongroom.kms import KeyDestroyed, NamespaceKeys, SealingLimitExceeded
+from strongroom.kms import IntegrityError, KeyDestroyed, NamespaceKeys, SealingLimitExceeded
 from strongroom.storage import InvalidPersistenceRequest, NotFound, ShardOwnershipLost
 from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.batches import at_once, creation, is_whole, places
 from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.driver_role import owner_connection
 from tests.support.fixtures.executions import blob, task, tasks
 from tests.support.shredding import shred
 
@@ -46,6 +47,24 @@ async def test_good_and_bad_requests_go_together(workflow, batches):
     found = await workflow.footprint()
     assert len(found["executions"]) == 1 + errors.count(None)
     assert len(found["history_node"]) == errors.count(None)
+
+
+async def test_an_altered_current_run_is_the_error_of_its_own_request(workflow, batches):
+    """Its statement is committed. So the other requests of the statement, of other tenants too, were written."""
+    updated = workflow.like(workflow_id="updated")
+    first = await updated.create()
+    victim = workflow.like(namespace_id=await new_namespace(workflow.cell), workflow_id="altered")
+    await victim.create()
+    async with owner_connection(workflow.cell) as connection:
+        await connection.execute(
+            "UPDATE current_executions SET data = set_byte(data, 40, get_byte(data, 40) # 1) WHERE namespace_id = $1",
+            victim.namespace_id,
+        )
+    calls = [creation(place, place.snapshot())[1] for place in places(workflow, 8)]
+    calls += [updated.update(updated.mutation(first.run_id)), creation(victim, victim.snapshot())[1]]
+    answers = await at_once(calls)
+    assert [None if error is None else type(error) for error in answers] == [None] * 9 + [IntegrityError]
+    assert max(batches) > 4
 
 
 async def test_of_many_updates_of_one_run_one_wins_each_version(workflow):
