@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.driver.access import grants
+from strongroom.driver.freshness import advice_for
+from strongroom.storage.cell.positions import POLICY
+from strongroom.storage.errors import OlderThanAnchor
 
-from .cell import caller_name, with_cell
+from .cell import caller_name, with_cell, with_older_database
 from .commands import Command, FiniteRange
 from .show import access as cli_show_access
 from .show.output import result
@@ -46,6 +49,7 @@ def request(
     """Request a right for some hours. It is valid after another principal who has the right approves it."""
 
     async def run(strongroom: Strongroom) -> None:
+        await _refuse_older(strongroom, operation)
         namespace_id = None if namespace is None else await strongroom.namespaces.find(namespace)
         made: list[str] = []
 
@@ -70,7 +74,7 @@ def request(
             f"requested; another principal has 24 hours to approve it: strongroom access approve {made[0]}",
         )
 
-    with_cell(config_path, run, "access.request_grant", role=role or operation, reason=reason)
+    with_older_database(config_path, run, "access.request_grant", role=role or operation, reason=reason, state=state)
 
 
 @click.command(
@@ -85,7 +89,7 @@ def list_grants(config_path: Path, show_all: bool) -> None:
         policy = await strongroom.access.latest()
         cli_show_access.grants(policy, at=strongroom.access.now(), show_all=show_all)
 
-    with_cell(config_path, run, "access.list_grants")
+    with_older_database(config_path, run, "access.list_grants")
 
 
 @click.command("approve", cls=Command, epilog="\b\nExample:\n  strongroom access approve 5f0c3d2a9b1e")
@@ -96,6 +100,8 @@ def approve(config_path: Path, grant_id: str) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
+        requested = (await strongroom.access.latest()).grants
+        await _refuse_older(strongroom, next((each.operation for each in requested if each.grant_id == grant_id), ""))
         policy = await strongroom.access.change(
             lambda p: grants.approve_grant(p, grant_id, by=by, now=strongroom.access.now())
         )
@@ -105,7 +111,17 @@ def approve(config_path: Path, grant_id: str) -> None:
             f"{grant.principal} has the right until {grant.expires_at:%Y-%m-%d %H:%M:%S} UTC",
         )
 
-    with_cell(config_path, run, "access.approve_grant", grant_id=grant_id)
+    with_older_database(config_path, run, "access.approve_grant", grant_id=grant_id)
+
+
+async def _refuse_older(strongroom: Strongroom, operation: str) -> None:
+    """Refuse a database that is older than an anchored state, unless the grant is for its acceptance.
+
+    An older access policy is accepted first, by a command of its own, so that no change of the policy makes it the newest one.
+    """
+    older = await strongroom.anchors.older()
+    if older and (operation != grants.ACCEPT or any(each.found.name == POLICY for each in older)):
+        raise OlderThanAnchor([each.text for each in older], advice=advice_for(older))
 
 
 @click.command("end", cls=Command, epilog="\b\nExample:\n  strongroom access end 5f0c3d2a9b1e")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import tomllib
 
 import pytest
 
+from tests.support.earlier_rows import put_back, saved
 from tests.support.fixtures.command_line import run_command, sql
 
 pytestmark = pytest.mark.integration
@@ -218,3 +220,28 @@ def test_a_retention_does_not_turn_access_control_on(dsn, tmp_path):
     held = run_command(tmp_path, "audit", "holds", "--json", environment={"STRONGROOM_API_KEY": key})
     assert (json.loads(held.stdout)["retention_days"], len(json.loads(held.stdout)["holds"])) == (1000, 1)
     assert run_command(tmp_path, "namespace", "list").returncode == 2
+
+
+async def test_two_people_accept_a_restored_database(walk, attacker):
+    """While the database is older than its anchors, a grant for its acceptance can be requested and approved, and no other one."""
+    before = await saved(attacker)
+    await asyncio.to_thread(walk, "keys", "rotate", "payments")
+    await put_back(attacker, before)
+
+    def accept():
+        reason = ("--reason", "backup of 2 May restored")
+        walk("namespace", "list", code=2)
+        dry_run = ("restore", "accept", *reason, "--dry-run", "--json")
+        seen = [re.search(r'"state": *"([0-9a-f]{32})"', walk(*dry_run, by=by))[1] for by in (OWNER, SECOND)]
+        assert seen[0] == seen[1]
+        state = ("--state", seen[0])
+        walk("restore", "accept", *reason, *state, code=2)
+        assert "older than" in walk("access", "request", "--role", "owner", *reason, code=2)
+        asked = walk("access", "request", "--operation", "restore.accept", *state, *reason)
+        grant = re.search(r"approve ([0-9a-f]{12})", asked)[1]
+        assert grant in walk("access", "grants", by=SECOND)
+        walk("access", "approve", grant, by=SECOND)
+        walk("restore", "accept", *reason, *state)
+        walk("namespace", "list")
+
+    await asyncio.to_thread(accept)
