@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import RegistryAltered, StrongroomError
 from strongroom.storage.cell.positions import POLICY, REGISTRY, UNKNOWN
@@ -17,7 +17,7 @@ from .audit.positions import AUDIT
 from .cell_keys import audit_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from .anchor import Older
     from .assembly import Cell
@@ -100,10 +100,16 @@ def _refuse_older_keys_and_shards(cell: Cell) -> None:
             cell.journal.journal.has_seen(shard_id, position.number)
 
 
-async def keep_verifying(cell: Cell) -> None:
-    """Verify the rows of all shards without end, each once within the configured time."""
+def work_on_rows(cell: Cell) -> list[Coroutine[Any, Any, None]]:
+    """Return what a process does in the background without end: fold entries, and verify all shards within the configured time.
+
+    A process that examines an older database does neither, so that the database stays as a person has seen it.
+    """
+    if cell.access.accepts_older:
+        return []
     shards = journal_shards(cell.config.cell.shard_count)
-    await cell.journal.keep_verifying(shards, pause=cell.config.verify_within.total_seconds() / len(shards))
+    pause = cell.config.verify_within.total_seconds() / len(shards)
+    return [cell.journal.keep_folding(), cell.journal.keep_verifying(shards, pause=pause)]
 
 
 def new_writing(cell: Cell) -> Writing | None:

@@ -33,7 +33,7 @@ from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
 from .cell_keys import audit_key, check_cell_keys
 from .config import ADD_AUDIT, ConfigError
-from .freshness import keep_verifying, new_writing, read_anchors, read_checkpoints, refuse_older
+from .freshness import new_writing, read_anchors, read_checkpoints, refuse_older, work_on_rows
 from .keyring_files import check_keyring_files, create_keyring_files
 from .shredding import Shredding, new_shredding
 
@@ -104,7 +104,7 @@ class Strongroom(Cell):
             await read_anchors(strongroom, checkpoints)
             await refuse_older(strongroom, accept=accept_older)
             following = follow_key_changes(strongroom.database, strongroom.keyring, strongroom.key_notifications)
-            work = [following, strongroom.journal.keep_folding(), keep_verifying(strongroom)]
+            work = [following, *work_on_rows(strongroom)]
             work += [] if telemetry is None else [telemetry.watch()]
             background = [asyncio.create_task(each) for each in work]
             try:
