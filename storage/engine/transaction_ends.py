@@ -66,8 +66,12 @@ class TransactionEnds:
 
 @lru_cache(maxsize=512)
 def _may_end(query: str) -> bool:
-    """Return whether a statement may end a transaction, or undo a part of it."""
-    return _ENDING.search(_COMMENT.sub("", query)) is not None
+    """Return whether a statement may end a transaction, or undo a part of it.
+
+    A word in a string or in a comment counts too: the outcome of its transaction is then unknown, which is always safe. The text
+    without comments is looked at as well, because only there can `END` be the first word.
+    """
+    return any(_ENDING.search(text) for text in (query, _COMMENT.sub("", query)))
 
 
 def at_end(connection: Connection, call: End) -> bool:

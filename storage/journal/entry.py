@@ -69,7 +69,7 @@ class Changes:
         self.images.append(row + tags)
 
     def offer(self, row: bytes, tags: bytes) -> None:
-        """Add a row: its image in two parts. The statement may leave it out, and then names it as replaced itself."""
+        """Add a row: its image in two parts. If a condition leaves the row out, the statement lists this image as replaced."""
         self.rows.append(row)
         self.images.append(row + tags)
 
@@ -82,10 +82,10 @@ class Entry(NamedTuple):
     """An entry.
 
     Attributes:
-        settled: All entries of the writer below this number were settled when the entry was made: committed, refused, or unknown. If a
-            committed one of them replaced rows, this entry has its digest, or a committed one that follows it has.
-        refused: The numbers of those that were not committed.
-        unknown: The numbers of those whose writer does not know.
+        settled: All entries of the writer below this number were settled when the entry was made: committed, refused, or unknown. This
+            entry, or a committed one, names each of them that was refused, is unknown, or replaced rows.
+        refused: The numbers of entries that were not committed.
+        unknown: The numbers of entries whose writer does not know.
         sums: The sums of the added images by table, without those of the rows that the writer knows to be replaced; packed
             (`sums.py`).
         rows: See `Changes`.

@@ -4,8 +4,8 @@ The rule for the entries of one writer, in the order of their numbers: each entr
 that its outcome is unknown. The database was changed if an entry is missing and no later one notes why, if an entry is there that was
 refused, or if it came back after it was folded. An entry is pending while an entry before it is missing and may still be in flight.
 
-What an entry replaced is in clear, so a later entry of its writer has a digest of it. Another digest is a change in the database. An
-entry is pending too while nothing confirms what it replaced, until its process seems to have ended.
+The list of replaced rows is not sealed, so a later entry of the same writer contains a digest of it. If the digests differ, the
+database was changed. An entry is also pending until a later entry confirms it, or its process seems to have ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from strongroom.storage.multiset import EMPTY, add
 
@@ -36,7 +36,10 @@ UNCONFIRMED_AFTER = 30.0
 ten seconds, if it has not ended."""
 ABANDONED_AFTER = 3600.0
 """Seconds after which the same holds for a missing entry that no later one notes. Its process has ended."""
-NOTHING_WAITED: Mapping[tuple[UUID, int], float] = MappingProxyType({})
+Awaited: TypeAlias = "tuple[UUID, int, bool]"
+"""An entry that folding waits for: its writer, its number, and whether it is missing. Otherwise nothing confirms what it replaced."""
+NOTHING_WAITED: Mapping[Awaited, float] = MappingProxyType({})
+NO_LIMIT: Mapping[UUID, int] = MappingProxyType({})
 
 
 class StoredEntry(NamedTuple):
@@ -67,8 +70,8 @@ class Folded:
         has_more: Whether there may be entries that `fold` did not get.
         entries: Writer and number of the entries that are in them now.
         pending: The entries that are not, because one of the gaps precedes them or is one of them.
-        gaps: The entries that these wait for, by writer and number: missing ones that may still be committed, and those of which
-            nothing confirms what they replaced.
+        gaps: The entries that these wait for: missing ones that may still be committed, and those of which nothing confirms what
+            they replaced.
         problems: What was changed in the database, in sentences without a tenant's value.
     """
 
@@ -77,7 +80,7 @@ class Folded:
     has_more: bool = False
     entries: list[tuple[UUID, int]] = field(default_factory=list)
     pending: list[StoredEntry] = field(default_factory=list)
-    gaps: list[tuple[UUID, int]] = field(default_factory=list)
+    gaps: list[Awaited] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def total(self, elements: ElementHash) -> dict[int, int]:
@@ -94,8 +97,8 @@ def fold(
     elements: ElementHash,
     *,
     outcomes: Mapping[UUID, Entry],
-    waited: Mapping[tuple[UUID, int], float] = NOTHING_WAITED,
-    below: int | None = None,
+    waited: Mapping[Awaited, float] = NOTHING_WAITED,
+    below: Mapping[UUID, int] = NO_LIMIT,
 ) -> Folded:
     """Fold entries into sums.
 
@@ -104,14 +107,13 @@ def fold(
         stored: All entries of the shard that the database has.
         elements: Hashes the images of the shard.
         outcomes: The outcomes of the entries of writers in this process, as their next entry would note them.
-        waited: Seconds for which this process has waited for missing entries.
-        below: A number; `stored` has all entries below it, and perhaps not all of the others. None if it has all.
+        waited: Seconds for which this process has waited for entries.
+        below: For some writers a number: `stored` has all of their entries below it, and no others.
     """
     result = Folded(ShardSums(sums.number + 1, dict(sums.sums), dict(sums.writers)))
     by_writer: defaultdict[UUID, dict[int, StoredEntry]] = defaultdict(dict)
     for each in stored:
-        if below is None or each.number < below:
-            by_writer[each.writer][each.number] = each
+        by_writer[each.writer][each.number] = each
     for writer in by_writer.keys() | outcomes.keys():
         entries = by_writer[writer]
         notes = [each.entry for each in entries.values()]
@@ -120,10 +122,10 @@ def fold(
             notes.append(outcomes[writer])
             # The outcome of every other entry of a writer in this process is known.
             patience = {gap: seconds for gap, seconds in waited.items() if gap[1] in outcomes[writer].unknown}
-        last = _fold_writer(result, writer, entries, notes, elements, patience, below)
+        last = _fold_writer(result, writer, entries, notes, elements, patience, below.get(writer))
         if last:
             result.sums.writers[writer] = last
-    result.is_advanced, result.has_more = result.sums.writers != sums.writers, below is not None
+    result.is_advanced, result.has_more = result.sums.writers != sums.writers, bool(below)
     return result
 
 
@@ -133,7 +135,7 @@ def _fold_writer(
     entries: dict[int, StoredEntry],
     notes: list[Entry],
     elements: ElementHash,
-    waited: Mapping[tuple[UUID, int], float],
+    waited: Mapping[Awaited, float],
     below: int | None,
 ) -> int:
     """Fold the entries of one writer; return the number of the last one that is in the sums."""
@@ -146,17 +148,17 @@ def _fold_writer(
     for number in range(last + 1, end):
         if number in entries:
             patience = UNCONFIRMED_AFTER if below is None else ABANDONED_AFTER
-            if number in unconfirmed and waited.get((writer, number), 0.0) < patience:
-                break  # its writer, or a later entry, has a word about it soon
+            if number in unconfirmed and waited.get((writer, number, False), 0.0) < patience:
+                break  # a later entry will confirm it soon
             _apply(result.sums.sums, entries[number], elements, result.problems)
             result.entries.append((writer, number))
         elif number not in known.refused:
             patience = UNKNOWN_AFTER if number in known.unknown else ABANDONED_AFTER
-            if waited.get((writer, number), 0.0) < patience:
+            if waited.get((writer, number, True), 0.0) < patience:
                 break  # its statement may still be running
         last = number
     result.pending.extend(each for number, each in sorted(entries.items()) if number > last)
-    result.gaps.extend((writer, number) for number in (*missing, *unconfirmed) if number > last)
+    result.gaps.extend((writer, number, number not in entries) for number in (*missing, *unconfirmed) if number > last)
     return last
 
 
@@ -197,7 +199,7 @@ def _changed(
         elif number in known.refused:
             problem = "was refused, and is there"
         elif number not in known.unknown and known.confirms(number) and stored.digest != known.digest(number):
-            problem = "names other replaced rows than its statement did"
+            problem = "lists other replaced rows than its statement returned"
         else:
             continue
         yield f"entry {number} of writer {writer} {problem}"

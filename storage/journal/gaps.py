@@ -1,4 +1,4 @@
-"""Missing entries that may still be in flight: since when this process waits for each, and which transactions may still insert it."""
+"""The entries that folding waits for: since when this process waits for each, and which transactions may still insert it."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.connection import Connection
 
+    from .folding import Awaited
+
 _SQL = load_queries("journal/journal")
 
 
 class Gap(NamedTuple):
-    """A missing entry.
+    """An entry that folding waits for.
 
     Attributes:
         shard_id: The shard.
         writer: The process that made it.
         number: Its number among the writer's entries of the shard.
+        is_missing: Whether it is missing. Otherwise nothing confirms what it replaced.
     """
 
     shard_id: int
     writer: UUID
     number: int
+    is_missing: bool
 
 
 @dataclass(slots=True)
 class _Wait:
     since: float
     running: frozenset[str] | None = None
-    """The transactions that could insert the entry when its time was over."""
+    """The transactions that could insert a missing entry when its time was over."""
 
 
 class Gaps:
-    """The missing entries that this process waits for.
+    """The entries that this process waits for.
 
-    A missing entry is passed over after some time. If a transaction of a caller is open for longer, it may still insert the entry, so
-    the wait also lasts until every transaction has ended that could insert entries when the time was over.
+    A missing entry is given up after some time. The wait is longer if a transaction that could insert the entry is still open then.
 
     Args:
         clock: Returns the time in seconds; it never goes backwards.
@@ -53,8 +56,8 @@ class Gaps:
         self._clock = clock
         self._waits: dict[Gap, _Wait] = {}
 
-    async def waited(self, connection: Connection, shard_id: int) -> dict[tuple[UUID, int], float]:
-        """Return the seconds for which the process has waited for each missing entry of a shard; none while it may be in flight.
+    async def waited(self, connection: Connection, shard_id: int) -> dict[Awaited, float]:
+        """Return the seconds for which the process has waited for each entry of a shard; none while one may be in flight.
 
         Args:
             connection: The connection. The entries must be read on it afterwards.
@@ -64,21 +67,21 @@ class Gaps:
             StorageError: The database does not answer.
         """
         now = self._clock()
-        over = {
-            gap: wait
-            for gap, wait in self._waits.items()
-            if gap.shard_id == shard_id and now - wait.since >= UNKNOWN_AFTER
+        waits = {gap: wait for gap, wait in self._waits.items() if gap.shard_id == shard_id}
+        over = [wait for gap, wait in waits.items() if gap.is_missing and now - wait.since >= UNKNOWN_AFTER]
+        if over:
+            running = frozenset([row["transaction"] for row in await connection.fetch(_SQL["writing"])])
+            for wait in over:
+                wait.running = running if wait.running is None else wait.running & running
+        return {
+            (gap.writer, gap.number, gap.is_missing): now - wait.since
+            for gap, wait in waits.items()
+            if not wait.running
         }
-        if not over:
-            return {}
-        running = frozenset([row["transaction"] for row in await connection.fetch(_SQL["writing"])])
-        for wait in over.values():
-            wait.running = running if wait.running is None else wait.running & running
-        return {(gap.writer, gap.number): now - wait.since for gap, wait in over.items() if not wait.running}
 
-    def note(self, shard_id: int, missing: Iterable[tuple[UUID, int]]) -> None:
-        """Replace the missing entries of a shard by those that the newest folding found."""
-        known = {Gap(shard_id, *each) for each in missing}
+    def note(self, shard_id: int, entries: Iterable[Awaited]) -> None:
+        """Replace the entries of a shard by those that the newest folding found."""
+        known = {Gap(shard_id, *each) for each in entries}
         self._waits = {gap: wait for gap, wait in self._waits.items() if gap.shard_id != shard_id or gap in known}
         for gap in known:
             self._waits.setdefault(gap, _Wait(self._clock()))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("strongroom.journal")
 _SQL = load_queries("journal/journal")
 ENTRIES = 5000
-"""Entries of a shard that one folding reads."""
+"""Entries of a process in a shard that one folding reads."""
 PAUSE = 10.0
 """Seconds between two rounds of folding."""
 ALL_AFTER = 60.0
@@ -135,6 +136,9 @@ class JournalKeeper:
                 failure = error
             else:
                 if problems:
+                    self.journal.dirty.add(
+                        shard_id
+                    )  # the next round states the problems again if that entry was deleted
                     self._note(ShardVerification(shard_id, rows=0, number=0, pending=0, problems=problems))
         if failure is not None:
             raise failure
@@ -160,7 +164,7 @@ class JournalKeeper:
 
         Args:
             shard_id: The shard in the journal.
-            limit: The most entries of one transaction.
+            limit: The most entries of each process in one transaction.
 
         Returns:
             What was changed in the database. The sums then stay as they are, so that every verification finds it again.
@@ -244,8 +248,8 @@ class JournalKeeper:
         """
         keys = await self._keyring.open(self._keyring.cell_id)
         async with self._database.transaction(EVERY_NAMESPACE, unlimited=True) as connection:
+            stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)  # first, as a folding does
             await connection.execute(_SQL["stop_writes"])
-            stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
             sums = (await opened(self._keyring, keys, shard_id, stored_sums)).sums
             entries = await connection.fetch(_SQL["entries"], shard_id, None)
             for row in entries:
@@ -283,9 +287,10 @@ class JournalKeeper:
         outcomes, newest = known
         waited = await self._gaps.waited(connection, shard_id)
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
-        below = rows[-1]["number"] if len(rows) == limit else None
-        if rows and below == rows[0]["number"]:  # more processes than a page has rows
-            rows, below = await connection.fetch(_SQL["entries"], shard_id, None), None
+        counts = Counter(row["writer"] for row in rows)
+        below = {
+            row["writer"]: row["number"] + 1 for row in rows if counts[row["writer"]] == limit
+        }  # the last one of each counts
         sums, stored, problems = await opened(self._keyring, elements.keys, shard_id, stored_sums, rows)
         if sums.number < newest:
             problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .entry import NO_DIGESTS, NOTHING_REPLACED
 
@@ -22,18 +22,26 @@ class Settled(Enum):
     """The statement may have been committed."""
 
 
+Named: TypeAlias = "dict[int, bytes | Settled]"
+"""Outcomes by the number of the entry: the digest of what a committed entry replaced, REFUSED or UNKNOWN."""
+
+
 @dataclass(slots=True)
 class Outcomes:
     """The outcomes of the entries of one shard.
 
+    One later entry names each outcome, and another one if that entry was not committed. So an entry stays short, however long nothing
+    is folded.
+
     Attributes:
         last: The last number.
         in_flight: The entries that are not settled, in ascending order.
-        refused: Those that were not committed.
-        unknown: Those that may have been committed.
+        refused: Those that were not committed, until they are folded.
+        unknown: Those that may have been committed, until they are folded.
         replaced: The digests of committed entries that replaced rows, until they are folded.
-        unconfirmed: The part of them that no other entry has, as far as is known.
-        confirming: The part of them that an entry in flight has, by the number of this entry, after the lowest number in it.
+        unnamed: Outcomes that no other entry names yet.
+        naming: For each entry in flight, the lowest number whose outcome it names, and the outcomes that it names.
+        stated: The number of the last entry that was made for its outcomes alone; 0 for none.
     """
 
     last: int = 0
@@ -41,49 +49,59 @@ class Outcomes:
     refused: set[int] = field(default_factory=set)
     unknown: set[int] = field(default_factory=set)
     replaced: dict[int, bytes] = field(default_factory=dict)
-    unconfirmed: dict[int, bytes] = field(default_factory=dict)
-    confirming: dict[int, tuple[int, dict[int, bytes]]] = field(default_factory=dict)
+    unnamed: Named = field(default_factory=dict)
+    naming: dict[int, tuple[int, Named]] = field(default_factory=dict)
+    stated: int = 0
 
     def begin(self) -> int:
-        """Return the number of a new entry. It confirms what no other entry does."""
+        """Return the number of a new entry. It names the outcomes that no other entry names."""
         self.last += 1
         self.in_flight[self.last] = None
-        if self.unconfirmed:
-            self.confirming[self.last] = min(self.unconfirmed), self.unconfirmed
-            self.unconfirmed = {}
+        if self.unnamed:
+            self.naming[self.last] = min(self.unnamed), self.unnamed
+            self.unnamed = {}
         return self.last
 
-    def known(self) -> tuple[int, Sequence[int], Sequence[int]]:
-        """Return the first three fields of an `Entry` that has the digests of all entries."""
+    def known(self) -> tuple[int, Sequence[int], Sequence[int], Mapping[int, bytes]]:
+        """Return the first three fields of an `Entry` that names the outcomes of all entries, and its digests."""
         settled = next(iter(self.in_flight), self.last + 1)
-        return settled, sorted(self.refused) if self.refused else (), sorted(self.unknown) if self.unknown else ()
+        return settled, sorted(self.refused), sorted(self.unknown), dict(self.replaced)
 
     def noted(self) -> tuple[int, Sequence[int], Sequence[int], Mapping[int, bytes]]:
-        """Return the first three fields of the `Entry` that was begun last, and its digests. Other entries in flight may have more."""
-        settled, refused, unknown = self.known()
-        digests = NO_DIGESTS
-        for number, (first, confirmed) in self.confirming.items():
+        """Return the first three fields of the `Entry` that was begun last, and its digests."""
+        settled = next(iter(self.in_flight))
+        own: Named | None = None
+        for number, (first, named) in self.naming.items():
             if number == self.last:
-                digests = confirmed
+                own = named
             elif first < settled:
-                settled = first
-        return settled, refused, unknown, digests
+                settled = first  # the entry that names it may never be committed
+        if own is None:
+            return settled, (), (), NO_DIGESTS
+        refused = [number for number, outcome in own.items() if outcome is Settled.REFUSED]
+        unknown = [number for number, outcome in own.items() if outcome is Settled.UNKNOWN]
+        return settled, refused, unknown, {each: digest for each, digest in own.items() if isinstance(digest, bytes)}
 
     def settle(self, number: int, settled: Settled, digest: bytes) -> None:
         """Note the outcome of an entry, and the digest of what it replaced."""
         self.in_flight.pop(number, None)
-        _, confirmed = self.confirming.pop(number, (0, NO_DIGESTS))
+        _, named = self.naming.pop(number, (0, _NOTHING))
         if settled is Settled.COMMITTED:
             if digest != NOTHING_REPLACED:
-                self.replaced[number] = self.unconfirmed[number] = digest
+                self.replaced[number] = self.unnamed[number] = digest
             return
         (self.refused if settled is Settled.REFUSED else self.unknown).add(number)
-        for each in confirmed.keys() & self.replaced.keys():
-            self.unconfirmed[each] = confirmed[each]  # the next entry has it again
+        self.unnamed[number] = settled
+        for each, outcome in named.items():  # the next entry names them again
+            if each in self.replaced or each in self.refused or each in self.unknown:
+                self.unnamed[each] = outcome
 
     def folded(self, number: int) -> None:
         """Forget the entries up to a number."""
         self.refused = {each for each in self.refused if each > number}
         self.unknown = {each for each in self.unknown if each > number}
         self.replaced = {each: digest for each, digest in self.replaced.items() if each > number}
-        self.unconfirmed = {each: digest for each, digest in self.unconfirmed.items() if each > number}
+        self.unnamed = {each: outcome for each, outcome in self.unnamed.items() if each > number}
+
+
+_NOTHING: Named = {}

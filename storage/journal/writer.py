@@ -1,6 +1,6 @@
 """Make the entries of a process.
 
-Each process numbers its entries of a shard from 1 without a gap, and notes in each the outcomes of the earlier ones. So an entry that
+Each process numbers its entries of a shard from 1 without a gap, and a later entry names the outcome of each. So an entry that
 vanished from the table is a gap that nothing explains. A statement returns a digest of the rows that it replaced, and a later entry
 has it. So what an entry replaced can't be edited afterwards.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("journal/journal")
 _MOST_REFUSED = 64
-"""Refused entries of a shard, after which it is folded even if nothing was committed. Each entry names all of them."""
+"""Refused entries of a shard, after which it is folded even if nothing was committed, so that the process forgets them."""
 
 
 class Ticket(NamedTuple):
@@ -89,11 +89,13 @@ class Entries:
     Attributes:
         arguments: The writer, and the columns of shards, numbers and sealed entries.
         refused: Whether the statement did not insert them. Its caller sets this.
+        failed: Whether the block of the statement ended with an error, so that nothing is known of the statement.
         digests: The digest of what the entry of a shard replaced, by shard, unless it replaced nothing. The caller adds them.
     """
 
     arguments: tuple[UUID, list[int], list[int], list[bytes]]
     refused: bool = False
+    failed: bool = False
     digests: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -182,11 +184,17 @@ class Journal:
         if transaction is not None:
 
             def end(outcome: Outcome) -> None:
-                self._ended(tickets, made, _SETTLED[outcome])
+                # A caller can handle the error and commit. The statement may have been executed, or never sent.
+                settled = Settled.UNKNOWN if made.failed and outcome is Outcome.COMMITTED else _SETTLED[outcome]
+                self._ended(tickets, made, settled)
 
             if not at_end(transaction, end):
                 self.settle(tickets, Settled.UNKNOWN)
-            yield made
+            try:
+                yield made
+            except BaseException:
+                made.failed = True
+                raise
         else:
             with self._settling(tickets, made):
                 yield made
@@ -247,20 +255,28 @@ class Journal:
 
     def outcomes(self, shard_id: int) -> Entry:
         """Return what is known of the entries of a shard. It has the digests of all that were not folded."""
-        stream = self._streams[shard_id]
-        settled, refused, unknown = stream.known()
-        return Entry(settled, refused, unknown, b"", digests=dict(stream.replaced))
+        settled, refused, unknown, digests = self._streams[shard_id].known()
+        return Entry(settled, refused, unknown, b"", digests=digests)
 
     async def confirm(self, connection: Connection, shard_id: int) -> None:
-        """Insert an entry that only confirms what earlier ones replaced, if there is something to confirm.
+        """Insert an entry that only has the outcomes of earlier ones, unless the last entry is such a one and is still there.
+
+        So other processes find what was changed in entries of this one, also after it has ended.
 
         Raises:
             KmsError: The cell's keys are not available.
             StorageError: The database does not answer.
         """
-        if self._streams[shard_id].unconfirmed:
-            async with self.entries([Changes(shard_id)]) as made:
-                await connection.execute(_SQL["write"], *made.arguments)
+        stream = self._streams[shard_id]
+        if stream.last == 0:
+            return
+        if stream.stated == stream.last and await connection.fetchrow(
+            _SQL["entry"], shard_id, self.writer, stream.last
+        ):
+            return
+        async with self.entries([Changes(shard_id)]) as made:
+            await connection.execute(_SQL["write"], *made.arguments)
+        stream.stated = made.arguments[2][0]
 
     def _entry(self, keys: NamespaceKeys, stream: Outcomes, changes: Changes) -> Entry:
         settled, refused, unknown, digests = stream.noted()

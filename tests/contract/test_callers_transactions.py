@@ -131,7 +131,9 @@ async def test_a_write_that_a_savepoint_undoes_raises_no_alarm(histories, by):
     await check(histories, unknown=[2])
 
 
-@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "/* mine */ END", "ABORT; BEGIN"])
+@pytest.mark.parametrize(
+    "end", ["COMMIT", "ROLLBACK", "/* mine */ END", "ABORT; BEGIN", "SELECT 'a--b'; ROLLBACK; BEGIN"]
+)
 async def test_a_transaction_that_the_caller_ends_raises_no_alarm(histories, end):
     """A caller that ends the transaction by a statement leaves the outcome of its writes unknown."""
     async with histories.cell.database.transaction(EVERY_NAMESPACE) as connection:
@@ -143,6 +145,36 @@ async def test_a_transaction_that_the_caller_ends_raises_no_alarm(histories, end
     outcomes = histories.cell.journal.journal.outcomes(histories.shard_id)
     assert list(outcomes.unknown) == [2, 3]
     assert (await histories.cell.journal.verify(histories.shard_id)).ok
+
+
+class Interrupted:
+    """A connection whose next query ends with an error of the caller, before or after the server has executed it."""
+
+    def __init__(self, lent, *, is_sent):
+        self.lent = lent
+        self.is_sent = is_sent
+
+    async def fetch(self, query, *args, **options):
+        """Run a query, or not, and raise the error."""
+        if self.is_sent:
+            await self.lent.fetch(query, *args, **options)
+        raise TimeoutError
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_an_error_that_the_caller_handles_raises_no_alarm(histories, is_sent):
+    """The transaction is committed, and the writer does not know whether the statement was executed, or what it replaced."""
+    branch, cell, shard_id = histories.branch(), histories.cell, histories.shard_id
+    await histories.append(branch, FIRST)
+    async with cell.database.transaction(EVERY_NAMESPACE) as connection:
+        with pytest.raises((TimeoutError, StorageError)):
+            await histories.append(branch, FIRST, transaction=Interrupted(connection, is_sent=is_sent))
+    assert list(cell.journal.journal.outcomes(shard_id).unknown) == [3]
+    await histories.append(histories.branch(), FIRST)
+    other = JournalKeeper(cell.database, cell.keyring, Journal(cell.keyring))
+    for keeper in (other, cell.journal):
+        found = await keeper.verify(shard_id)
+        assert found.ok, found
 
 
 async def test_the_transaction_of_a_write_decides_and_not_the_innermost_one(histories):

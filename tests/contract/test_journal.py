@@ -13,6 +13,7 @@ from strongroom.storage import ShardInfo, TaskKey
 from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
+from strongroom.storage.journal.folding import UNCONFIRMED_AFTER
 from strongroom.storage.journal.keeping import JournalKeeper
 from strongroom.storage.journal.writer import Journal
 from tests.support.earlier_rows import administrator
@@ -116,7 +117,7 @@ async def test_attacks_are_found(workflow, updated_run, admin_of_shard, attack, 
 
 
 async def test_an_entry_that_vanished_is_found(workflow, updated_run, admin_of_shard):
-    """An entry deleted together with what it wrote is a gap, once a later entry says that it was settled."""
+    """An entry deleted together with what it wrote is a gap. Its process finds it, and then all others, also after it has ended."""
     cell, shard_id = workflow.cell, workflow.shard_id
     await cell.journal.fold(shard_id)
     before = {table: await admin_of_shard.copies(table) for table in ("executions", "current_executions")}
@@ -124,9 +125,17 @@ async def test_an_entry_that_vanished_is_found(workflow, updated_run, admin_of_s
     await admin_of_shard.delete("journal")
     for table, rows in before.items():
         await admin_of_shard.put_back(table, rows)
+    other = JournalKeeper(cell.database, cell.keyring, Journal(cell.keyring))
+    assert (await other.verify(shard_id)).ok, "control: no other process knows of the write"
     found = await cell.journal.verify(shard_id)
     assert not found.tables
     assert "is missing" in found.problems[0]
+    for _ in range(2):  # it states what it found in an entry, once, and again if that vanishes too
+        for _ in range(2):
+            assert await cell.journal.fold(shard_id)
+        assert len(await admin_of_shard.copies("journal")) == 1
+        assert "is missing" in (await other.verify(shard_id)).problems[0]
+        await admin_of_shard.delete("journal")
 
 
 @pytest.mark.usefixtures("updated_run")
@@ -163,6 +172,19 @@ async def test_older_sums_are_found(workflow, updated_run, admin_of_shard):
     found = await cell.journal.verify(shard_id)
     assert any("this process has seen" in problem for problem in found.problems)
     assert found.tables
+
+
+@pytest.mark.usefixtures("updated_run")
+async def test_the_last_entries_of_a_process_that_ended_are_folded(workflow):
+    """Nothing confirms them, so another process folds them after some time, and not before."""
+    cell, time = workflow.cell, [0.0]
+    cell.journal.journal.dirty.discard(workflow.shard_id)  # so that the process folds no more, as if it had ended
+    keeper = JournalKeeper(cell.database, cell.keyring, Journal(cell.keyring), clock=lambda: time[0])
+    pending = []
+    for time[0] in (0.0, UNCONFIRMED_AFTER - 1, UNCONFIRMED_AFTER + 1):
+        assert await keeper.fold(workflow.shard_id) == []
+        pending.append((await keeper.verify(workflow.shard_id)).pending)
+    assert pending[0] == pending[1] > pending[2] == 0
 
 
 async def test_a_busy_shard_is_folded_page_by_page(workflow, admin_of_shard):

@@ -68,7 +68,7 @@ async def test_a_write_that_is_undone_is_found(unfolded_scene, new_keeper, write
     await write.undo(unfolded_scene)
     assert await found_by(new_keeper, unfolded_scene) == before, "the control: the sums fit"
     [(shard_id, problem)] = await found_by(own, unfolded_scene) - before
-    assert "names other replaced rows" in problem
+    assert "lists other replaced rows" in problem
     assert problem in await own.fold(shard_id)
     assert (shard_id, problem) in await found_by(new_keeper, unfolded_scene)
     assert problem in await new_keeper.fold(shard_id)

@@ -57,6 +57,10 @@ class Insertion:
         for _, number, entry in zip(shards, numbers, sealed, strict=True):
             self.entries[writer, number] = (entry, [])
 
+    async def fetchrow(self, _, __, writer, number):
+        """Return whether an entry is there."""
+        return (writer, number) in self.entries or None
+
 
 EDITS = ("own image", "no image", "another version", "twice", "truncated")
 EXAMPLES = settings(
@@ -200,9 +204,10 @@ class JournalMachine(RuleBasedStateMachine):
         gaps = fold(self.sums, stored, self.elements, outcomes=outcomes).gaps if patient else []
         alive = {each.writer for each in self.writers}  # they fold every ten seconds, so nobody waits an hour for them
         waits = {gap: UNKNOWN_AFTER if gap[0] in alive else ABANDONED_AFTER for gap in gaps}
-        for gap in waits.keys() & self.entries.keys():  # unconfirmed
-            waits[gap] = 0.0 if gap[0] in alive else UNCONFIRMED_AFTER
-        waited = {gap: seconds for gap, seconds in waits.items() if gap not in running}
+        for gap in waits:
+            if not gap[2]:  # unconfirmed
+                waits[gap] = 0.0 if gap[0] in alive else UNCONFIRMED_AFTER
+        waited = {gap: seconds for gap, seconds in waits.items() if gap[:2] not in running}
         return fold(self.sums, stored, self.elements, outcomes=outcomes, waited=waited)
 
     def alarms(self):
@@ -299,13 +304,12 @@ class JournalMachine(RuleBasedStateMachine):
     def alarms_are_right(self):
         """Without an attack nobody raises an alarm. Changed rows are found by every process, also by a new one.
 
-        If the entry vanished with the row, or names other replaced rows, its writer finds it, once nothing that it sent before is in
-        flight. So do the others as soon as a later entry has a word about it. After folding, the writer has added such an entry if
-        the replaced rows were edited.
+        If the entry vanished with the row, or lists other replaced rows, its writer finds it, once nothing that it sent before is in
+        flight. So do the others as soon as a later entry has a word about it. After folding, the writer has added such an entry.
         """
         if not self.attacked:
             assert not any(self.alarms())
-        elif self.witness is None or (self.is_told and self.is_edited):
+        elif self.witness is None or self.is_told:
             assert all(self.alarms())
         elif self.witness in self.writers and not any(each[0] is self.witness for each in self.in_flight):
             assert self.alarms()[1 + self.writers.index(self.witness)]
@@ -360,7 +364,7 @@ def confirm_only_once(monkeypatch):
     settle = Outcomes.settle
 
     def forget(self, number, settled, digest):
-        self.confirming.pop(number, None)
+        self.naming.pop(number, None)
         settle(self, number, settled, digest)
 
     monkeypatch.setattr(Outcomes, "settle", forget)

@@ -11,8 +11,13 @@ SELECT shard_id, number, data FROM journal_sums WHERE shard_id = ANY ($1::intege
 SELECT number, data FROM journal_sums WHERE shard_id = $1 FOR UPDATE
 
 -- name: entries
--- The oldest entries of each writer first, so that a limited page has no gap of its own.
-SELECT writer, number, data, replaced FROM journal WHERE shard_id = $1 ORDER BY number LIMIT $2
+-- The oldest entries of each writer, so that a limited page has no gap of its own, and no writer keeps others from being folded.
+SELECT e.writer, e.number, e.data, e.replaced
+FROM (SELECT DISTINCT writer FROM journal WHERE shard_id = $1) AS w,
+     LATERAL (SELECT * FROM journal AS j WHERE j.shard_id = $1 AND j.writer = w.writer ORDER BY j.number LIMIT $2) AS e
+
+-- name: entry
+SELECT number FROM journal WHERE shard_id = $1 AND writer = $2 AND number = $3
 
 -- name: write
 INSERT INTO journal (shard_id, writer, number, data, replaced)

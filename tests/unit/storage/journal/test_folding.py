@@ -45,14 +45,14 @@ def stored(number, *, settled=1, refused=(), unknown=(), added=0, rows=(), repla
     return StoredEntry(WRITER, number, entry, list(replaced), digest(*replaced))
 
 
-UNCONFIRMED = {(WRITER, number): UNCONFIRMED_AFTER for number in range(1, 10)}
+UNCONFIRMED = {(WRITER, number, False): UNCONFIRMED_AFTER for number in range(1, 10)}
 """Time after which no entry needs a confirmation, and gaps are still waited for."""
 
 
 def folded(*entries, sums=None, outcomes=None, waited=None, below=None):
     """Fold entries."""
     waited = UNCONFIRMED if waited is None else {**UNCONFIRMED, **waited}
-    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, waited=waited, below=below)
+    return fold(sums or ShardSums(), entries, Elements(), outcomes=outcomes or {}, waited=waited, below=below or {})
 
 
 def image(row, tag=0):
@@ -73,7 +73,7 @@ def test_a_missing_entry_is_a_problem_only_when_a_later_one_settles_it():
     """An entry that may be in flight makes the later ones wait; one that was settled without a word is missing."""
     waiting = folded(stored(1), stored(3, settled=2))
     assert [each.number for each in waiting.pending] == [3]
-    assert waiting.gaps == [(WRITER, 2), (WRITER, 3)]
+    assert waiting.gaps == [(WRITER, 2, True), (WRITER, 3, False)]
     assert not waiting.problems
     assert "entry 2" in folded(stored(1), stored(3, settled=3)).problems[0]
 
@@ -88,10 +88,10 @@ def test_a_refused_entry_is_passed_over():
 def test_an_unknown_entry_is_waited_for_until_its_statement_must_have_ended():
     """The server may still run the statement after its client has given up."""
     entries = stored(1), stored(3, settled=3, unknown=(2,))
-    early = folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER - 1})
-    assert (WRITER, 2) in early.gaps
+    early = folded(*entries, waited={(WRITER, 2, True): UNKNOWN_AFTER - 1})
+    assert (WRITER, 2, True) in early.gaps
     assert early.sums.writers == {WRITER: 1}
-    assert folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER}).sums.writers == {WRITER: 3}
+    assert folded(*entries, waited={(WRITER, 2, True): UNKNOWN_AFTER}).sums.writers == {WRITER: 3}
 
 
 def test_an_entry_that_was_refused_must_not_be_there():
@@ -123,8 +123,8 @@ def test_the_writer_itself_settles_its_last_entries():
 def test_an_abandoned_gap_is_passed_over():
     """The process that made the missing entry is gone."""
     entries = stored(1), stored(3, settled=2)
-    assert folded(*entries, waited={(WRITER, 2): UNKNOWN_AFTER}).sums.writers == {WRITER: 1}
-    assert folded(*entries, waited={(WRITER, 2): ABANDONED_AFTER}).sums.writers == {WRITER: 3}
+    assert folded(*entries, waited={(WRITER, 2, True): UNKNOWN_AFTER}).sums.writers == {WRITER: 1}
+    assert folded(*entries, waited={(WRITER, 2, True): ABANDONED_AFTER}).sums.writers == {WRITER: 3}
 
 
 def test_a_missing_entry_is_a_problem_behind_a_gap_too():
@@ -136,14 +136,14 @@ def test_a_missing_entry_is_a_problem_behind_a_gap_too():
 def test_a_limited_page_of_entries_is_not_judged_beyond_its_end():
     """What the page leaves out is not missing, and is folded later."""
     outcomes = {WRITER: Entry(9, (), (), b"")}
-    result = folded(*(stored(number) for number in (1, 2, 3)), outcomes=outcomes, below=3)
-    assert result.sums.writers == {WRITER: 2}
+    result = folded(*(stored(number) for number in (1, 2, 3)), outcomes=outcomes, below={WRITER: 4})
+    assert result.sums.writers == {WRITER: 3}
     assert not result.problems
 
 
 def test_nobody_guesses_about_a_writer_in_this_process():
     """A transaction of this process may run for hours; what it does not know itself is waited for as for any other one."""
-    waited = {(WRITER, 1): ABANDONED_AFTER, (WRITER, 2): ABANDONED_AFTER}
+    waited = {(WRITER, 1, True): ABANDONED_AFTER, (WRITER, 2, True): ABANDONED_AFTER}
     in_flight = {WRITER: Entry(1, (), (), b"")}
     assert folded(stored(3), outcomes=in_flight, waited=waited).sums.writers == {}
     unknown = {WRITER: Entry(4, (), (1, 2), b"")}
@@ -203,7 +203,7 @@ def test_an_entry_without_a_word_waits_for_its_writer():
     """It counts in the total, is no problem, and is folded when its process seems to have ended."""
     entry = stored(1, rows=(ROW,), added=100, replaced=[OLD])
     result = unwaited(entry)
-    assert (result.entries, result.problems, result.gaps) == ([], [], [(WRITER, 1)])
+    assert (result.entries, result.problems, result.gaps) == ([], [], [(WRITER, 1, False)])
     assert result.total(Elements()) == {EXECUTIONS: (100 - int.from_bytes(OLD, "big")) % 2**256}
     assert folded(entry).entries == [(WRITER, 1)]
 
@@ -211,7 +211,7 @@ def test_an_entry_without_a_word_waits_for_its_writer():
 def test_a_limited_page_waits_longer_for_a_word():
     """The word may be on the next page."""
     entries = stored(1, rows=(ROW,), replaced=[OLD]), stored(2, settled=2, digests={1: digest(OLD)})
-    assert folded(*entries, below=2).entries == []
+    assert folded(*entries[:1], below={WRITER: 2}).entries == []
 
 
 def test_an_entry_with_an_unknown_outcome_is_not_compared():

@@ -24,14 +24,21 @@ async def test_a_failure_while_entries_are_made_leaves_nothing_in_flight():
     assert (outcomes.settled, list(outcomes.refused)) == (4, [1, 2])
 
 
-async def test_more_refusals_than_two_bytes_can_count():
-    """An entry names all of them, however long nothing was folded."""
-    journal = Journal(OneKeyring())
+async def test_entries_stay_short_however_long_nothing_is_folded():
+    """One entry names each refusal, also if they are more than two bytes can count. The entries after it do not."""
+    keyring = OneKeyring()
+    journal = Journal(keyring)
     ticket = await journal.record([Changes(1, [IMAGE])])
     for number in range(2, 70_000):
         journal._settle(1, number, Settled.REFUSED)
+    journal._streams[1].last = 69_999
     journal.settle(ticket, Settled.COMMITTED)
-    assert len(journal.outcomes(1).pack()) > 8 * 69_000
+    ticket, entry = await begun(journal, keyring)
+    assert len(entry.refused) == 69_998
+    journal.settle([ticket], Settled.COMMITTED)
+    ticket, entry = await begun(journal, keyring)
+    assert (len(ticket.entry) < 200, entry.refused, entry.settled) == (True, (), ticket.number)
+    assert len(journal.outcomes(1).refused) == 69_998, "the process itself knows all of them"
 
 
 DIGEST = bytes(range(32))
