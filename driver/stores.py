@@ -264,7 +264,7 @@ COMMANDS = (
     command("access.change", ACCOUNT_ADMIN, "update", "cell", "principal role"),
     command("access.accept_older", OWNER, "update", "cell", "version reason"),
     command("access.bind", ADMIN, "update", "namespace", "name principal role"),
-    command("access.request_grant", None, "create", "cell", "role reason"),
+    command("access.request_grant", None, "create", "cell", "role reason state"),
     command("access.approve_grant", None, "update", "cell", "grant_id"),
     command("access.end_grant", None, "update", "cell", "grant_id"),
     command("audit.verify", AUDIT, "read", "cell"),

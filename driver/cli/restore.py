@@ -89,7 +89,9 @@ def accept(config_path: Path, reason: str, dry_run: bool, state: str) -> None:
             await log.checkpoint()
         _show(found, made, dry_run=dry_run)
 
-    with_older_database(config_path, run, "audit.verify" if dry_run else ACCEPT, reason=None if dry_run else reason)
+    with_older_database(
+        config_path, run, "audit.verify" if dry_run else "restore.accept", reason=None if dry_run else reason
+    )
 
 
 @dataclass(frozen=True, slots=True)

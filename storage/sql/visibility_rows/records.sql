@@ -82,7 +82,7 @@ INSERT INTO journal (shard_id, writer, number, data, replaced) SELECT $1, $5, $6
 -- name: hold_shard
 -- Waits for the writes of new records of a shard. Those that began before and come later see that the row has changed.
 WITH held AS MATERIALIZED (SELECT s.shard_id FROM shards AS s WHERE s.shard_id = $1 FOR UPDATE)
-UPDATE shards AS s SET range_id = s.range_id FROM held AS h WHERE s.shard_id = h.shard_id
+UPDATE shards AS s SET range_id = s.range_id FROM held AS h WHERE s.shard_id = $1 AND h.shard_id = s.shard_id
 
 -- name: newer
 SELECT id FROM visibility_records WHERE shard_id = $1 AND namespace_id = $2 AND id = $3

@@ -39,6 +39,7 @@ EVERYWHERE = {
     "visibility_rows/outbox.again": "as visibility_rows/outbox.take",
     "visibility_rows/truth.page": "a comparison of the search index with the records reads the whole cell",
     "visibility_rows/truth.again": "as visibility_rows/truth.page",
+    "visibility_rows/truth.deletions": "as visibility_rows/truth.page",
     "visibility_rows/truth.owned": "as visibility_rows/truth.page; a document does not say its shard",
     "visibility_rows/truth.waiting": "as visibility_rows/truth.owned",
     "visibility_rows/epochs.count": "a rotation of the index key goes through all shards of a namespace",

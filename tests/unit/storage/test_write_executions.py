@@ -31,7 +31,8 @@ def declared():
     paths = {"shard", "outbox", "writer"}
     for group in fields(WriteExecutionsColumns):
         if group.name == "history":
-            paths |= {f"history.{name}" for name in HistoryColumns.__slots__}
+            of_the_journal = {"n_place", "t_place"}  # ids as bytes, which no parameter has
+            paths |= {f"history.{name}" for name in HistoryColumns.__slots__ if name not in of_the_journal}
         elif group.name not in paths:
             paths |= {f"{group.name}.{column.name}" for column in fields(group.default_factory)}
     return paths

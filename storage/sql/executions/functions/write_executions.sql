@@ -6,7 +6,7 @@
 -- another range_id; 2: the current run is not what the rule expects; 3: the run is at another version, or exists already; 4: the run
 -- does not exist; 5: a clear column does not fit its MAC; 6: the run is at the expected version, and its sealed row is not the known one.
 -- reason 7 is of no request. Its `data` has the digests of what the entries of the journal replaced: for each entry that replaced rows its
--- request, 4 bytes, and the digest, 32 bytes.
+-- request in 4 bytes and the digest in 32 bytes.
 CREATE FUNCTION write_executions(
     p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
     p_outbox boolean,         -- whether visibility records are noted in the outbox, for a search index outside the database
