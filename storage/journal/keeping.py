@@ -294,8 +294,7 @@ class JournalKeeper:
         sums, stored, problems = await opened(self._keyring, elements.keys, shard_id, stored_sums, rows)
         if sums.number < newest:
             problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")
-        words = {self.journal.writer: outcomes}
-        result = fold(sums, stored, elements, outcomes=words, waited=waited, below=below)
+        result = fold(sums, stored, elements, outcomes={self.journal.writer: outcomes}, waited=waited, below=below)
         result.problems[:0] = problems
         self._gaps.note(shard_id, result.gaps)
         return result

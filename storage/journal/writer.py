@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.engine.queries import load_queries
@@ -22,81 +21,17 @@ from strongroom.storage.errors import StorageError
 from .elements import ElementHash
 from .entry import DIGEST_BYTES, NOTHING_REPLACED, Changes, Entry
 from .outcomes import Outcomes, Settled
+from .tickets import Entries, OneEntry, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.connection import Connection
 
 _SQL = load_queries("journal/journal")
 _MOST_REFUSED = 64
 """Refused entries of a shard, after which it is folded even if nothing was committed, so that the process forgets them."""
-
-
-class Ticket(NamedTuple):
-    """An entry that a statement inserts.
-
-    Attributes:
-        shard_id: The shard.
-        number: The number among the writer's entries of the shard.
-        entry: The sealed entry.
-    """
-
-    shard_id: int
-    number: int
-    entry: bytes
-
-
-@dataclass(slots=True)
-class OneEntry:
-    """The entry of a write that shares its statement with no other one.
-
-    Attributes:
-        shard_id: The shard.
-        arguments: Writer, number and sealed entry: the columns of the row after the shard.
-        refused: Whether the statement did not insert the entry. Its caller sets this.
-        digest: The digest of what the entry replaced; None for nothing.
-    """
-
-    shard_id: int
-    arguments: tuple[UUID, int, bytes]
-    refused: bool = False
-    digest: bytes | None = None
-
-    @property
-    def row(self) -> tuple[int, UUID, int, bytes]:
-        """Shard, writer, number and sealed entry: all columns but the last."""
-        return self.shard_id, *self.arguments
-
-    @property
-    def digests(self) -> dict[int, bytes]:
-        """What the entry replaced; see `Entries`."""
-        return {} if self.digest is None else {self.shard_id: self.digest}
-
-    def answer(self, row: Row | None) -> None:
-        """Note the row that the statement returned: the `digest` of what it replaced, or no row if it did not insert the entry."""
-        if row is None:
-            self.refused = True
-        else:
-            self.digest = row["digest"]
-
-
-@dataclass(slots=True)
-class Entries:
-    """The entries of a statement that inserts all of them or none.
-
-    Attributes:
-        arguments: The writer, and the columns of shards, numbers and sealed entries.
-        refused: Whether the statement did not insert them. Its caller sets this.
-        failed: Whether the block of the statement ended with an error, so that nothing is known of the statement.
-        digests: The digest of what the entry of a shard replaced, by shard, unless it replaced nothing. The caller adds them.
-    """
-
-    arguments: tuple[UUID, list[int], list[int], list[bytes]]
-    refused: bool = False
-    failed: bool = False
-    digests: dict[int, bytes] = field(default_factory=dict)
 
 
 _SETTLED = {
@@ -119,7 +54,7 @@ class Journal:
     """
 
     def __init__(self, keyring: Keyring) -> None:
-        self.writer: UUID = uuid4()
+        self.writer = uuid4()
         self.dirty: set[int] = set()
         self.newest: dict[int, int] = {}
         self._keyring = keyring
