@@ -2,7 +2,8 @@
 
 Servers and programs that tests start write into the system's temporary folder, and a killed session can't clean up. So TMPDIR of the
 session and of its children is a folder of its own. Each process of the session holds a shared lock on the folder. A later session
-removes each folder that nobody holds. PostgreSQL shuts down when its folder is gone, so a leftover server ends too.
+removes each folder of the same user that has a session's marker and that nobody holds. The marker is necessary because other programs
+may make folders with this prefix. PostgreSQL shuts down when its folder is gone, so a leftover server ends too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 
 PREFIX = "srt-"
 """The prefix of the folders' names. It is short, because the path of a socket has at most 107 bytes."""
+MARKER = ".strongroom-tests"
+"""The file that a session writes into its folder once it holds it. A folder without this file is never removed."""
 _VARIABLE = "TESTS_SESSION_FOLDER"
 
 
@@ -44,25 +47,38 @@ def make(parent: Path) -> tuple[Path, int]:
     """
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        path.chmod(0o1777)  # like the system's folder, because servers run as other users
-        with suppress(FileNotFoundError):  # another session may have removed it before it was locked
+        with suppress(FileNotFoundError):  # another program may have removed it meanwhile
             lock = _locked(path, fcntl.LOCK_SH)
-            if path.exists():
-                return path, lock
-            os.close(lock)
+            try:
+                path.chmod(0o1777)  # like the system's folder, because servers run as other users
+                (path / MARKER).touch()
+            except FileNotFoundError:
+                os.close(lock)
+                raise
+            return path, lock
 
 
 def remove_ended(parent: Path) -> None:
-    """Remove the folders of sessions that have ended. A folder that a process holds stays."""
+    """Remove the folders of this user's sessions that have ended. A folder that a process holds stays."""
     for path in parent.glob(f"{PREFIX}*"):
         try:
             lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # it is held, removed, or another user's
             continue
         try:
-            shutil.rmtree(path, ignore_errors=True)
+            if _is_of_a_session(lock):
+                shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
+
+
+def _is_of_a_session(folder: int) -> bool:
+    """Return whether this user owns a folder and the marker in it."""
+    try:
+        marker = os.stat(MARKER, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return os.fstat(folder).st_uid == marker.st_uid == os.geteuid()
 
 
 def _locked(path: Path, operation: int) -> int:

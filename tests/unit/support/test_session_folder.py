@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.session_folder import make, remove_ended
+from tests.support.session_folder import MARKER, make, remove_ended
 from tests.support.tree import ROOT
 
 SESSION = """
@@ -110,6 +110,32 @@ def test_a_folder_that_is_held_stays(tmp_path):
     os.close(descriptor)
     remove_ended(tmp_path)
     assert not held.exists()
+
+
+def test_a_folder_that_no_session_made_stays(tmp_path):
+    """Another program may use the same prefix. A session removes only folders with the marker of a session."""
+    notes = tmp_path / "srt-notes"
+    notes.mkdir()
+    (notes / "page.md").write_text("a page")
+    remove_ended(tmp_path)
+    assert (notes / "page.md").exists()
+    (notes / MARKER).touch()
+    remove_ended(tmp_path)
+    assert not notes.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize("name", [".", MARKER], ids=["folder", "marker"])
+def test_a_folder_of_another_user_stays(tmp_path, name):
+    """Root can remove every folder, but a session removes only those of its own user."""
+    folder, descriptor = make(tmp_path)
+    os.close(descriptor)
+    os.chown(folder / name, 65_534, 65_534)
+    remove_ended(tmp_path)
+    assert folder.exists()
+    os.chown(folder / name, os.geteuid(), os.getegid())
+    remove_ended(tmp_path)
+    assert not folder.exists()
 
 
 def test_the_paths_of_sockets_stay_short():
