@@ -79,7 +79,7 @@ def kill(data):
     for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    # Left by the dead; a new server would believe it alive for as long as nobody has reaped it.
+    # A new server would refuse to start while this file names a process that still exists.
     for left in (data / "postmaster.pid", *data.parent.glob(".s.PGSQL*")):
         left.unlink(missing_ok=True)
     return processes
@@ -131,6 +131,8 @@ async def killed_while_writing(server, writers):
     wanted = before + len(writers) + secrets.randbelow(2 * len(writers))
     while sum(len(writer.written) for writer in writers) < wanted and not all(task.done() for task in tasks):  # noqa: ASYNC110 - a writer has no event
         await asyncio.sleep(secrets.randbelow(100) / 10_000)
+    if all(task.done() for task in tasks):
+        pytest.fail(f"all writers failed before the server was killed: {[task.exception() for task in tasks]}")
     killed = await asyncio.to_thread(kill, server.data)
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [outcome for outcome in outcomes if not isinstance(outcome, StorageError)] == []
