@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from tests.support.serve.bench import serve_bench
 from tests.support.services import or_skip
 from tests.support.services.postgres import postgres
 from tests.support.temporal.go import built_tests
+from tests.support.temporal.go_output import failed_with, results_of
 
 SHARDS = 1024
 """The suites number their shards from 1 to some 600."""
@@ -44,11 +45,11 @@ CASSANDRA = {"ExecutionMutableState/TestListConcreteExecutions", "MetadataV2/Tes
 """Tests of what only Cassandra has. Temporal's SQL stores skip them too."""
 TESTS = 166
 """Number of Temporal's tests that pass in the study, with their subtests counted once."""
-TIMED = ("ClusterMetadata", "TaskQueueTask")
-"""The suites that count seconds of their own clock: records expire, and 1,024 reads get 30 s. On a slow machine they are run again,
-alone."""
+TIMED = {"ClusterMetadata": "", "TaskQueueTask": "deadline (passed|exceeded)"}
+"""The suites that count seconds of their own clock, and a pattern of their output on a machine that is too slow. TaskQueueTask gives
+1,024 reads 30 s. ClusterMetadata has records that expire after seconds, so any of its steps may fail. A suite that failed so is run
+again, alone, with a warning."""
 ATTEMPTS = 4
-_RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): Test(\S+)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def program():
 
 
 @pytest.mark.timeout(1800)  # Go may have to compile the Temporal server first
+@pytest.mark.filterwarnings("default:Temporal's suite:UserWarning")
 @pytest.mark.parametrize("version", [18, 15])
 async def test_temporals_suites_pass(program, version, tmp_path, subtests):
     """Every suite passes with public calls only. Nothing is skipped but what only Cassandra has."""
@@ -67,11 +69,10 @@ async def test_temporals_suites_pass(program, version, tmp_path, subtests):
             async with serve_bench(Databases(server.dsn), tmp_path, shards=SHARDS) as bench:
                 kek = '[namespaces]\nkek = "local:{id}"\n'
                 with bench.server("suites", kek) as served:
-                    results, output = run(program, served.socket)
-                    for _ in range(ATTEMPTS - 1):
-                        for suite in TIMED:
-                            if results.get(suite) != "PASS":
-                                results.update(run(program, served.socket, f"^Test{suite}$")[0])
+                    output = run(program, served.socket)
+                    results = results_of(output)
+                    for suite, pattern in TIMED.items():
+                        results.update(repeated(program, served.socket, suite, pattern, output))
     for suite in sorted(SUITES):
         with subtests.test(suite):
             failed = [name for name, result in results.items() if result == "FAIL" and name.split("/")[0] == suite]
@@ -81,8 +82,22 @@ async def test_temporals_suites_pass(program, version, tmp_path, subtests):
     assert sum("/" in name for name in results) >= TESTS
 
 
+def repeated(program, socket, suite, pattern, output):
+    """Run a suite again while it fails with this pattern in its output. Return the new results, by the names of the tests."""
+    results = {}
+    for _ in range(ATTEMPTS - 1):
+        if not failed_with(output, suite, pattern):
+            break
+        warnings.warn(
+            f"Temporal's suite {suite} failed, and is run again: the machine may be too slow for it", stacklevel=1
+        )
+        output = run(program, socket, f"^Test{suite}$")
+        results = results_of(output)
+    return results
+
+
 def run(program, socket, pattern="."):
-    """Run the suites that fit a pattern on a cell. Return the result of each test by its name, and the output."""
+    """Run the suites that fit a pattern on a cell. Return the output."""
     done = subprocess.run(
         [program, "-test.v", "-test.timeout=20m", f"-test.run={pattern}"],
         env={**os.environ, "STRONGROOM_SOCKET": str(socket)},
@@ -92,4 +107,4 @@ def run(program, socket, pattern="."):
         errors="replace",  # Temporal's suites print random bytes where they differ
         check=False,
     )
-    return {name: result for result, name in _RESULT.findall(done.stdout)}, done.stdout
+    return done.stdout
