@@ -44,11 +44,13 @@ async def test_closing_waits_for_what_is_in_flight(workflow):
     async with Strongroom.open(workflow.cell.config) as own:
         made = [(place, *creation(place)) for place in places(workflow.like(cell=own), 40)]
         callers = [asyncio.ensure_future(call) for _, _, call in made]
-        await until_waiting(workflow, 1)
-        for caller in callers:
-            caller.cancel()
-        await asyncio.gather(*callers, return_exceptions=True)
-        closes.set()
+        try:
+            await until_waiting(workflow, 1)
+            for caller in callers:
+                caller.cancel()
+            await asyncio.gather(*callers, return_exceptions=True)
+        finally:
+            closes.set()
     writes = own.executions._writer._group
     left = [*writes._lanes, *writes._waiting]
     await holder

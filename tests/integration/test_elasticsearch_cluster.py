@@ -73,6 +73,7 @@ async def test_a_killed_node_changes_no_answer(config_path, three_addresses, thr
         ]
         counting = asyncio.create_task(_count(cell, len(expected), killed, failed))
         await asyncio.sleep(1)
+        assert not failed, "no answer fails while all nodes are up"
         await asyncio.to_thread(three_nodes.nodes[1].kill)
         killed.set()
         async with asyncio.timeout(240):

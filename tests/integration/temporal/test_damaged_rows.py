@@ -36,12 +36,14 @@ async def test_queues_over_altered_rows(databases, tmp_path):
 
             await step("write")
             owner = await asyncpg.connect(load_config(tmp_path / "strongroom.toml").dsn)
-            for table, column in TABLES.items():
-                altered = f"UPDATE strongroom.{table} {ALTERED} WHERE {column} = 2"
-                assert await owner.execute(altered) == "UPDATE 1", table
-            await step("read")
-            kept = await owner.fetch("SELECT table_name, count(*) FROM strongroom.damaged_rows GROUP BY table_name")
-            await owner.close()
+            try:
+                for table, column in TABLES.items():
+                    altered = f"UPDATE strongroom.{table} {ALTERED} WHERE {column} = 2"
+                    assert await owner.execute(altered) == "UPDATE 1", table
+                await step("read")
+                kept = await owner.fetch("SELECT table_name, count(*) FROM strongroom.damaged_rows GROUP BY table_name")
+            finally:
+                await owner.close()
             assert {row["table_name"]: row["count"] for row in kept} == dict.fromkeys(TABLES, 1)
         done = await asyncio.to_thread(run_command, tmp_path, "damaged", "list")
         assert done.returncode == 0
