@@ -14,10 +14,10 @@ async def _hear_nothing(_database, _keyring, _background):
 
 
 @asynccontextmanager
-async def opened_deaf(config):
-    """Open a cell in such a process."""
+async def opened_deaf(config, **options):
+    """Open a cell in such a process. The options are those of `Strongroom.open`."""
     async with AsyncExitStack() as stack:
         # Patched only while the cell opens, because fixtures keep such cells open for long and other cells need notifications.
         with patch("strongroom.driver.strongroom.follow_key_changes", _hear_nothing):
-            strongroom = await stack.enter_async_context(Strongroom.open(config))
+            strongroom = await stack.enter_async_context(Strongroom.open(config, **options))
         yield strongroom
