@@ -35,20 +35,27 @@ class ElasticsearchCluster:
         for node in self.nodes:
             if node.pid is None:
                 node.launch()
+        deadline = time.monotonic() + PATIENCE
         for node in self.nodes:
-            node.wait()
-        self.wait_for("green")
+            node.wait(deadline)
+        self.wait_for("green", deadline)
 
-    def wait_for(self, status: str) -> None:
-        """Wait until all nodes that run are one cluster of a health."""
+    def wait_for(self, status: str, deadline: float | None = None) -> None:
+        """Wait until all nodes that run are one cluster of a health.
+
+        Args:
+            status: The health.
+            deadline: Monotonic time at which the last error is raised; None for `PATIENCE` from now.
+        """
+        if deadline is None:
+            deadline = time.monotonic() + PATIENCE
         up = [node for node in self.nodes if node.pid is not None]
         path = f"/_cluster/health?wait_for_nodes={len(up)}&wait_for_status={status}&timeout=10s"
-        end = time.monotonic() + PATIENCE
         while True:
             try:
                 up[0].request("GET", path)
             except (OSError, ElasticsearchAnswer):
-                if time.monotonic() > end:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
             else:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READY = "/_cluster/health?wait_for_status=yellow&wait_for_no_initializing_shards=true&timeout=30s"
-PATIENCE = 600.0
+PATIENCE = 220.0
+"""Time for nodes to be up, in seconds. It is below pytest's own timeout, which ends a session without the node's reason."""
 
 
 class NotOurs(Exception):  # noqa: N818 - the name says what is wrong
@@ -67,9 +68,14 @@ class ElasticsearchNode(ABC):
     def _check(self) -> None:  # noqa: B027 - not every node can find out
         """Raise if the node can't come up any more."""
 
-    def wait(self) -> None:
-        """Wait until the node answers and has its shards."""
-        deadline = time.monotonic() + PATIENCE
+    def wait(self, deadline: float | None = None) -> None:
+        """Wait until the node answers and has its shards.
+
+        Args:
+            deadline: Monotonic time at which the last error is raised; None for `PATIENCE` from now.
+        """
+        if deadline is None:
+            deadline = time.monotonic() + PATIENCE
         while True:
             self._check()
             try:
