@@ -8,7 +8,7 @@ import sys
 import pytest
 from hypothesis import settings
 
-from tests.support.examples import examples
+from tests.support.counts import examples
 from tests.support.tree import ROOT
 
 # `benchmarks` and `checks` are not installed. They are last in the path, so that folders of the tree don't hide an installed package.
@@ -38,7 +38,7 @@ pytest_plugins = (
     "tests.support.faults.fix_server_bench",
 )
 
-settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("dev", max_examples=examples(50), deadline=None)
 settings.register_profile("ci", max_examples=examples(150), deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 

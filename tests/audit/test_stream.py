@@ -20,6 +20,7 @@ from strongroom.driver.audit.stream import Stream, segments
 from strongroom.driver.audit.taking import take
 from strongroom.kms import Secret, SigningKey
 from tests.support.audit.disk import Disk
+from tests.support.counts import examples
 
 KEY, OTHER = SigningKey(Secret(bytes(range(32)))), SigningKey(Secret(bytes(32)))
 
@@ -176,7 +177,7 @@ def test_segments_follow_each_other(tmp_path):
         assert [sequence for _, sequence, _ in read_records(tmp_path, after=after)] == list(range(last + 1, 42))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(data=st.data())
 def test_every_tampering_is_named(tmp_path_factory, data):
     """A record that is altered, removed, repeated with a change, swapped, or cut off before a known checkpoint is reported."""

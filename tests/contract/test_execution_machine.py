@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 from strongroom.storage import DataBlob, NotFound, ShardInfo, StorageError
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed
 from strongroom.storage.executions.modes import ConflictResolveMode, CreateMode, UpdateMode
+from tests.support.counts import examples
 from tests.support.execution_model import KEYS, NAMES, RUNS, Draw, Model
 from tests.support.execution_rules import create_is_allowed, resolve_is_allowed, update_is_allowed
 from tests.support.fixtures.contract import new_namespace, new_shard, open_cell
@@ -240,7 +241,7 @@ def test_mutable_state_is_what_the_model_says(contract_databases, tmp_path):
             run_state_machine_as_test(
                 lambda: ExecutionMachine(cell, runner),
                 settings=settings(
-                    max_examples=20,
+                    max_examples=examples(20),
                     stateful_step_count=40,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),

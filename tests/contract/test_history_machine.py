@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from strongroom.storage import DataLoss, NotFound
+from tests.support.counts import examples
 from tests.support.fixtures.contract import new_namespace, new_shard, open_cell
 from tests.support.fixtures.history import Histories, node
 
@@ -222,7 +223,7 @@ def test_histories_against_a_model(contract_databases, tmp_path):
             run_state_machine_as_test(
                 lambda: HistoryMachine(cell, runner),
                 settings=settings(
-                    max_examples=20,
+                    max_examples=examples(20),
                     stateful_step_count=30,
                     deadline=None,
                     phases=[Phase.reuse, Phase.generate],  # to shrink on a real server takes minutes

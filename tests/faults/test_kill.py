@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.counts import count_of
 from tests.support.databases import Databases
 from tests.support.faults.killed_server import check, killed_while_writing, new_writers
 from tests.support.fixtures.contract import open_cell
@@ -15,7 +16,7 @@ from tests.support.services.postgres import own_postgres
 
 pytestmark = pytest.mark.integration
 
-ROUNDS = int(os.environ.get("KILLS", "20"))
+ROUNDS = count_of("KILLS")
 WRITERS = 8
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
 import re
 import sys
@@ -24,6 +23,7 @@ from strongroom.storage import EVERY_NAMESPACE
 from strongroom.visibility import Layout, VisibilityManager, new_layout, with_prefixes
 from strongroom.visibility.search.cost import SearchLimits
 from strongroom.visibility.search.listing import SORTED_RUNS
+from tests.support.counts import count_of, seconds_of
 from tests.support.plaintext_copy import CUSTOM, Attributes, PlaintextCopy, random_documents, random_filter
 from tests.support.plaintext_copy.mapping import document_id
 from tests.support.plaintext_copy.typed import read
@@ -31,9 +31,9 @@ from tests.support.sealed_namespace import sealed
 
 pytestmark = pytest.mark.integration
 
-FILTERS = int(os.environ.get("FILTERS", "75"))
-DOCUMENTS = int(os.environ.get("DOCUMENTS", "400"))
-SECONDS = float(os.environ.get("SECONDS", "inf"))
+FILTERS = count_of("FILTERS")
+DOCUMENTS = count_of("DOCUMENTS")
+SECONDS = seconds_of("SECONDS")
 IS_LARGE = DOCUMENTS > SORTED_RUNS
 WRITTEN = 2000
 """Number of documents that are written at once."""

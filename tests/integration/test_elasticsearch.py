@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import tracemalloc
 from contextlib import suppress
@@ -17,12 +16,13 @@ from strongroom.storage import EVERY_NAMESPACE, Unavailable
 from strongroom.visibility import Indexer, SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from strongroom.visibility.backends.elasticsearch.documents import document_name
+from tests.support.counts import seconds_of
 from tests.support.fixtures.command_line import run_command
 from tests.support.search_cell import BASE, SECOND, TYPES, Cell, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 
-GONE = float(os.environ.get("GONE", "1"))
+GONE = seconds_of("GONE")
 """Seconds for which a cluster is away; set it to 60 for a whole minute."""
 
 

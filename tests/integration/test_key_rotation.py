@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
@@ -31,13 +30,14 @@ from strongroom.kms import (
 )
 from strongroom.kms.keys import derivation
 from strongroom.storage import EVERY_NAMESPACE
+from tests.support.counts import count_of
 from tests.support.fixtures.command_line import STRONGROOM, run_command, sql
 from tests.support.registered_keys import FIRST, SECOND, Writer, registered, written
 from tests.support.registry import authenticate
 
 pytestmark = pytest.mark.integration
 
-MANY = int(os.environ.get("NAMESPACES", "4000"))
+MANY = count_of("NAMESPACES")
 """Namespaces of the large rewrap."""
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -23,6 +22,7 @@ from strongroom.visibility import (
     UnsupportedQuery,
 )
 from strongroom.visibility.search.compiler import compile_filter
+from tests.support.counts import count_of
 from tests.support.visibility.filters import SEARCHED, every_condition, random_filter
 from tests.support.visibility.namespace import one_sided, populated, wrong_sides
 from tests.support.visibility.records import INT64_MAX, INT64_MIN, changed, generated_record, generator
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 
 
 GENERATED = 150
-FILTERS = int(os.environ.get("FILTERS", "80"))
+FILTERS = count_of("FILTERS")
 
 
 @pytest.fixture(scope="module", params=["PostgreSQL", "Elasticsearch"])

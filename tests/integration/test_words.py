@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 from itertools import islice, product
 
 import pytest
 
 from strongroom.visibility.index.words import _CLASSES, LONGEST_WORD, words_of
+from tests.support.counts import count_of
 
 pytestmark = pytest.mark.integration
 
-TEXTS = int(os.environ.get("WORDS", "6000"))
+TEXTS = count_of("WORDS")
 TOKENS = 9_000
 """That one request may ask for; the node gives 10,000 at most."""
 SURROGATES = range(0xD800, 0xE000)

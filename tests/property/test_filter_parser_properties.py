@@ -20,7 +20,7 @@ from strongroom.visibility.filter.tree import (
     StartsWith,
     attributes_of,
 )
-from tests.support.examples import examples
+from tests.support.counts import examples
 
 CUSTOM = {
     "Customer": AttributeType.KEYWORD,

@@ -4,6 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from strongroom.storage import DataLoss, HistoryBranch
+from tests.support.counts import examples
 from tests.support.history_model import (
     TREE,
     WHOLE,
@@ -25,7 +26,7 @@ LOST_REWRITE = History(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.one_of(histories(), histories(shared_transactions=True)), bounds(), PAGE_SIZES)
 def test_both_directions_return_the_writes_that_count(history, part, page_size):
     """A read between two bounds, in pages of any size, is the whole history cut to the bounds."""
@@ -34,7 +35,7 @@ def test_both_directions_return_the_writes_that_count(history, part, page_size):
         assert read_all(history.branch, history.writes, part, reverse=reverse, page_size=page_size) == wanted
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @example(LOST_REWRITE, frozenset({0, 1, 2, 4}), Bounds(5, WHOLE.high), 100)
 @given(histories(), st.frozensets(st.integers(0, 13)), bounds(), PAGE_SIZES)
 def test_a_read_gives_an_older_state_or_refuses(history, lost, part, page_size):
@@ -45,7 +46,7 @@ def test_a_read_gives_an_older_state_or_refuses(history, lost, part, page_size):
         assert read_all(history.branch, left, part, reverse=reverse, page_size=page_size) == expected
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(histories(), st.frozensets(st.integers(0, 13), min_size=1), bounds(), PAGE_SIZES)
 def test_every_loss_below_the_end_is_refused(history, lost, part, page_size):
     """If the newest write of the range is left, a read returns the truth, or raises `DataLoss` for any node that is missing."""
@@ -60,7 +61,7 @@ def test_every_loss_below_the_end_is_refused(history, lost, part, page_size):
         assert result in (expected, DataLoss)  # DataLoss also where the link in front of the range is missing
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(histories(), st.frozensets(st.integers(0, 13)), bounds(), PAGE_SIZES, st.data())
 def test_a_known_last_transaction_reveals_a_cut_tail(history, lost, part, page_size, data):
     """A caller that names the last transaction gets the history as of it, or `DataLoss`; newer writes don't matter."""
@@ -74,7 +75,7 @@ def test_a_known_last_transaction_reveals_a_cut_tail(history, lost, part, page_s
     assert result == expected
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(histories(shared_transactions=True), st.frozensets(st.integers(0, 13)), bounds(), PAGE_SIZES)
 def test_both_directions_agree_on_nodes_that_share_a_transaction(history, lost, part, page_size):
     """What one direction returns or refuses the other does too, for nodes of one transaction as well."""

@@ -30,6 +30,7 @@ from strongroom.storage.journal.images import EXECUTIONS, TAG_BYTES
 from strongroom.storage.journal.outcomes import Outcomes, Settled
 from strongroom.storage.journal.sums import ShardSums, differing
 from strongroom.storage.journal.writer import Journal
+from tests.support.counts import examples
 from tests.support.one_keyring import CELL, OneKeyring
 
 SHARD = 1
@@ -64,7 +65,7 @@ class Insertion:
 
 EDITS = ("own image", "no image", "another version", "twice", "truncated")
 EXAMPLES = settings(
-    max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(150), stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

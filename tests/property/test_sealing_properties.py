@@ -23,6 +23,7 @@ from strongroom.kms.keys.leases import Lease
 from strongroom.kms.sealing.packing import padme
 from strongroom.kms.sealing.record_kind import encode_parts
 from strongroom.visibility import VISIBILITY_RECORD
+from tests.support.counts import examples
 
 pytestmark = pytest.mark.usefixtures("cipher")
 
@@ -319,7 +320,7 @@ def test_keys_of_given_types_are_encoded_injectively(types, data):
     assert (encode_parts(types, first) == encode_parts(types, second)) == (first == second)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.data())
 def test_resplit_text_is_encoded_differently(data):
     """Text or bytes that are split into parts at another position have another encoding."""

@@ -27,6 +27,7 @@ from strongroom.kms import (
     with_scope,
 )
 from strongroom.kms.keys import derivation
+from tests.support.counts import examples
 from tests.support.tree import VECTORS
 
 ROOT = Secret(bytes(range(32)))
@@ -108,7 +109,7 @@ def test_the_frozen_certificate_verifies_for_ever():
     assert KEY.public_key.hex() == "007b82294500a7eb88bfad8f0beefcbecc6d46184345fba24e8a36f643185d2a"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(data=st.data())
 def test_every_altered_byte_is_refused(data):
     """A certificate is not valid if any byte was changed, removed or added, with or without a pinned key."""
