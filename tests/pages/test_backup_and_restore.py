@@ -31,6 +31,7 @@ SOURCE = "postgresql://strongroom@db.example.com/strongroom"
 TARGET = "postgresql://strongroom@db2.example.com/strongroom"
 ADMINISTRATOR = "postgresql://postgres@{}.example.com/postgres"
 MOMENT = "2026-11-29 12:00:00+00"
+STATE = "4be7d1c09a5f3e2d8c6b1a0f9e8d7c6b"
 IMPORTED = 20
 NAMESPACES = ("payments", "gone", "own")
 
@@ -48,7 +49,7 @@ class Walk:
         self._blocks = [block for block in code_blocks(PAGE) if block.language in ("sh", "ini")]
         self._path = f"{programs}:{STRONGROOM.parent}:{os.environ['PATH']}"
         self._user = user
-        self.values = values
+        self.values = dict(values)
         self.used = set()
 
     def text(self, first_words):
@@ -75,6 +76,13 @@ class Walk:
         )
         assert done.returncode == 0, text + done.stdout + done.stderr
         return done.stdout
+
+
+def accept(walk, host):
+    """Show the differences of the restored database, accept its state, and check it, as the page does; return what was printed."""
+    shown = walk.run("strongroom schema status", host)
+    walk.values[STATE] = re.search(r"--state (\w+)", shown)[1]
+    return shown + walk.run("strongroom restore accept", host)
 
 
 def command(folder, *arguments, code=0):
@@ -166,7 +174,7 @@ def test_dump_and_restore_as_a_plain_owner(server_of_two, tmp_path, sample_path)
     walk.run(creates.format(""), tmp_path)
     walk.run("pg_restore", tmp_path)
     walk.run("cp -p /backup/strongroom.toml", new)
-    checked = walk.run("strongroom schema status", new)
+    checked = accept(walk, new)
     assert "nothing to do" in checked or "version 1" in checked
     assert {name: count(new, name) for name in NAMESPACES} == dict.fromkeys(NAMESPACES, IMPORTED)
     assert "late" not in command(new, "namespace", "list")
@@ -191,7 +199,7 @@ def test_dump_and_restore_as_a_plain_owner(server_of_two, tmp_path, sample_path)
     assert run_command(new, "query", "payments", "--count", environment=with_role).stdout.split()[0] == str(IMPORTED)
     with pytest.raises(asyncpg.UndefinedObjectError, match="session_of_this_statement"):
         sql(with_role["STRONGROOM_DSN"], "SELECT count(*) FROM history_node")  # docs/row-level-security.md
-    assert walk.used == set(values) | {"CODE"}
+    assert walk.used == set(values) | {"CODE", STATE}
 
 
 def test_an_older_audit_log_is_noticed(dsn, tmp_path):
@@ -292,7 +300,7 @@ def refused_until_accepted(host, walk):
     found = command(host, "audit", "verify", code=1)
     assert "key registry in the database is version 3" in found
     assert "an older state of the database was restored" in found
-    walk.run("strongroom schema status", host)
+    accept(walk, host)
     assert names(host) == {"before", "between"}
     command(host, "namespace", "create", "again")
     command(host, "keys", "rotate", "between")
