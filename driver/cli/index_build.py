@@ -43,8 +43,8 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
     With another number of shards, the new index is built next to the present one, compared with all records, and then takes its
     place. Services may keep writing and searching. An interrupted build continues when the command is run again.
 
-    Without --shards and --replicas, the section [elasticsearch] has the settings of a new index. By default it has a shard for each
-    data node, and a replica of each if there are two nodes.
+    Without --shards and --replicas, the section [elasticsearch] has the settings of a new index. By default it has one
+    shard for each data node, up to 8, and one replica of each shard if there are at least two data nodes.
     """
 
     async def run(strongroom: Strongroom) -> None:

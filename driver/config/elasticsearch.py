@@ -41,7 +41,7 @@ class ElasticsearchConfig:
         BeforeValidator(_listed, json_schema_input_type=Text | list[Text]),
         Field(validation_alias="url"),
         about(
-            "URL of the cluster, or several: each of any node, or of a gateway. A request that fails at one goes to another."
+            "URL of the cluster, or a list of URLs of nodes or gateways. If a request fails at one, it is sent to the next."
         ),
     ]
     index: Annotated[Text, StringConstraints(max_length=255), about("Alias of the index.")] = DEFAULT_INDEX
@@ -73,7 +73,7 @@ class ElasticsearchConfig:
         Annotated[
             Count,
             Field(ge=0, le=MOST_REPLICAS),
-            about("Replicas of each shard. Default: one if there are two data nodes."),
+            about("Replicas of each shard. Default: one if there are at least two data nodes."),
         ]
         | None
     ) = None
