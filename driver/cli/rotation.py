@@ -51,10 +51,10 @@ _STEPS = {
     "--prefixes",
     multiple=True,
     metavar="NAME",
-    help="Custom Keyword whose prefixes and ranges the index answers; it then shows which values share how many first bytes. "
-    "Can be repeated, and replaces the present choice. `strongroom index advise` shows what it reveals. Default: the present choice.",
+    help="Custom Keyword whose prefixes and ranges the index answers. The index then reveals which values share a prefix "
+    "(see `strongroom index advise`). Repeat it for more Keywords. It replaces the present choice, which is the default.",
 )
-@click.option("--no-prefixes", is_flag=True, help="Choose no custom Keyword for --prefixes any more.")
+@click.option("--no-prefixes", is_flag=True, help="Remove the prefixes of all custom Keywords.")
 @click.option(
     "--wait",
     type=FiniteRange(0, MOST_WAIT),
