@@ -26,8 +26,8 @@ else:
 
 
 _NOT_COMMITTED = (
-    "a statement was not committed: a pooler in front of the database began a transaction and left it open, as Pgpool-II with "
-    "backend_clustering_mode = 'raw' does. Use another mode, or connect to PostgreSQL directly; see docs/pgbouncer.md"
+    "the statement may be rolled back: a pooler in front of the database opened a transaction and did not end it. Pgpool-II does "
+    "this with backend_clustering_mode = 'raw'. Use another mode, or connect to PostgreSQL directly; see docs/pgbouncer.md"
 )
 
 
