@@ -1,7 +1,7 @@
 """Rewrite deeply nested token queries with fewer levels, because Elasticsearch takes 30 at most.
 
-ANDs and ORs that alternate are read along the deepest path. For the item at its end, each part of the path is `A or (B and item)`.
-A and B have hardly more levels than the conditions next to the path, and ten parts join to one with two levels more.
+Alternating ANDs and ORs form a path to the deepest item. Each part of the path is `A or (B and rest)`. Ten parts are joined into one
+part, which has two more levels.
 """
 
 from __future__ import annotations
