@@ -14,6 +14,8 @@ from uuid import UUID, uuid4
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 
+from .builds import IndexBuilds
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -87,6 +89,17 @@ class IndexMarks:
         """
         async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["confirm"], *mark)
+
+    async def end_build(self, target: str) -> None:
+        """End a build whose index no longer exists.
+
+        Args:
+            target: The name of that index.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        await IndexBuilds(self._database).end(target)
 
     async def index_is_empty(self) -> None:
         """Record that a new index has no marks. The counters stay, because a bulk write to the new index can be on its way.

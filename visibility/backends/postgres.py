@@ -84,6 +84,11 @@ class PostgresIndex:
         del rows, deleted, mark, also
         return {}
 
+    async def lacks(self, index: str) -> bool:
+        """Return False: there is no second index."""
+        del index
+        return False
+
     async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
         """Forget nothing: the deletions are remembered in the database alone."""
         del deleted

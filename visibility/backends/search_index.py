@@ -191,6 +191,9 @@ class SearchIndex(Protocol):
             SearchIndexMismatch: The server refuses all writes permanently.
         """
 
+    async def lacks(self, index: str) -> bool:
+        """Return whether a second index, as in `write`, does not exist."""
+
     async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
         """Forget deletions, so that a late write of the same version is accepted again.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import Background, StrongroomError
 from strongroom.storage import BEFORE_ALL, ResourceExhausted
+from strongroom.visibility.errors import SearchIndexMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,7 +201,13 @@ class Indexer:
         if self._marks is None or advance is None:
             refusals = await self._index.write(rows, deleted)
         else:
-            refusals = await self._index.write(rows, deleted, mark=advance.mark, also=advance.target)
+            try:
+                refusals = await self._index.write(rows, deleted, mark=advance.mark, also=advance.target)
+            except SearchIndexMismatch:
+                if advance.target is None or not await self._index.lacks(advance.target):
+                    raise
+                await self._marks.end_build(advance.target)  # otherwise no indexer would write anything
+                refusals = await self._index.write(rows, deleted, mark=advance.mark)
             await self._marks.confirm(advance.mark)
         accepted = [entry for entry in entries if entry.key[2] not in refusals]
         if accepted:

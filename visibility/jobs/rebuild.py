@@ -113,13 +113,14 @@ class IndexRebuild:
             if not await self._is_current(build):
                 raise _ended()
             await move_alias(self._index.client, present, build.target)
-        await self._builds.end(build.target)
         await asyncio.sleep(self._grace)
-        await self._remove_others()
+        await self._finish(build)
         return Rebuilt(before.index, build.target, written, resumed)
 
     async def stop(self) -> bool:
         """End a build that was interrupted, and delete its index; return whether there was one.
+
+        A build that has moved the alias is complete, so only the older indices are deleted.
 
         Raises:
             StorageError, VisibilityError: The database or the index failed.
@@ -127,8 +128,11 @@ class IndexRebuild:
         build = await self._builds.current()
         if build is None:
             return False
+        if (await self._index.check()).index == build.target:
+            await self._finish(build)
+            return False
         await self._builds.end(build.target)
-        await self._remove_others()
+        await delete_index(self._index.client, build.target)
         return True
 
     async def _begin(self, settings: IndexSettings) -> tuple[IndexBuild, bool]:
@@ -142,9 +146,11 @@ class IndexRebuild:
             if found is not None and (await self._index.check()).index != build.target:
                 await delete_index(self._index.client, build.target)
         name = await new_index(self._index.client, settings, aliases={})
-        if name is None or not await self._builds.begin(name):
-            raise SearchIndexMismatch("another build of the search index has begun; wait until it ends")
-        return IndexBuild(name, BEFORE_ALL), False
+        if name is not None and await self._builds.begin(name):
+            return IndexBuild(name, BEFORE_ALL), False
+        if name is not None:
+            await delete_index(self._index.client, name)
+        raise SearchIndexMismatch("another build of the search index has begun; wait until it ends")
 
     async def _fill(self, build: IndexBuild, target: ElasticsearchIndex, progress: Progress | None) -> int:
         """Write all records to the new index; return how many. The next chunk is read while one is written."""
@@ -210,12 +216,15 @@ class IndexRebuild:
         current = await self._builds.current()
         return current is not None and current.target == build.target
 
-    async def _remove_others(self) -> None:
-        """Delete all indices of the alias's name but the one behind it."""
-        used = (await self._index.check()).index
+    async def _finish(self, build: IndexBuild) -> None:
+        """Delete the indices that a build has replaced, and end it. A newer index belongs to the next build.
+
+        The build ends last, so that it can be continued until nothing is left of the older indices.
+        """
         for name in await all_indices(self._index.client):
-            if name != used:
+            if name < build.target:
                 await delete_index(self._index.client, name)
+        await self._builds.end(build.target)
 
 
 def _ended() -> StrongroomError:

@@ -191,6 +191,10 @@ class ElasticsearchIndex:
         clients = [self.client, *([] if also is None else [self.client.at(also)])]
         return await write_documents(clients, rows, deleted, mark)
 
+    async def lacks(self, index: str) -> bool:
+        """See `SearchIndex.lacks`."""
+        return await self.client.at(index).find() is None
+
     async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
         """See `SearchIndex.forget`."""
         await self._delete(
