@@ -10,7 +10,7 @@ import pytest
 from strongroom.driver.index_status import read_index_status
 from strongroom.storage.visibility_rows.builds import IndexBuilds
 from strongroom.storage.visibility_rows.marks import IndexMarks
-from strongroom.visibility import SearchIndexMismatch, SearchIndexUnavailable
+from strongroom.visibility import SearchIndexMismatch, SearchIndexUnavailable, SearchSnapshotExpired
 from strongroom.visibility.backends.elasticsearch import IndexSettings
 from tests.support.faults.http_proxy import Answer, http_proxy
 from tests.support.fixtures.command_line import run_command
@@ -19,6 +19,7 @@ from tests.support.search_cell import new_cell, opened, record
 pytestmark = pytest.mark.integration
 
 GONE = Answer(404, b'{"error":{"type":"search_context_missing_exception"},"status":404}')
+MISSING_SHARDS = Answer(503, b'{"error":{"type":"search_phase_execution_exception"},"status":503}')
 SORTED = "ORDER BY Customer"
 
 
@@ -92,6 +93,39 @@ async def test_a_search_whose_snapshot_is_gone_begins_again(proxied_cell):
     left[0] = 1
     found = await cell.strongroom.reconciler().run(repair=False)
     assert (found.drift, found.equal, left) == (0, 20, [0])
+
+
+async def test_a_snapshot_that_is_gone_is_told_from_a_missing_index(laid_out_cell, elasticsearch):
+    """A node answers so for a point in time that it does not know: after its restart, or after the end of the point in time."""
+    client, body = laid_out_cell.index.client, {"query": {"match_all": {}}, "size": 1}
+    async with client.snapshot() as snapshot:
+        await client.search(body, snapshot=snapshot)
+        elasticsearch.client.request("DELETE", "/_pit", {"id": snapshot})
+        with pytest.raises(SearchSnapshotExpired):
+            await client.search(body, snapshot=snapshot)
+    async with client.snapshot() as snapshot:
+        elasticsearch.client.request("DELETE", f"/{(await laid_out_cell.index.check()).index}")
+        with pytest.raises(SearchSnapshotExpired):
+            await client.search(body, snapshot=snapshot)
+
+
+async def test_a_snapshot_with_a_part_on_a_killed_node_is_not_asked_again(proxied_cell):
+    """The cluster answers 503 for it until it ends. The search begins again at once with another snapshot."""
+    proxy, cell = proxied_cell
+    expected = await cell.listed(SORTED)
+    cell.index.client.deadline = 60.0
+    lost = []
+
+    def lose(asked):
+        if asked.method != "POST" or b'"pit"' not in asked.body:
+            return None
+        snapshot = json.loads(asked.body)["pit"]["id"]
+        lost[:] = lost or [snapshot]
+        return MISSING_SHARDS if snapshot in lost else None
+
+    proxy.rule = lose
+    assert await cell.listed(SORTED) == expected
+    assert len(lost) == 1
 
 
 async def test_a_request_that_timed_out_is_sent_again(config_path, elasticsearch):

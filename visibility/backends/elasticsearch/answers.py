@@ -13,9 +13,10 @@ from strongroom.visibility.errors import SearchIndexAnswerError, SearchIndexMism
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_NOT_FOUND = 404
+_NOT_FOUND, _UNAVAILABLE = 404, 503
 _GROUP_KEY = re.compile("[0-9a-f]{16}", re.ASCII)
 _SOME_SHARDS = "some shards of the search index did not answer; retry later"
+_SEARCH_FAILED = "search_phase_execution_exception"
 _ALREADY_EXISTS = "resource_already_exists_exception"
 
 
@@ -24,6 +25,16 @@ def error_type(body: Any) -> str | None:
     error = body.get("error") if isinstance(body, dict) else None
     kind = error.get("type") if isinstance(error, dict) else None
     return kind if isinstance(kind, str) else None
+
+
+def snapshot_is_lost(status: int, body: Any) -> bool:
+    """Return whether a failed search in a point in time will fail again, because the point in time or a part of it is gone.
+
+    A cluster answers `search_phase_execution_exception`: with 404 if a node does not know the point in time, and with 503 if the
+    node that had a part of it has ended.
+    """
+    kind = error_type(body)
+    return kind is not None and (status == _NOT_FOUND or (status == _UNAVAILABLE and kind == _SEARCH_FAILED))
 
 
 def acknowledged(body: Any) -> bool:

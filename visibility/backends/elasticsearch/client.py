@@ -13,7 +13,7 @@ from elasticsearch import AsyncElasticsearch, OrjsonSerializer
 from strongroom.kms import TlsFiles, check_address, client_context
 from strongroom.visibility.errors import SearchIndexMismatch, SearchIndexUnavailable, SearchSnapshotExpired
 
-from .answers import bulk_items, items, searched, shards_of, snapshot_id
+from .answers import bulk_items, items, searched, shards_of, snapshot_id, snapshot_is_lost
 from .bulk import refusal
 from .cluster import ask
 from .layout import IndexLayout, layout
@@ -38,6 +38,20 @@ Answer = TypeVar("Answer")
 def own_alias(index: str) -> str:
     """Return the alias that an index has for itself. Documents are written by it to an index that no other alias leads to."""
     return f"{index}-own"
+
+
+async def _search(api: AsyncElasticsearch, body: dict[str, Any], snapshot: str | None) -> ApiResponse[Any]:
+    """Send a search once.
+
+    Raises:
+        SearchSnapshotExpired: The snapshot no longer exists. The same search would fail until its deadline.
+    """
+    try:
+        return await api.search(**body, allow_partial_search_results=False)
+    except ApiError as error:
+        if snapshot is None or not snapshot_is_lost(error.meta.status, error.body):
+            raise
+        raise SearchSnapshotExpired("the snapshot of a search no longer exists; retry the search") from None
 
 
 class ElasticsearchClient:
@@ -123,6 +137,9 @@ class ElasticsearchClient:
         Args:
             body: The search request.
             snapshot: The id of a snapshot; None to search what is visible now.
+
+        Raises:
+            SearchSnapshotExpired: The snapshot no longer exists.
         """
         if snapshot is not None:
             body = {**body, "pit": {"id": snapshot, "keep_alive": _SNAPSHOT_LIFETIME}}
@@ -132,9 +149,7 @@ class ElasticsearchClient:
             f"{int(self.timeout * 1000)}ms"  # the cluster stops then; a closed connection stops it earlier
         )
         for _ in range(2):
-            answer: dict[str, Any] = await self.send(
-                lambda api: api.search(**body, allow_partial_search_results=False), searched
-            )
+            answer: dict[str, Any] = await self.send(lambda api: _search(api, body, snapshot), searched)
             if snapshot is not None or await self._is_of_one_index(
                 shards_of(answer)
             ):  # a snapshot was checked when it was opened

@@ -32,7 +32,6 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
 _MULTIPLE_CHOICES, _BAD_REQUEST, _SERVER_ERROR = 300, 400, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TIMEOUT, _CONFLICT, _TOO_LARGE, _TOO_MANY = 401, 403, 404, 408, 409, 413, 429
 _PRODUCT_HEADER, _PRODUCT = "x-elastic-product", "Elasticsearch"
-_NO_SNAPSHOT = "search_context_missing_exception"
 
 Answer = TypeVar("Answer")
 
@@ -113,8 +112,6 @@ def _status_error(status: int, body: Any) -> StrongroomError:
         return SearchIndexAnswerError(
             f"the server at elasticsearch.url answered HTTP {status}, and not as Elasticsearch does; check the URL"
         )
-    if kind == _NO_SNAPSHOT:
-        return SearchSnapshotExpired("the snapshot of a search no longer exists; retry the search")
     if (status, kind) in _REASONS:
         error, text = _REASONS[status, kind]
         return error(text)
