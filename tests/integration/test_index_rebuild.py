@@ -191,6 +191,22 @@ async def test_a_build_may_begin_while_the_last_one_keeps_its_old_index(small_ce
     assert await small_cell.count() == 21
 
 
+async def test_a_run_that_was_seen_stays_visible(small_cell):
+    """The new index is refreshed when it takes the place, whatever its refresh interval is."""
+    rebuild = index_rebuild(small_cell.strongroom, grace=0.0)
+    copy = rebuild._copy_marks
+
+    async def write_before(target):
+        await small_cell.write(record(20))
+        await small_cell.settle()
+        assert await small_cell.count() == 21
+        await copy(target)
+
+    rebuild._copy_marks = write_before
+    await rebuild.run(IndexSettings(shards=2, refresh_interval=3600.0))
+    assert await small_cell.count() == 21
+
+
 async def _interrupted(rebuild, settings):
     """Begin a build, and cancel it after its first chunk."""
     running = asyncio.create_task(rebuild.run(settings, progress=lambda *_: running.cancel()))

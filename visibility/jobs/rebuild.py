@@ -112,7 +112,9 @@ class IndexRebuild:
         if present.index != build.target:  # otherwise another process has ended the same build
             if not await self._is_current(build):
                 raise _ended()
+            await target.refresh()  # searches saw the same runs in the present index
             await move_alias(self._index.client, present, build.target)
+            await target.refresh()  # what was written in between
         await asyncio.sleep(self._grace)
         await self._finish(build)
         return Rebuilt(before.index, build.target, written, resumed)
