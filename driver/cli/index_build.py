@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from strongroom.driver.strongroom import Strongroom
+    from strongroom.storage.visibility_rows.builds import IndexBuild
     from strongroom.visibility import Indexer
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex, IndexSettings
 
@@ -68,11 +70,12 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
         ):
             await index_rebuild(strongroom).stop()
             result(_document(index), f"the build of {building.target} is stopped; {present.index} is unchanged")
+        elif replicas is not None and shards is None:
+            await _set_replicas(index, building, replicas)
         elif building is not None or shards not in (None, present.shards):
+            if shards is None:
+                settings = replace(settings, shards=None)  # whatever number the interrupted build has
             await _replace(strongroom, index, settings)
-        elif replicas is not None:
-            await index.change(replicas=replicas)
-            result(_document(index), f"index {index.name}: {replicas} replicas of each shard")
         elif shards is not None:
             refuse(f"--shards would have no effect: index {index.name} has {shards} shards already. Leave it out")
         else:
@@ -97,6 +100,14 @@ async def _write_all(strongroom: Strongroom, index: ElasticsearchIndex, indexer:
         f"index {index.name}: {'made' if made else 'exists already'}",
         f"{written} documents written, {left.waiting} left" + (advice if left.waiting else ""),
     )
+
+
+async def _set_replicas(index: ElasticsearchIndex, building: IndexBuild | None, replicas: int) -> None:
+    """Set the replicas of the present index, and of the one that is being built."""
+    await index.change(replicas=replicas)
+    if building is not None:
+        await index.at(building.target).change(replicas=replicas)
+    result(_document(index), f"index {index.name}: {replicas} replica{'s' * (replicas != 1)} of each shard")
 
 
 async def _replace(strongroom: Strongroom, index: ElasticsearchIndex, settings: IndexSettings) -> None:

@@ -207,6 +207,41 @@ async def test_a_run_that_was_seen_stays_visible(small_cell):
     assert await small_cell.count() == 21
 
 
+async def test_the_command_continues_the_build_that_was_interrupted(config_path, elasticsearch, small_cell):
+    """It keeps the number of shards that the build was begun with, also if the configuration has another one."""
+    await _interrupted(index_rebuild(small_cell.strongroom, grace=0.0), TWO)
+    build = _command(config_path, elasticsearch, small_cell.index, "shards = 1")
+    changed = await build("--replicas", "1")
+    assert (changed.returncode, "1 replica of each" in changed.stdout) == (0, True)
+    shown = await status(small_cell)
+    assert (shown.layout.shards, shown.layout.replicas) == (1, 1)
+    assert shown.building == f"{small_cell.index.name}-v1-000002"
+    continued = await build()
+    assert continued.returncode == 0, continued.stderr
+    layout = await small_cell.index.check()
+    assert (layout.index, layout.shards, layout.replicas) == (shown.building, 2, 1)
+    assert await small_cell.count() == 20
+
+
+def _command(config_path, elasticsearch, index, *lines):
+    """Return a function that runs `strongroom index build` on an index."""
+    section = (
+        f'url = "{elasticsearch.url}"',
+        "insecure = true",
+        f'index = "{index.name}"',
+        "timeout_seconds = 5",
+        *lines,
+    )
+    config_path.write_text(
+        "\n".join((config_path.read_text(), "[elasticsearch]", *section, "deadline_seconds = 6", ""))
+    )
+
+    async def build(*options):
+        return await asyncio.to_thread(run_command, config_path.parent, "index", "build", *options)
+
+    return build
+
+
 async def _interrupted(rebuild, settings):
     """Begin a build, and cancel it after its first chunk."""
     running = asyncio.create_task(rebuild.run(settings, progress=lambda *_: running.cancel()))
@@ -234,19 +269,14 @@ async def test_the_command_replaces_the_index(config_path, elasticsearch):
         cell = await new_cell(strongroom)
         await cell.write(*(record(number) for number in range(20)))
         await cell.settle()
-        section = f'url = "{elasticsearch.url}"\ninsecure = true\nindex = "{index.name}"\ntimeout_seconds = 5\ndeadline_seconds = 6'
-        config_path.write_text(f"{config_path.read_text()}\n[elasticsearch]\n{section}\n")
-
-        async def build(*options):
-            return await asyncio.to_thread(run_command, config_path.parent, "index", "build", *options)
-
+        build = _command(config_path, elasticsearch, index)
         first = build("--shards", "2", "--replicas", "0"), build("--shards", "2", "--replicas", "0")
         for done in await asyncio.gather(*first):
             assert done.returncode == 0 or "another build" in done.stderr, "two at once: one, or both as one"
         again = await build("--shards", "2")
         assert (again.returncode, "has 2 shards already" in again.stderr) == (2, True)
         changed = await build("--replicas", "1")
-        assert (changed.returncode, "1 replicas" in changed.stdout) == (0, True)
+        assert (changed.returncode, "1 replica of each" in changed.stdout) == (0, True)
         layout = await index.check()
         assert (layout.shards, layout.replicas) == (2, 1)
         assert await cell.count() == len(await cell.listed()) == 20
