@@ -29,7 +29,8 @@ def visibility_key(row: Row) -> RunKey:
 class VisibilityTruth:
     """Reads the sealed visibility records of all namespaces. Every method raises `StorageError` if the database does not answer.
 
-    A row has the columns of `visibility_records`, and `waiting`: whether the run is in the outbox at the same moment.
+    A row has the columns of `visibility_records`, `waiting`: whether the run is in the outbox at the same moment, and `refused`:
+    whether it is there because the search index refused its document.
 
     Args:
         database: The database.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 
 import pytest
@@ -12,7 +13,9 @@ from strongroom.driver.index_status import read_index_status
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage.visibility_rows.builds import IndexBuilds
 from strongroom.storage.visibility_rows.marks import IndexMarks
+from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import IndexSettings
+from strongroom.visibility.backends.elasticsearch.documents import document_name
 from tests.support.fixtures.command_line import run_command
 from tests.support.search_cell import BASE, Cell, new_cell, opened, record
 
@@ -259,6 +262,34 @@ async def _moved(cell, number):
 def _indices(cell, elasticsearch):
     """Return the names of all indices of a cell."""
     return sorted(elasticsearch.client.request("GET", f"/{cell.index.name}-v1-*"))
+
+
+async def test_a_run_that_the_new_index_refuses_keeps_the_present_one(proxied_cell):
+    """The new index would answer searches without a run that they find now."""
+    proxy, cell = proxied_cell
+    name = document_name((await _keys(cell))[7][2])
+
+    def refuse(asked, content):
+        if "-own/_bulk" not in asked.path:
+            return content
+        answer = json.loads(content)
+        for item in answer["items"]:
+            for result in item.values():
+                if result["_id"] == name:
+                    answer["errors"] = True
+                    result |= {"status": 400, "error": {"type": "document_parsing_exception"}}
+        return json.dumps(answer).encode()
+
+    proxy.change = refuse
+    with pytest.raises(SearchIndexMismatch, match="refuses the documents of 1 runs"):
+        await index_rebuild(cell.strongroom, grace=0.0).run(TWO)
+    layout = await cell.index.check()
+    assert (layout.index[-7:], layout.shards) == ("-000001", 1)
+    assert await cell.count() == 20
+    proxy.change = None
+    await index_rebuild(cell.strongroom, grace=0.0).run(TWO)
+    assert (await cell.index.check()).shards == 2
+    assert await cell.count() == 20
 
 
 async def test_the_command_replaces_the_index(config_path, elasticsearch):

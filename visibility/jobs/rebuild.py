@@ -22,7 +22,7 @@ from .reconciler import Reconciler
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.storage import Row, VisibilityTruth
+    from strongroom.storage import Row, RunKey, VisibilityTruth
     from strongroom.storage.visibility_rows.builds import IndexBuilds
     from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex, IndexSettings
@@ -175,25 +175,28 @@ class IndexRebuild:
                 writing.cancel()
         return written
 
-    async def _write(self, target: ElasticsearchIndex, rows: Sequence[Row]) -> None:
-        """Write records. The indexers try those again that the index refuses by themselves."""
-        left = list(rows)
+    async def _write(
+        self, target: ElasticsearchIndex, rows: Sequence[Row], deleted: Sequence[tuple[RunKey, int]] = ()
+    ) -> None:
+        """Write records and deletions. The indexers try those again that the index refuses by themselves."""
         for _ in range(_ATTEMPTS):
-            refused = await target.write([(row["namespace_id"], row) for row in left])
-            faulty = [row for row in left if row["id"] in refused and not refused[row["id"]].passing]
-            if faulty:
-                await self._truth.add_to_outbox([visibility_key(row) for row in faulty])
-            left = [row for row in left if row["id"] in refused and refused[row["id"]].passing]
-            if not left:
+            refused = await target.write([(row["namespace_id"], row) for row in rows], deleted)
+            keys = [*map(visibility_key, rows), *(key for key, _ in deleted)]
+            if faulty := [key for key in keys if key[2] in refused and not refused[key[2]].passing]:
+                await self._truth.add_to_outbox(faulty)
+            again = {identifier for identifier, refusal in refused.items() if refusal.passing}
+            rows = [row for row in rows if row["id"] in again]
+            deleted = [each for each in deleted if each[0][2] in again]
+            if not again:
                 return
             await asyncio.sleep(_PAUSE)
-        await self._truth.add_to_outbox([visibility_key(row) for row in left])
+        await self._truth.add_to_outbox([*map(visibility_key, rows), *(key for key, _ in deleted)])
 
     async def _copy_deletions(self, target: ElasticsearchIndex) -> None:
         """Let the new index refuse late writes of deleted runs too."""
         after = BEFORE_ALL
         while found := await self._truth.deletions(after, runs=CHUNK):
-            await target.write([], found)
+            await self._write(target, [], found)
             after = found[-1][0]
 
     async def _compare(self, target: ElasticsearchIndex, progress: Progress | None) -> None:
@@ -205,6 +208,12 @@ class IndexRebuild:
         await target.refresh()
         shown = None if progress is None else lambda what, count: progress(f"{what} compared", count)
         found = await Reconciler(self._truth, target, self._indexer).run(progress=shown)
+        if found.refused:
+            msg = (
+                f"the cluster refuses the documents of {found.refused} runs, so the new search index {target.name} is not used; "
+                "see the reasons with: strongroom index status. Then run the build again"
+            )
+            raise SearchIndexMismatch(msg)
         if found.left:
             msg = f"the new search index {target.name} differs from {found.left} records, so it is not used; run the build again"
             raise SearchIndexMismatch(msg)

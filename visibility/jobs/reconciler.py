@@ -122,15 +122,25 @@ class Reconciler:
         judged: dict[RunKey, Difference | None] = {key: None for key in settled if key not in suspects}
         judged |= await self._judge(suspects)
         wrong = _wrong(judged)
+        refused = [visibility_key(row) for row in rows if row["refused"]]
+        if repair and refused:
+            await self._write(refused)  # at once, because the reason of the refusal may be gone
+            refused = list(await self._refused(refused))
+        tally.refused += len(refused)
         tally.found.update(difference.drift for difference in wrong.values())
         tally.remember(key[2] for key, difference in wrong.items() if difference.copies)
         if repair and wrong:
             for key in wrong:
                 del judged[key]
             judged |= (repaired := await self._repair(wrong))
-            left = _wrong(repaired)
+            left = _wrong(repaired).keys() | await self._refused(wrong)
+            tally.refused += len(left - repaired.keys())
             tally.repaired.update(difference.drift for key, difference in wrong.items() if key not in left)
         tally.add((visibility_key(row) for row in rows), judged)
+
+    async def _refused(self, keys: Collection[RunKey]) -> set[RunKey]:
+        """Return the runs whose documents the index refuses."""
+        return {key for key, row in (await self._truth.again(keys)).items() if row["refused"]}
 
     async def _judge(self, suspects: Collection[RunKey]) -> dict[RunKey, Difference | None]:
         """Compare suspects again; leave out those that have changed or are waiting in the outbox."""
@@ -233,6 +243,7 @@ class _Tally:
     records: Counter[UUID] = field(default_factory=Counter)
     equal: Counter[UUID] = field(default_factory=Counter)
     changing: int = 0
+    refused: int = 0
     found: Counter[Drift] = field(default_factory=Counter)
     repaired: Counter[Drift] = field(default_factory=Counter)
     rewritten: int = 0
@@ -258,6 +269,7 @@ class _Tally:
             records=self.records.total(),
             equal=self.equal.total(),
             changing=self.changing,
+            refused=self.refused,
             found=MappingProxyType(dict(self.found)),
             repaired=MappingProxyType(dict(self.repaired)),
             rewritten=self.rewritten,

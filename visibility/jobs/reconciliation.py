@@ -35,6 +35,7 @@ class Reconciliation:
         records: The number of records that were compared.
         equal: The number of records whose document is correct, before or after a repair.
         changing: The number of records that wait for an indexer or changed during the comparison. They are not drift.
+        refused: The number of records whose document the index refuses, so that it lacks them or has an older version.
         found: The number of wrong documents, by kind of drift.
         repaired: The number of them that are correct now, or that another writer replaced.
         rewritten: The number of documents that were rewritten without a comparison of their tokens.
@@ -46,6 +47,7 @@ class Reconciliation:
     records: int
     equal: int
     changing: int
+    refused: int
     found: Mapping[Drift, int]
     repaired: Mapping[Drift, int]
     rewritten: int
@@ -66,4 +68,5 @@ class Reconciliation:
     def __str__(self) -> str:
         settled = self.records - self.changing
         still = f"; {self.changing} more are being written" if self.changing else ""
-        return f"{self.equal} of {settled} documents match their records{still}"
+        refused = f", of which the index refuses {self.refused} documents" if self.refused else ""
+        return f"{self.equal} of {settled} documents match their records{still}{refused}"

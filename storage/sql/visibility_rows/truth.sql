@@ -1,13 +1,14 @@
 -- name: page
 -- Records in the order of their key, at most $4 and about $5 bytes.
-SELECT shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division, waiting
+SELECT shard_id, namespace_id, id, version, k, b1, b2, t, s, h_workflow, h_run, h_type, h_status, h_queue, h_division,
+       refusals IS NOT NULL AS waiting, coalesce(refusals, 0) > 0 AS refused
 FROM (
     SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
            r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
-           EXISTS (
-               SELECT FROM visibility_outbox AS o
+           (
+               SELECT o.refusals FROM visibility_outbox AS o
                WHERE o.shard_id = r.shard_id AND o.namespace_id = r.namespace_id AND o.id = r.id
-           ) AS waiting,
+           ) AS refusals,
            sum(octet_length(r.s)) OVER (ORDER BY r.shard_id, r.namespace_id, r.id) - octet_length(r.s) AS before
     FROM (
         SELECT v.shard_id, v.namespace_id, v.id, v.version, v.k, v.b1, v.b2, v.t, v.s,
@@ -24,12 +25,10 @@ ORDER BY shard_id, namespace_id, id
 -- The records of some runs. A run without a record is left out.
 SELECT r.shard_id, r.namespace_id, r.id, r.version, r.k, r.b1, r.b2, r.t, r.s,
        r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
-       EXISTS (
-           SELECT FROM visibility_outbox AS o
-           WHERE o.shard_id = r.shard_id AND o.namespace_id = r.namespace_id AND o.id = r.id
-       ) AS waiting
+       o.refusals IS NOT NULL AS waiting, coalesce(o.refusals, 0) > 0 AS refused
 FROM unnest($1::integer[], $2::uuid[], $3::bytea[]) AS w (shard_id, namespace_id, id)
 JOIN visibility_records AS r ON r.shard_id = w.shard_id AND r.namespace_id = w.namespace_id AND r.id = w.id
+LEFT JOIN visibility_outbox AS o ON o.shard_id = r.shard_id AND o.namespace_id = r.namespace_id AND o.id = r.id
 
 -- name: owned
 -- The ids that have a record with these buckets in one of the namespaces.
