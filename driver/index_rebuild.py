@@ -1,4 +1,4 @@
-"""The job that builds the search index again while services write and search. It needs the client of Elasticsearch, an extra."""
+"""The job that builds the search index, also again while services write and search. It needs the client of Elasticsearch, an extra."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def index_rebuild(strongroom: Strongroom, *, grace: float | None = None) -> Inde
     Raises:
         ConfigError: There is no search index.
     """
-    if strongroom.search_index is None or strongroom.indexer is None:
+    if strongroom.search_index is None:
         msg = "no search index is configured"
         raise ConfigError(msg)
     from strongroom.visibility.jobs.rebuild import IndexRebuild  # noqa: PLC0415 - an extra
 
     database = strongroom.database
     truth, builds, marks = VisibilityTruth(database), IndexBuilds(database), IndexMarks(database)
-    return IndexRebuild(truth, strongroom.search_index, strongroom.indexer, builds, marks, grace=grace)
+    return IndexRebuild(truth, strongroom.search_index, strongroom.outbox, builds, marks, grace=grace)

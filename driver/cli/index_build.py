@@ -10,7 +10,6 @@ import click
 from strongroom.driver.config import ConfigError
 from strongroom.driver.index_rebuild import index_rebuild
 from strongroom.storage.visibility_rows.builds import IndexBuilds
-from strongroom.storage.visibility_rows.marks import IndexMarks
 
 from .cell import with_cell
 from .commands import Command, refuse
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--replicas", type=click.IntRange(0, 10), help="Replicas of each shard.")
 @click.pass_obj
 def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | None) -> None:
-    """Make the index, and write all runs to it from PostgreSQL.
+    """Make the index, and write all runs to it from PostgreSQL. Searches fail until it has all of them.
 
     With another number of shards, the new index is built next to the present one, compared with all records, and then takes its
     place. Services may keep writing and searching. An interrupted build continues when the command is run again.
@@ -56,13 +55,14 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
         if rebuild:
             if building is not None:
                 await IndexBuilds(strongroom.database).end(building.target)
+                building = None
             await index.drop()
-        if await index.create(settings):
-            await IndexMarks(strongroom.database).index_is_empty()
-            await _write_all(strongroom, index, indexer, made=True)
-            return
-        present = await index.check()
-        if (
+        if shards is None and building is not None:
+            settings = replace(settings, shards=None)  # whatever number the interrupted build has
+        present = await index.client.find()
+        if present is None:
+            await _replace(strongroom, index, settings)
+        elif (
             shards is not None
             and shards == present.shards
             and building is not None
@@ -73,18 +73,16 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
         elif replicas is not None and shards is None:
             await _set_replicas(index, building, replicas)
         elif building is not None or shards not in (None, present.shards):
-            if shards is None:
-                settings = replace(settings, shards=None)  # whatever number the interrupted build has
             await _replace(strongroom, index, settings)
         elif shards is not None:
             refuse(f"--shards would have no effect: index {index.name} has {shards} shards already. Leave it out")
         else:
-            await _write_all(strongroom, index, indexer, made=False)
+            await _write_all(strongroom, index, indexer)
 
     with_cell(config_path, run, "index.build")
 
 
-async def _write_all(strongroom: Strongroom, index: ElasticsearchIndex, indexer: Indexer, *, made: bool) -> None:
+async def _write_all(strongroom: Strongroom, index: ElasticsearchIndex, indexer: Indexer) -> None:
     """Write all runs to the present index."""
     with busy("listing runs ...") as update:
         async for listed in strongroom.outbox.add_all():
@@ -93,11 +91,16 @@ async def _write_all(strongroom: Strongroom, index: ElasticsearchIndex, indexer:
     with progress_bar("documents", waiting) as show:
         written = await indexer.drain(show)
     await index.refresh()
+    await _written(strongroom, index, "exists already", written, made=False)
+
+
+async def _written(strongroom: Strongroom, index: ElasticsearchIndex, what: str, written: int, *, made: bool) -> None:
+    """Show how many documents were written, and what is left."""
     left = await strongroom.outbox.counts()
     advice = ": see `strongroom index status`" if left.refused else ": run `strongroom index run`"
     result(
         _document(index, made=made, written=written, left=left.waiting, refused=left.refused),
-        f"index {index.name}: {'made' if made else 'exists already'}",
+        f"index {index.name}: {what}",
         f"{written} documents written, {left.waiting} left" + (advice if left.waiting else ""),
     )
 
@@ -111,9 +114,12 @@ async def _set_replicas(index: ElasticsearchIndex, building: IndexBuild | None, 
 
 
 async def _replace(strongroom: Strongroom, index: ElasticsearchIndex, settings: IndexSettings) -> None:
-    """Build a new index online, and put it in place of the present one."""
+    """Build a new index, and put it in place of the present one if there is one."""
     with busy("building ...") as update:
         done = await index_rebuild(strongroom).run(settings, progress=lambda what, count: update(f"{count} {what} ..."))
+    if done.before is None:
+        await _written(strongroom, index, "made", done.written, made=True)
+        return
     layout, left = await index.check(), await strongroom.outbox.counts()
     result(
         _document(index, made=True, written=done.written, left=left.waiting, refused=left.refused),

@@ -101,15 +101,6 @@ class IndexMarks:
         """
         await IndexBuilds(self._database).end(target)
 
-    async def index_is_empty(self) -> None:
-        """Record that a new index has no marks. The counters stay, because a bulk write to the new index can be on its way.
-
-        Raises:
-            StorageError: The database does not answer.
-        """
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            await connection.execute(_SQL["index_is_empty"])
-
     async def all(self) -> Mapping[UUID, WriterMark]:
         """Return the marks of all writers.
 

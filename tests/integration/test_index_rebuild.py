@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from strongroom.driver.cli import index_build
 from strongroom.driver.index_rebuild import index_rebuild
 from strongroom.driver.index_status import read_index_status
 from strongroom.driver.strongroom import Strongroom
@@ -290,6 +291,58 @@ async def test_a_run_that_the_new_index_refuses_keeps_the_present_one(proxied_ce
     await index_rebuild(cell.strongroom, grace=0.0).run(TWO)
     assert (await cell.index.check()).shards == 2
     assert await cell.count() == 20
+
+
+class Killed(BaseException):
+    """The end of a command in the middle."""
+
+
+@contextmanager
+def killing(*_arguments):
+    """Kill a command when it shows how far it has come."""
+
+    def kill(*_progress):
+        raise Killed
+
+    yield kill
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+async def test_no_search_is_answered_before_the_first_build_is_complete(
+    config_path, elasticsearch, monkeypatch, rebuild
+):
+    """The command was killed in the middle. Searches fail, changed runs wait, and the next command completes the index."""
+    async with opened(config_path, elasticsearch) as strongroom:
+        cell = await new_cell(strongroom)
+        await cell.write(*(record(number) for number in range(20)))
+        if rebuild:
+            await strongroom.search_index.create()
+            await cell.settle()
+            assert await cell.count() == 20
+        monkeypatch.setattr(index_build, "busy", killing)
+        monkeypatch.setattr(index_build, "with_cell", lambda _path, run, *_: runs.append(run))
+        runs = []
+        index_build.build.callback.__wrapped__(None, rebuild=rebuild, shards=2, replicas=0)
+        with pytest.raises(Killed):
+            await runs[0](strongroom)
+        monkeypatch.undo()
+        for ask in (cell.count, cell.listed):
+            with pytest.raises(SearchIndexMismatch, match="index build"):
+                await ask()
+        await cell.write(record(1, customer="during"), version=2)
+        await cell.write(record(20))
+        await cell.delete(record(2), 3)
+        with pytest.raises(SearchIndexMismatch, match="index build"):
+            await strongroom.indexer.drain()
+        done = await _command(config_path, elasticsearch, cell.index, "shards = 1")()
+        assert (done.returncode, "made" in done.stdout) == (0, True), done.stderr
+        await cell.settle()
+        assert await cell.count() == len(await cell.listed()) == 20
+        assert await cell.count("Customer = 'during'") == 1
+        shown = await status(cell)
+        assert (shown.layout.shards, shown.building, shown.restored) == (2, None, None)
+        assert _indices(cell, elasticsearch) == [shown.layout.index]
+        assert (await strongroom.reconciler().run(repair=False)).drift == 0
 
 
 async def test_the_command_replaces_the_index(config_path, elasticsearch):

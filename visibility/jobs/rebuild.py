@@ -1,7 +1,8 @@
-"""Build the search index again with another number of shards, while services write and search (DESIGN.md, "Elasticsearch").
+"""Build the search index, also in place of the present one while services write and search (DESIGN.md, "Elasticsearch").
 
 The new index is filled from the records. Meanwhile every indexer writes to both indices, see `storage/visibility_rows/builds.py`. The
-alias is moved when the new index was compared with all records. An interrupted build continues where it was.
+alias is moved when the new index was compared with all records. An interrupted build continues where it was. Without an index behind
+the alias, searches fail until then, and what the indexers could not write waits in the outbox.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ from strongroom.storage.visibility_rows.builds import IndexBuild
 from strongroom.visibility.backends.elasticsearch.administration import all_indices, delete_index, move_alias, new_index
 from strongroom.visibility.errors import SearchIndexMismatch
 
+from .indexer import Indexer
 from .reconciler import Reconciler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from strongroom.storage import Row, RunKey, VisibilityTruth
+    from strongroom.storage import Row, RunKey, VisibilityOutbox, VisibilityTruth
     from strongroom.storage.visibility_rows.builds import IndexBuilds
     from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex, IndexSettings
-
-    from .indexer import Indexer
 
 CHUNK = 500
 CHUNK_BYTES = 4 * 2**20
@@ -46,13 +46,13 @@ class Rebuilt:
     """The result of a build.
 
     Attributes:
-        before: The name of the index that was replaced.
+        before: The name of the index that was replaced; None for none.
         after: The name of the new index.
         written: The number of records that this run wrote to it.
         resumed: Whether it continued an interrupted build.
     """
 
-    before: str
+    before: str | None
     after: str
     written: int
     resumed: bool
@@ -64,7 +64,7 @@ class IndexRebuild:
     Args:
         truth: The records.
         index: The search index.
-        indexer: The indexer of that index.
+        outbox: The outbox of the index.
         builds: The build that all indexers know.
         marks: The counters of the indexers.
         grace: Time for which the old index is kept for searches that have begun, in seconds; None for the client's deadline.
@@ -74,7 +74,7 @@ class IndexRebuild:
         self,
         truth: VisibilityTruth,
         index: ElasticsearchIndex,
-        indexer: Indexer,
+        outbox: VisibilityOutbox,
         builds: IndexBuilds,
         marks: IndexMarks,
         *,
@@ -82,7 +82,7 @@ class IndexRebuild:
     ) -> None:
         self._truth = truth
         self._index = index
-        self._indexer = indexer
+        self._outbox = outbox
         self._builds = builds
         self._marks = marks
         self._grace = index.client.deadline if grace is None else grace
@@ -99,25 +99,28 @@ class IndexRebuild:
             SearchIndexMismatch: The index can't be used, the new one differs from the records, or another process ended the build.
             StorageError, VisibilityError: The database or the index failed.
         """
-        before = await self._index.check()
+        before = await self._index.client.find()
         build, resumed = await self._begin(settings)
         target = self._index.at(build.target)
         written = 0
-        if before.index != build.target:  # otherwise the build was interrupted after the alias was moved
+        # Otherwise the build was interrupted after the alias was moved.
+        if before is None or before.index != build.target:
             written = await self._fill(build, target, progress)
             await self._copy_deletions(target)
-            await self._compare(target, progress)
+            await self._compare(target, progress, first=before is None)
             await self._copy_marks(target)
-        present = await self._index.check()
-        if present.index != build.target:  # otherwise another process has ended the same build
+        present = await self._index.client.find()
+        # Otherwise another process has ended the same build.
+        if present is None or present.index != build.target:
             if not await self._is_current(build):
                 raise _ended()
             await target.refresh()  # searches saw the same runs in the present index
             await move_alias(self._index.client, present, build.target)
             await target.refresh()  # what was written in between
-        await asyncio.sleep(self._grace)
+        if before is not None:
+            await asyncio.sleep(self._grace)
         await self._finish(build)
-        return Rebuilt(before.index, build.target, written, resumed)
+        return Rebuilt(None if before is None else before.index, build.target, written, resumed)
 
     async def stop(self) -> bool:
         """End a build that was interrupted, and delete its index; return whether there was one.
@@ -130,7 +133,7 @@ class IndexRebuild:
         build = await self._builds.current()
         if build is None:
             return False
-        if (await self._index.check()).index == build.target:
+        if await self._is_live(build.target):
             await self._finish(build)
             return False
         await self._builds.end(build.target)
@@ -145,7 +148,7 @@ class IndexRebuild:
             if found is not None and settings.shards in (None, found.shards):
                 return build, True
             await self._builds.end(build.target)
-            if found is not None and (await self._index.check()).index != build.target:
+            if found is not None and not await self._is_live(build.target):
                 await delete_index(self._index.client, build.target)
         name = await new_index(self._index.client, settings, aliases={})
         if name is not None and await self._builds.begin(name):
@@ -199,16 +202,22 @@ class IndexRebuild:
             await self._write(target, [], found)
             after = found[-1][0]
 
-    async def _compare(self, target: ElasticsearchIndex, progress: Progress | None) -> None:
+    async def _compare(self, target: ElasticsearchIndex, progress: Progress | None, *, first: bool) -> None:
         """Compare the new index with all records, so that it never answers a search with less.
+
+        Args:
+            target: The new index.
+            progress: As in `run`.
+            first: Whether it replaces no index. Then the outbox is written to it alone, and a run that it refuses is found in none.
 
         Raises:
             SearchIndexMismatch: Differences are left.
         """
         await target.refresh()
         shown = None if progress is None else lambda what, count: progress(f"{what} compared", count)
-        found = await Reconciler(self._truth, target, self._indexer).run(progress=shown)
-        if found.refused:
+        indexer = Indexer(self._outbox, target if first else self._index, marks=self._marks)
+        found = await Reconciler(self._truth, target, indexer).run(progress=shown)
+        if found.refused and not first:
             msg = (
                 f"the cluster refuses the documents of {found.refused} runs, so the new search index {target.name} is not used; "
                 "see the reasons with: strongroom index status. Then run the build again"
@@ -222,6 +231,11 @@ class IndexRebuild:
         """Give the new index the counters of all indexers: what they wrote before the build is in the records that it read."""
         for writer, mark in (await self._marks.all()).items():
             await target.write([], mark=(writer, mark.number))
+
+    async def _is_live(self, name: str) -> bool:
+        """Return whether the alias leads to an index."""
+        present = await self._index.client.find()
+        return present is not None and present.index == name
 
     async def _is_current(self, build: IndexBuild) -> bool:
         current = await self._builds.current()

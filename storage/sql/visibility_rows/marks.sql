@@ -9,9 +9,6 @@ RETURNING (SELECT target FROM search_index_builds) AS target
 -- name: confirm
 UPDATE search_index_writers SET written = greatest(written, $2) WHERE writer = $1
 
--- name: index_is_empty
-UPDATE search_index_writers SET written = 0 WHERE written > 0
-
 -- name: all
 SELECT writer, number, written FROM search_index_writers
 

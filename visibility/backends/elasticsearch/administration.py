@@ -105,12 +105,15 @@ async def all_indices(client: ElasticsearchClient) -> list[str]:
     return sorted(name for name in found if ours.fullmatch(name))
 
 
-async def move_alias(client: ElasticsearchClient, before: IndexLayout, after: str) -> None:
-    """Move the alias from one index to another, in one step. It fails if the alias was moved meanwhile."""
-    actions = [
-        {"remove": {"index": before.index, "alias": client.name, "must_exist": True}},
-        {"add": {"index": after, "alias": client.name, "is_write_index": True}},
-    ]
+async def move_alias(client: ElasticsearchClient, before: IndexLayout | None, after: str) -> None:
+    """Move the alias from one index to another, in one step; `before` is None if there is no alias yet.
+
+    Raises:
+        SearchIndexMismatch: The alias was moved meanwhile.
+    """
+    actions: list[dict[str, Any]] = [{"add": {"index": after, "alias": client.name, "is_write_index": True}}]
+    if before is not None:
+        actions.insert(0, {"remove": {"index": before.index, "alias": client.name, "must_exist": True}})
     await client.send(lambda api: api.indices.update_aliases(actions=actions), acknowledged)
 
 

@@ -118,7 +118,7 @@ class ElasticsearchIndex:
         return other
 
     async def create(self, settings: IndexSettings = _DEFAULTS) -> bool:
-        """Create the index and its alias if the alias does not exist.
+        """Create the index and its alias if the alias does not exist. Searches are answered at once, so the cell must have no runs.
 
         Args:
             settings: The settings of a new index.
@@ -188,7 +188,7 @@ class ElasticsearchIndex:
         also: str | None = None,
     ) -> dict[bytes, Refusal]:
         """See `SearchIndex.write`."""
-        clients = [self.client, *([] if also is None else [self.client.at(also)])]
+        clients = [self.client, *([] if also in (None, self.name) else [self.client.at(also)])]
         return await write_documents(clients, rows, deleted, mark)
 
     async def lacks(self, index: str) -> bool:
