@@ -54,7 +54,7 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
         building = await IndexBuilds(strongroom.database).current()
         if rebuild:
             if building is not None:
-                await IndexBuilds(strongroom.database).end(building.target)
+                await IndexBuilds(strongroom.database).end(building.build)
                 building = None
             await index.drop()
         if shards is None and building is not None:
@@ -68,8 +68,9 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
             and building is not None
             and building.target != present.index
         ):
-            await index_rebuild(strongroom).stop()
-            result(_document(index), f"the build of {building.target} is stopped; {present.index} is unchanged")
+            stopped = await index_rebuild(strongroom).stop()
+            what = f"is stopped; {present.index} is unchanged" if stopped else "has ended already"
+            result(_document(index), f"the build of {building.target} {what}")
         elif replicas is not None and shards is None:
             await _set_replicas(index, building, replicas)
         elif building is not None or shards not in (None, present.shards):

@@ -19,6 +19,7 @@ from .builds import IndexBuilds
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
 
 _SQL = load_queries("visibility_rows/marks")
@@ -33,10 +34,12 @@ class Advance(NamedTuple):
     Attributes:
         mark: The mark that goes with it.
         target: The name of a second index that is being built and gets the same documents; None for none.
+        build: The id of its build.
     """
 
     mark: Mark
     target: str | None
+    build: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,17 @@ class IndexMarks:
                 writer, number = self._last
                 if (row := await connection.fetchrow(_SQL["advance"], writer, number)) is not None:
                     self._last = (writer, number + 1)
-                    return Advance(self._last, row["target"])
+                    return self._advance(row)
             writer = uuid4()
             row = await connection.fetchrow(_SQL["begin"], writer)
             self._last = (writer, 1)
-            return Advance(self._last, None if row is None else row["target"])
+            assert row is not None  # noqa: S101 - a new writer has no row
+            return self._advance(row)
+
+    def _advance(self, row: Row) -> Advance:
+        assert self._last is not None  # noqa: S101 - the caller sets it
+        build = row["build"]
+        return Advance(self._last, row["target"], None if build is None else UUID(bytes=build.bytes))
 
     async def confirm(self, mark: Mark) -> None:
         """Record that the index has a mark.
@@ -90,16 +99,16 @@ class IndexMarks:
         async with self._database.connection(NO_NAMESPACE) as connection:
             await connection.execute(_SQL["confirm"], *mark)
 
-    async def end_build(self, target: str) -> None:
+    async def end_build(self, build: UUID) -> None:
         """End a build whose index no longer exists.
 
         Args:
-            target: The name of that index.
+            build: The id of the build.
 
         Raises:
             StorageError: The database does not answer.
         """
-        await IndexBuilds(self._database).end(target)
+        await IndexBuilds(self._database).end(build)
 
     async def all(self) -> Mapping[UUID, WriterMark]:
         """Return the marks of all writers.

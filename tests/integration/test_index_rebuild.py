@@ -16,7 +16,9 @@ from strongroom.storage.visibility_rows.builds import IndexBuilds
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import IndexSettings
+from strongroom.visibility.backends.elasticsearch.administration import move_alias
 from strongroom.visibility.backends.elasticsearch.documents import document_name
+from strongroom.visibility.jobs import rebuild as jobs_rebuild
 from tests.support.fixtures.command_line import run_command
 from tests.support.search_cell import BASE, Cell, new_cell, opened, record
 
@@ -112,7 +114,8 @@ async def test_an_interrupted_build_goes_on(full_cell, elasticsearch):
     shown = await status(full_cell)
     assert shown.building == f"{full_cell.index.name}-v1-000002"
     assert shown.layout.shards == 1
-    await IndexBuilds(full_cell.strongroom.database).progress(shown.building, (await _keys(full_cell))[499])
+    builds = IndexBuilds(full_cell.strongroom.database)
+    await builds.progress((await builds.current()).build, (await _keys(full_cell))[499])
     await full_cell.write(record(3, customer="later"), record(RUNS, customer="later"), version=5)
     await full_cell.delete(record(7), 9)
     await full_cell.settle()
@@ -246,6 +249,47 @@ def _command(config_path, elasticsearch, index, *lines):
     return build
 
 
+async def test_a_build_that_another_one_replaced_does_not_move_the_alias(small_cell):
+    """Names of indices are used again. The other build's index has no run yet, and must not answer searches."""
+    first, second = (index_rebuild(small_cell.strongroom, grace=0.0) for _ in range(2))
+    copy = first._copy_marks
+
+    async def replaced(target):
+        await copy(target)
+        assert await second.stop()
+        await _interrupted(second, FOUR)
+
+    first._copy_marks = replaced
+    with pytest.raises(SearchIndexMismatch, match="another process ended"):
+        await first.run(TWO)
+    shown = await status(small_cell)
+    assert (shown.layout.index[-7:], shown.building[-7:]) == ("-000001", "-000002")
+    assert await small_cell.count() == 20
+    assert (await second.run(FOUR)).resumed
+    assert await small_cell.count() == 20
+
+
+async def test_a_build_whose_alias_moves_is_not_stopped(small_cell, elasticsearch, monkeypatch):
+    """Another process stops it in this moment. What is written then is in the index that stays."""
+    first, second = (index_rebuild(small_cell.strongroom, grace=0.0) for _ in range(2))
+    stopped = []
+
+    async def stopping(*arguments):
+        monkeypatch.setattr(jobs_rebuild, "move_alias", move_alias)
+        stopped.append(await second.stop())
+        await small_cell.write(record(1, customer="moving"), version=2)
+        await small_cell.settle()
+        await move_alias(*arguments)
+
+    monkeypatch.setattr(jobs_rebuild, "move_alias", stopping)
+    done = await first.run(TWO)
+    assert stopped == [False]
+    assert _indices(small_cell, elasticsearch) == [done.after]
+    assert (await small_cell.strongroom.reconciler().run(repair=False)).drift == 0
+    assert await small_cell.count("Customer = 'moving'") == 1
+    assert (await status(small_cell)).building is None
+
+
 async def _interrupted(rebuild, settings):
     """Begin a build, and cancel it after its first chunk."""
     running = asyncio.create_task(rebuild.run(settings, progress=lambda *_: running.cancel()))
@@ -325,7 +369,6 @@ async def test_no_search_is_answered_before_the_first_build_is_complete(
         index_build.build.callback.__wrapped__(None, rebuild=rebuild, shards=2, replicas=0)
         with pytest.raises(Killed):
             await runs[0](strongroom)
-        monkeypatch.undo()
         for ask in (cell.count, cell.listed):
             with pytest.raises(SearchIndexMismatch, match="index build"):
                 await ask()

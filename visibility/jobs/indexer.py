@@ -204,9 +204,9 @@ class Indexer:
             try:
                 refusals = await self._index.write(rows, deleted, mark=advance.mark, also=advance.target)
             except SearchIndexMismatch:
-                if advance.target is None or not await self._index.lacks(advance.target):
+                if advance.target is None or advance.build is None or not await self._index.lacks(advance.target):
                     raise
-                await self._marks.end_build(advance.target)  # otherwise no indexer would write anything
+                await self._marks.end_build(advance.build)  # otherwise no indexer would write anything
                 refusals = await self._index.write(rows, deleted, mark=advance.mark)
             await self._marks.confirm(advance.mark)
         accepted = [entry for entry in entries if entry.key[2] not in refusals]

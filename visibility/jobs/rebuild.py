@@ -12,10 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from strongroom.kms import StrongroomError, commits_several_times
+from strongroom.kms import commits_several_times
 from strongroom.storage import BEFORE_ALL, visibility_key
-from strongroom.storage.visibility_rows.builds import IndexBuild
-from strongroom.visibility.backends.elasticsearch.administration import all_indices, delete_index, move_alias, new_index
+from strongroom.visibility.backends.elasticsearch.administration import (
+    all_indices,
+    delete_index,
+    leads_to,
+    move_alias,
+    new_index,
+)
 from strongroom.visibility.errors import SearchIndexMismatch
 
 from .indexer import Indexer
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from strongroom.storage import Row, RunKey, VisibilityOutbox, VisibilityTruth
-    from strongroom.storage.visibility_rows.builds import IndexBuilds
+    from strongroom.storage.visibility_rows.builds import IndexBuild, IndexBuilds
     from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex, IndexSettings
 
@@ -36,6 +41,8 @@ _RECORDED = 10
 _PAUSE = 1.0
 """Time before documents are sent again that an overloaded cluster did not take, in seconds."""
 _ATTEMPTS = 60
+
+_ENDED = "another process ended the build of the search index; the present index is unchanged"
 
 Progress: TypeAlias = Callable[[str, int], None]
 """Called with what is done, for example "records written", and the number so far."""
@@ -103,59 +110,53 @@ class IndexRebuild:
         build, resumed = await self._begin(settings)
         target = self._index.at(build.target)
         written = 0
-        # Otherwise the build was interrupted after the alias was moved.
-        if before is None or before.index != build.target:
+        if not build.moving:  # otherwise the build was interrupted when its index was complete
             written = await self._fill(build, target, progress)
+        if await self._is_open(build):
             await self._copy_deletions(target)
             await self._compare(target, progress, first=before is None)
             await self._copy_marks(target)
-        present = await self._index.client.find()
-        # Otherwise another process has ended the same build.
-        if present is None or present.index != build.target:
-            if not await self._is_current(build):
-                raise _ended()
-            await target.refresh()  # searches saw the same runs in the present index
-            await move_alias(self._index.client, present, build.target)
-            await target.refresh()  # what was written in between
-        if before is not None:
-            await asyncio.sleep(self._grace)
-        await self._finish(build)
+        await self._complete(build)
         return Rebuilt(None if before is None else before.index, build.target, written, resumed)
 
     async def stop(self) -> bool:
         """End a build that was interrupted, and delete its index; return whether there was one.
 
-        A build that has moved the alias is complete, so only the older indices are deleted.
+        A build whose index is complete is not ended. It is completed instead.
 
         Raises:
             StorageError, VisibilityError: The database or the index failed.
         """
         build = await self._builds.current()
-        if build is None:
-            return False
-        if await self._is_live(build.target):
-            await self._finish(build)
-            return False
-        await self._builds.end(build.target)
-        await delete_index(self._index.client, build.target)
-        return True
+        if build is not None and await self._builds.stop(build.build):
+            await delete_index(self._index.client, build.target)
+            return True
+        if build is not None:
+            await self._complete(build)
+        return False
 
     async def _begin(self, settings: IndexSettings) -> tuple[IndexBuild, bool]:
         """Return the build, and whether it was interrupted before."""
-        build = await self._builds.current()
-        if build is not None:
-            found = await self._index.at(build.target).client.find()
+        old = await self._builds.current()
+        if old is not None:
+            found = await self._index.at(old.target).client.find()
             if found is not None and settings.shards in (None, found.shards):
-                return build, True
-            await self._builds.end(build.target)
-            if found is not None and not await self._is_live(build.target):
-                await delete_index(self._index.client, build.target)
+                return old, True
+            if found is None:
+                await self._builds.end(old.build)
+            elif not await self._builds.stop(old.build):
+                await self._complete(old)
+                old = None
+        # The new index is made before the other one is deleted, because it must have another name.
         name = await new_index(self._index.client, settings, aliases={})
-        if name is not None and await self._builds.begin(name):
-            return IndexBuild(name, BEFORE_ALL), False
-        if name is not None:
-            await delete_index(self._index.client, name)
-        raise SearchIndexMismatch("another build of the search index has begun; wait until it ends")
+        build = None if name is None else await self._builds.begin(name)
+        if old is not None:
+            await delete_index(self._index.client, old.target)
+        if build is None:
+            if name is not None:
+                await delete_index(self._index.client, name)
+            raise SearchIndexMismatch("another build of the search index has begun; wait until it ends")
+        return build, False
 
     async def _fill(self, build: IndexBuild, target: ElasticsearchIndex, progress: Progress | None) -> int:
         """Write all records to the new index; return how many. The next chunk is read while one is written."""
@@ -165,8 +166,8 @@ class IndexRebuild:
             while rows := await self._truth.page(after, runs=CHUNK, size=CHUNK_BYTES):
                 if writing is not None:
                     await writing
-                    if chunks % _RECORDED == 0 and not await self._builds.progress(build.target, after):
-                        raise _ended()
+                    if chunks % _RECORDED == 0 and not await self._builds.progress(build.build, after):
+                        break
                 writing = asyncio.create_task(self._write(target, rows))
                 after, written, chunks = visibility_key(rows[-1]), written + len(rows), chunks + 1
                 if progress is not None:
@@ -232,25 +233,32 @@ class IndexRebuild:
         for writer, mark in (await self._marks.all()).items():
             await target.write([], mark=(writer, mark.number))
 
-    async def _is_live(self, name: str) -> bool:
-        """Return whether the alias leads to an index."""
-        present = await self._index.client.find()
-        return present is not None and present.index == name
-
-    async def _is_current(self, build: IndexBuild) -> bool:
+    async def _is_open(self, build: IndexBuild) -> bool:
+        """Return whether the index of a build is not complete yet. Another process may complete it, or end the build."""
         current = await self._builds.current()
-        return current is not None and current.target == build.target
+        return current is not None and current.build == build.build and not current.moving
 
-    async def _finish(self, build: IndexBuild) -> None:
-        """Delete the indices that a build has replaced, and end it. A newer index belongs to the next build.
+    async def _complete(self, build: IndexBuild) -> None:
+        """Move the alias, and delete the indices that the new one replaces. Another process may do the same.
 
-        The build ends last, so that it can be continued until nothing is left of the older indices.
+        The build ends last, so that it can be continued until nothing is left of the older indices. A newer index belongs to the next
+        build.
+
+        Raises:
+            SearchIndexMismatch: The build was ended before.
         """
-        for name in await all_indices(self._index.client):
-            if name < build.target:
-                await delete_index(self._index.client, name)
-        await self._builds.end(build.target)
-
-
-def _ended() -> StrongroomError:
-    return SearchIndexMismatch("another process ended the build of the search index; the present index is unchanged")
+        client = self._index.client
+        target = self._index.at(build.target)
+        if await self._builds.move(build.build):  # from now on nobody stops the build
+            present = await client.find()
+            if present is None or present.index != build.target:
+                await target.refresh()  # searches saw the same runs in the present index
+                await move_alias(client, present, build.target)
+                await target.refresh()  # what was written in between
+        elif not await leads_to(client, build.target):
+            raise SearchIndexMismatch(_ENDED)
+        if older := [name for name in await all_indices(client) if name < build.target]:
+            await asyncio.sleep(self._grace)
+        for name in older:
+            await delete_index(client, name)
+        await self._builds.end(build.build)

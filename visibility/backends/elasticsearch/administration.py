@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from strongroom.kms import StrongroomError
+
 from .answers import acknowledged, alias, created, dropped, items
 from .client import own_alias
 from .layout import health, refresh_setting, replicas_setting, stored_bytes
@@ -109,12 +111,22 @@ async def move_alias(client: ElasticsearchClient, before: IndexLayout | None, af
     """Move the alias from one index to another, in one step; `before` is None if there is no alias yet.
 
     Raises:
-        SearchIndexMismatch: The alias was moved meanwhile.
+        SearchIndexMismatch: The alias was moved to another index meanwhile.
     """
     actions: list[dict[str, Any]] = [{"add": {"index": after, "alias": client.name, "is_write_index": True}}]
     if before is not None:
         actions.insert(0, {"remove": {"index": before.index, "alias": client.name, "must_exist": True}})
-    await client.send(lambda api: api.indices.update_aliases(actions=actions), acknowledged)
+    try:
+        await client.send(lambda api: api.indices.update_aliases(actions=actions), acknowledged)
+    except StrongroomError:  # also of a request that was executed, whose answer was lost, and that was sent again
+        if not await leads_to(client, after):
+            raise
+
+
+async def leads_to(client: ElasticsearchClient, name: str) -> bool:
+    """Return whether the alias leads to an index."""
+    present = await client.find()
+    return present is not None and present.index == name
 
 
 async def drop_index(client: ElasticsearchClient) -> None:

@@ -363,7 +363,9 @@ CREATE TABLE search_index_writers (
 
 CREATE TABLE search_index_builds (
     only_row           boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    build              uuid    NOT NULL,
     target             text    NOT NULL CHECK (length(target) <= 255),
+    moving             boolean NOT NULL DEFAULT false,
     after_shard_id     integer,
     after_namespace_id uuid,
     after_id           bytea
