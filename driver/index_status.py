@@ -144,7 +144,7 @@ async def read_index_status(
         refused=counts.refused,
         refused_runs=tuple(await outbox.refused(limit=SHOWN)) if counts.refused else (),
         restored=(await compare_marks(marks, index)).explanation(),
-        building=None if build is None else build.target,
+        building=build.target if build is not None and index.owns(build.target) else None,
     )
 
 

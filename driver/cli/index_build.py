@@ -51,7 +51,7 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
     async def run(strongroom: Strongroom) -> None:
         index, indexer = configured_index(strongroom)
         settings = _settings(strongroom, shards, replicas)
-        building = await IndexBuilds(strongroom.database).current()
+        building = await index_rebuild(strongroom).current()
         if rebuild:
             if building is not None:
                 await IndexBuilds(strongroom.database).end(building.build)

@@ -290,6 +290,22 @@ async def test_a_build_whose_alias_moves_is_not_stopped(small_cell, elasticsearc
     assert (await status(small_cell)).building is None
 
 
+async def test_a_build_of_another_cell_is_left_alone(small_cell, elasticsearch):
+    """A database was restored from a backup that was made during a build of another cell on the same cluster."""
+    other = f"{elasticsearch.prefix}production-v1-000002"
+    elasticsearch.client.request("PUT", f"/{other}", {"aliases": {f"{other}-own": {}}})
+    await IndexBuilds(small_cell.strongroom.database).begin(other)
+    await small_cell.write(record(20))
+    await small_cell.settle()
+    elasticsearch.client.request("POST", f"/{other}/_refresh")
+    assert elasticsearch.client.request("GET", f"/{other}/_count")["count"] == 0
+    assert (await status(small_cell)).building is None
+    done = await index_rebuild(small_cell.strongroom, grace=0.0).run(TWO)
+    assert not done.resumed
+    assert await small_cell.count() == 21
+    elasticsearch.client.request("GET", f"/{other}")
+
+
 async def _interrupted(rebuild, settings):
     """Begin a build, and cancel it after its first chunk."""
     running = asyncio.create_task(rebuild.run(settings, progress=lambda *_: running.cancel()))

@@ -181,7 +181,8 @@ class SearchIndex(Protocol):
             deleted: Key and last version of each run whose document is to be deleted. The index refuses late writes of this version,
                 or of an older one, until `forget`. Without a version, the present document is deleted.
             mark: A writer and the value of its counter, which the index keeps; None for none.
-            also: The name of a second index of the same server, which is being built and gets the same; None for none.
+            also: The name of a second index of the same server, which is being built and gets the same; None for none. An index of
+                another alias is ignored.
 
         Returns:
             The ids that the server did not accept, each with the reason. All others are written.

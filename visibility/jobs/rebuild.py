@@ -119,6 +119,15 @@ class IndexRebuild:
         await self._complete(build)
         return Rebuilt(None if before is None else before.index, build.target, written, resumed)
 
+    async def current(self) -> IndexBuild | None:
+        """Return the build of this index; None for none.
+
+        Raises:
+            StorageError: The database does not answer.
+        """
+        build = await self._builds.current()
+        return build if build is not None and self._index.owns(build.target) else None
+
     async def stop(self) -> bool:
         """End a build that was interrupted, and delete its index; return whether there was one.
 
@@ -127,7 +136,7 @@ class IndexRebuild:
         Raises:
             StorageError, VisibilityError: The database or the index failed.
         """
-        build = await self._builds.current()
+        build = await self.current()
         if build is not None and await self._builds.stop(build.build):
             await delete_index(self._index.client, build.target)
             return True
@@ -138,6 +147,9 @@ class IndexRebuild:
     async def _begin(self, settings: IndexSettings) -> tuple[IndexBuild, bool]:
         """Return the build, and whether it was interrupted before."""
         old = await self._builds.current()
+        if old is not None and not self._index.owns(old.target):
+            await self._builds.end(old.build)  # of the cell whose database was restored here
+            old = None
         if old is not None:
             found = await self._index.at(old.target).client.find()
             if found is not None and settings.shards in (None, found.shards):

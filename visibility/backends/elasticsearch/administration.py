@@ -103,8 +103,12 @@ async def all_indices(client: ElasticsearchClient) -> list[str]:
         ),
         items,
     )
-    ours = re.compile(re.escape(prefix) + rf"[0-9]{{{_DIGITS}}}", re.ASCII)
-    return sorted(name for name in found if ours.fullmatch(name))
+    return sorted(name for name in found if is_index_of(client, name))
+
+
+def is_index_of(client: ElasticsearchClient, name: str) -> bool:
+    """Return whether an index has a name that an index of the alias gets."""
+    return re.fullmatch(rf"{re.escape(client.name)}-v{VERSION}-[0-9]{{{_DIGITS}}}", name, re.ASCII) is not None
 
 
 async def move_alias(client: ElasticsearchClient, before: IndexLayout | None, after: str) -> None:

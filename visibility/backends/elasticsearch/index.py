@@ -16,6 +16,7 @@ from .administration import (
     create_index,
     drop_index,
     index_bytes,
+    is_index_of,
 )
 from .answers import acknowledged, by_index, refreshed, term_counts, total
 from .bulk import BulkAction, require_all
@@ -188,12 +189,16 @@ class ElasticsearchIndex:
         also: str | None = None,
     ) -> dict[bytes, Refusal]:
         """See `SearchIndex.write`."""
-        clients = [self.client, *([] if also in (None, self.name) else [self.client.at(also)])]
+        clients = [self.client, *([] if also is None or not self.owns(also) else [self.client.at(also)])]
         return await write_documents(clients, rows, deleted, mark)
+
+    def owns(self, index: str) -> bool:
+        """Return whether an index was made for this alias, by its name. A restored database can name an index of another cell."""
+        return is_index_of(self.client, index)
 
     async def lacks(self, index: str) -> bool:
         """See `SearchIndex.lacks`."""
-        return await self.client.at(index).find() is None
+        return self.owns(index) and await self.client.at(index).find() is None
 
     async def forget(self, deleted: Sequence[tuple[RunKey, int]]) -> None:
         """See `SearchIndex.forget`."""
