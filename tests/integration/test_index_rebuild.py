@@ -19,6 +19,7 @@ from strongroom.visibility.backends.elasticsearch import IndexSettings
 from strongroom.visibility.backends.elasticsearch.administration import move_alias
 from strongroom.visibility.backends.elasticsearch.documents import document_name
 from strongroom.visibility.jobs import rebuild as jobs_rebuild
+from tests.support.faults.http_proxy import Answer
 from tests.support.fixtures.command_line import run_command
 from tests.support.search_cell import BASE, Cell, new_cell, opened, record
 
@@ -402,6 +403,30 @@ async def test_no_search_is_answered_before_the_first_build_is_complete(
         assert (shown.layout.shards, shown.building, shown.restored) == (2, None, None)
         assert _indices(cell, elasticsearch) == [shown.layout.index]
         assert (await strongroom.reconciler().run(repair=False)).drift == 0
+
+
+async def test_a_lost_answer_of_the_cluster_does_not_end_a_build(proxied_cell, elasticsearch):
+    """The creation of the index and the move of the alias were executed. The same request again is refused."""
+    proxy, cell = proxied_cell
+    cell.index.client.deadline = 60.0
+    lost = []
+
+    def lose(asked):
+        if (asked.method, asked.path.split("?")[0]) not in (
+            ("PUT", f"/{cell.index.name}-v1-000002"),
+            ("POST", "/_aliases"),
+        ) or asked.path in lost:
+            return None
+        lost.append(asked.path)
+        elasticsearch.client.request(asked.method, asked.path, json.loads(asked.body))
+        return Answer(503)
+
+    proxy.rule = lose
+    done = await index_rebuild(cell.strongroom, grace=0.0).run(TWO)
+    assert len(lost) == 2
+    assert (await cell.index.check()).index == done.after == f"{cell.index.name}-v1-000003"
+    assert _indices(cell, elasticsearch) == [done.after]
+    assert await cell.count() == 20
 
 
 async def test_the_command_replaces_the_index(config_path, elasticsearch):

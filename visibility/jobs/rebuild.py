@@ -42,6 +42,9 @@ _PAUSE = 1.0
 """Time before documents are sent again that an overloaded cluster did not take, in seconds."""
 _ATTEMPTS = 60
 
+_NAMES = 3
+"""Number of names that are tried for a new index. If the answer to its creation is lost, the next name is tried. The build deletes
+the other index in the end."""
 _ENDED = "another process ended the build of the search index; the present index is unchanged"
 
 Progress: TypeAlias = Callable[[str, int], None]
@@ -160,7 +163,9 @@ class IndexRebuild:
                 await self._complete(old)
                 old = None
         # The new index is made before the other one is deleted, because it must have another name.
-        name = await new_index(self._index.client, settings, aliases={})
+        name = None
+        for _ in range(_NAMES):
+            name = name or await new_index(self._index.client, settings, aliases={})
         build = None if name is None else await self._builds.begin(name)
         if old is not None:
             await delete_index(self._index.client, old.target)
