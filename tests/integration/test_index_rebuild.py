@@ -307,6 +307,25 @@ async def test_a_build_of_another_cell_is_left_alone(small_cell, elasticsearch):
     elasticsearch.client.request("GET", f"/{other}")
 
 
+async def test_a_slow_builder_does_not_replace_what_a_fast_one_wrote(small_cell):
+    """Two commands continue the same build. The slow one has read rows before a change that kept their versions."""
+    slow, fast = (index_rebuild(small_cell.strongroom, grace=0.0) for _ in range(2))
+    write = slow._write
+
+    async def late(target, rows, deleted=()):
+        slow._write = write
+        await fast.run(TWO)
+        changed = [(row["namespace_id"], {**row, "k": row["k"] + 1}) for row in rows]
+        assert await small_cell.index.write(changed) == {}
+        await write(target, rows, deleted)
+
+    slow._write = late
+    done = await slow.run(TWO)
+    assert done.after[-7:] == "-000002"
+    await small_cell.index.refresh()
+    assert await small_cell.index.all_epochs() == {2: 20}
+
+
 async def _interrupted(rebuild, settings):
     """Begin a build, and cancel it after its first chunk."""
     running = asyncio.create_task(rebuild.run(settings, progress=lambda *_: running.cancel()))

@@ -21,6 +21,7 @@ from strongroom.visibility.backends.elasticsearch.administration import (
     move_alias,
     new_index,
 )
+from strongroom.visibility.backends.elasticsearch.writing import write_documents
 from strongroom.visibility.errors import SearchIndexMismatch
 
 from .indexer import Indexer
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 CHUNK_BYTES = 4 * 2**20
-_RECORDED = 10
-"""Number of chunks after which the progress is recorded."""
 _PAUSE = 1.0
 """Time before documents are sent again that an overloaded cluster did not take, in seconds."""
 _ATTEMPTS = 60
@@ -177,16 +176,16 @@ class IndexRebuild:
 
     async def _fill(self, build: IndexBuild, target: ElasticsearchIndex, progress: Progress | None) -> int:
         """Write all records to the new index; return how many. The next chunk is read while one is written."""
-        after, written, chunks = build.after, 0, 0
+        after, written = build.after, 0
         writing: asyncio.Task[None] | None = None
         try:
             while rows := await self._truth.page(after, runs=CHUNK, size=CHUNK_BYTES):
                 if writing is not None:
                     await writing
-                    if chunks % _RECORDED == 0 and not await self._builds.progress(build.build, after):
+                    if not await self._builds.progress(build.build, after):
                         break
                 writing = asyncio.create_task(self._write(target, rows))
-                after, written, chunks = visibility_key(rows[-1]), written + len(rows), chunks + 1
+                after, written = visibility_key(rows[-1]), written + len(rows)
                 if progress is not None:
                     progress("records written", written)
             if writing is not None:
@@ -201,7 +200,9 @@ class IndexRebuild:
     ) -> None:
         """Write records and deletions. The indexers try those again that the index refuses by themselves."""
         for _ in range(_ATTEMPTS):
-            refused = await target.write([(row["namespace_id"], row) for row in rows], deleted)
+            pairs = [(row["namespace_id"], row) for row in rows]
+            # A document of the same version was written by an indexer or by a faster process, from a later state of the row.
+            refused = await write_documents([target.client], pairs, deleted, None, only_newer=True)
             keys = [*map(visibility_key, rows), *(key for key, _ in deleted)]
             if faulty := [key for key in keys if key[2] in refused and not refused[key[2]].passing]:
                 await self._truth.add_to_outbox(faulty)

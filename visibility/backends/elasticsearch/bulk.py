@@ -36,6 +36,7 @@ class BulkAction:
         version: The version of the document; None for a deletion of any version.
         document: The document; None for a deletion.
         routing: The routing of the document; None for the default.
+        only_newer: Whether a document of the same version is kept.
     """
 
     kind: str
@@ -43,13 +44,14 @@ class BulkAction:
     version: int | None
     document: Mapping[str, Any] | None = None
     routing: str | None = None
+    only_newer: bool = False
 
     def lines(self) -> list[Mapping[str, Any]]:
         """Return the lines of the request."""
         action: dict[str, Any] = {"_id": self.name}
         if self.version is not None:
             # external_gte: an equal version replaces the document, because it can be of another epoch. An older one does not.
-            action |= {"version": self.version, "version_type": "external_gte"}
+            action |= {"version": self.version, "version_type": "external" if self.only_newer else "external_gte"}
         if self.routing is not None:
             action["routing"] = self.routing
         head = {self.kind: action}

@@ -38,6 +38,8 @@ async def write_documents(
     rows: Sequence[tuple[UUID, Row]],
     deleted: Sequence[tuple[RunKey, int | None]],
     mark: tuple[UUID, int] | None,
+    *,
+    only_newer: bool = False,
 ) -> dict[bytes, Refusal]:
     """Write the same to each index. See `SearchIndex.write`.
 
@@ -46,6 +48,7 @@ async def write_documents(
         rows: As in `SearchIndex.write`.
         deleted: As in `SearchIndex.write`.
         mark: As in `SearchIndex.write`.
+        only_newer: Whether documents of the same version are kept.
 
     Raises:
         StrongroomError: One of the indices did not take the write. It is unknown what was written.
@@ -58,11 +61,15 @@ async def write_documents(
         except _NOT_ENCODABLE as error:
             refused[row["id"]] = Refusal(f"its row can't be encoded ({type(error).__name__})", passing=False)
         else:
-            actions[row["id"]] = BulkAction("index", document_name(row["id"]), row["version"], document)
+            actions[row["id"]] = BulkAction(
+                "index", document_name(row["id"]), row["version"], document, only_newer=only_newer
+            )
     for key, version in deleted:
         if version is not None:
             deletion = deletion_mark(key, version)
-            actions[key[2]] = BulkAction("index", document_name(key[2]), mark_version(version), deletion)
+            actions[key[2]] = BulkAction(
+                "index", document_name(key[2]), mark_version(version), deletion, only_newer=only_newer
+            )
     unversioned = [key[2] for key, version in deleted if version is None]
     sent = (_deliver(client, actions, unversioned, mark) for client in clients)
     for each in await asyncio.gather(*sent, return_exceptions=True):
