@@ -61,6 +61,18 @@ async def test_an_alias_that_hides_documents_is_refused(laid_out_cell, elasticse
             await laid_out_cell.index.check()
 
 
+async def test_a_filter_that_is_set_later_is_noticed_by_searches(laid_out_cell, elasticsearch):
+    """It hides runs without changing the number of shards, so the alias is looked at again after a while."""
+    alias, index = laid_out_cell.index.name, (await laid_out_cell.index.check()).index
+    assert await laid_out_cell.count() == 20
+    add = {"index": index, "alias": alias, "is_write_index": True, "filter": {"range": {"b2": {"lt": 0}}}}
+    elasticsearch.client.request("POST", "/_aliases", {"actions": [{"add": add}]})
+    laid_out_cell.index.client.seen_for = 0.0
+    for ask in (laid_out_cell.count, laid_out_cell.listed):
+        with pytest.raises(SearchIndexMismatch, match="hides documents"):
+            await ask()
+
+
 async def test_an_index_with_the_name_of_the_alias_is_refused(config_path, elasticsearch):
     """It belongs to another program, so it is neither searched nor built over."""
     async with opened(config_path, elasticsearch) as strongroom:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -20,7 +22,7 @@ from .layout import IndexLayout, layout
 from .node import BoundedNode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from elastic_transport import ApiResponse
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 SYSTEM_CERTIFICATES = TlsFiles()
 _SNAPSHOT_LIFETIME = "1m"
 _NOT_FOUND = 404
+SEEN_FOR = 10.0
+"""Time after which a search asks again which index is behind the alias, in seconds."""
 
 Answer = TypeVar("Answer")
 
@@ -98,10 +102,12 @@ class ElasticsearchClient:
         self.name = name
         self.timeout = timeout
         self.deadline = deadline
+        self.seen_for = SEEN_FOR
         self._closing: set[asyncio.Task[None]] = set()
         self.seen: IndexLayout | None = None
         """The index behind the alias when it was last asked for."""
         self.is_alias = True
+        self._asked = -math.inf
 
     def at(self, index: str) -> Self:
         """Return a client for one index, which no alias leads to. It has the connections of this client."""
@@ -172,14 +178,14 @@ class ElasticsearchClient:
         described = await self.send(
             lambda api: api.options(ignore_status=_NOT_FOUND).indices.get(index=self.name, flat_settings=False), items
         )
-        self.seen = layout(described, self.name, is_alias=self.is_alias)
+        self.seen, self._asked = layout(described, self.name, is_alias=self.is_alias), time.monotonic()
         return self.seen
 
     async def _is_of_one_index(self, shards: int | None) -> bool:
         """Return whether a search asked the shards of the only index of the alias; False if it was replaced meanwhile.
 
         An alias with several indices would count a run twice. This costs a request only when the number of shards is another one
-        than before.
+        than before, and every ten seconds, because a filter of the alias hides runs and changes no number.
 
         Args:
             shards: The number of shards that were asked; None if it is unknown.
@@ -187,7 +193,8 @@ class ElasticsearchClient:
         Raises:
             SearchIndexMismatch: See `layout`.
         """
-        if not self.is_alias or (self.seen is not None and self.seen.shards == shards):
+        known = self.seen is not None and self.seen.shards == shards and time.monotonic() < self._asked + self.seen_for
+        if not self.is_alias or known:
             return True
         return (await self.layout()).shards == shards or shards is None
 
@@ -239,10 +246,23 @@ class ElasticsearchClient:
             lambda body: bulk_items(body, sent),
             deadline=deadline,
         )
-        await self._check_written({item.get("_index") for item in results})
+        await self._check_written(results)
         return [refusal(action.kind, item) for action, item in zip(actions, results, strict=True)]
 
-    async def _check_written(self, indices: set[Any]) -> None:
-        """Check that documents were written to the only index of the alias. It is asked for only when the index is another one."""
-        if self.is_alias and (self.seen is None or indices != {self.seen.index}):
-            await self.layout()
+    async def _check_written(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """Check that documents were written to the only index of the alias. It is asked for only when the index is another one.
+
+        Args:
+            results: The result of each action.
+
+        Raises:
+            SearchIndexUnavailable: The documents are in another index.
+        """
+        if not self.is_alias or (
+            self.seen is not None and {item.get("_index") for item in results} == {self.seen.index}
+        ):
+            return
+        used = (await self.layout()).index
+        # The result of a failed action has the name of the alias.
+        if any(item.get("_index", used) != used for item in results if "error" not in item):
+            raise SearchIndexUnavailable("the search index was replaced during a write; write again")
