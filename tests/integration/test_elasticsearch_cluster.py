@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 
 from strongroom.storage import Unavailable
-from strongroom.visibility import SearchIndexUnavailable
-from strongroom.visibility.backends.elasticsearch import IndexSettings
+from strongroom.visibility import SearchIndexMismatch, SearchIndexUnavailable
+from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex, IndexSettings
+from strongroom.visibility.backends.elasticsearch.addresses import check_addresses
 from tests.support.elasticsearch_node.cluster import elasticsearch_cluster
 from tests.support.search_cell import BASE, SECOND, new_cell, opened, record
 from tests.support.services import or_skip
@@ -154,3 +155,23 @@ async def test_answers_of_a_part_of_the_shards_are_refused(config_path, three_ad
         strongroom.search_index.client.deadline = 60.0
         await cell.settle()
         assert await cell.count() == len(await cell.listed(STILL)) == 90
+
+
+async def test_addresses_of_two_clusters_are_refused(config_path, three_addresses, elasticsearch):
+    """A document would be written to one cluster and searched in the other. One cluster with a dead address is well."""
+    async with opened(config_path, three_addresses) as strongroom:
+        index = strongroom.search_index
+        await index.create()
+        with pytest.raises(SearchIndexMismatch, match="different clusters"):
+            await _checked([three_addresses.url[0], elasticsearch.url], index.name)
+        async with ElasticsearchIndex(elasticsearch.url, name=index.name, insecure=True) as other:
+            await other.create()
+            with pytest.raises(SearchIndexMismatch, match="address 3"):
+                await _checked([*three_addresses.url[:2], elasticsearch.url], index.name)
+            await other.drop()
+        await _checked([*three_addresses.url, "http://127.0.0.1:1"], index.name)
+
+
+async def _checked(urls, name):
+    async with ElasticsearchIndex(urls, name=name, insecure=True) as index:
+        await check_addresses(index.client)

@@ -99,6 +99,8 @@ class ElasticsearchClient:
             node_class=BoundedNode,
             **secure,
         )
+        self.urls = tuple(urls)
+        self._options: dict[str, Any] = {"api_key": api_key, "tls": tls, "insecure": insecure}
         self.name = name
         self.timeout = timeout
         self.deadline = deadline
@@ -114,6 +116,16 @@ class ElasticsearchClient:
         other = copy(self)
         other.name, other.is_alias, other.seen = index, False, None
         return other
+
+    def each_address(self) -> list[Self]:
+        """Return a client for each address, with connections of its own. The caller closes them."""
+        common: dict[str, Any] = {
+            "name": self.name,
+            "timeout": self.timeout,
+            "deadline": self.deadline,
+            **self._options,
+        }
+        return [type(self)([url], **common) for url in self.urls]
 
     async def aclose(self) -> None:
         """Close all connections."""
