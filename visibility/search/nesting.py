@@ -79,6 +79,8 @@ def _fewer(query: TokenQuery, most: int, *, otherwise: TokenQuery) -> TokenQuery
         others = [reduced(item) for item in query.items if item is not deepest]
         parts.append(_Part(NOTHING, all_of(*others)) if isinstance(query, All) else _Part(any_of(*others), EVERYTHING))
         query = deepest
+    if not parts:  # a negated condition, or no level is left
+        return otherwise
     while len(parts) > 1:
         parts = [_joined(parts[at : at + _JOINED]) for at in range(0, len(parts), _JOINED)]
     whole = any_of(parts[0].either, all_of(parts[0].both, query))
