@@ -168,6 +168,33 @@ async def test_a_rotation_to_other_buckets_makes_a_sorted_list_begin_again(confi
         assert [run_id for page in pages for run_id in page] == in_order(documents)
 
 
+@pytest.mark.parametrize("presets", [("compatible", "strict"), ("strict", "compatible")])
+async def test_no_run_is_lost_when_the_index_begins_or_ends_to_order_most_runs(config_path, elasticsearch, presets):
+    """With `compatible` only runs that were not due at their start are sorted, because the index orders the others."""
+    documents = [
+        run(number, start=BASE + number * SECOND, close=BASE + 10**6 * SECOND + number) for number in range(300)
+    ]
+    for number in (7, 150, 290):
+        documents[number]["ExecutionTime"] += SECOND // 2
+    async with sealed(
+        config_path, elasticsearch, "PostgreSQL", index_layout=str(new_layout(presets[0])), attributes={}
+    ) as ours:
+        await ours.write(documents)
+        cell = ours.strongroom
+
+        async def between(page):
+            if page == 1:
+                begun = await begin_index_rotation(cell.keyring, ours.namespace_id, layout=str(new_layout(presets[1])))
+                await activate_index_key(cell.keyring, ours.namespace_id, begun.version)
+            elif page == 2:
+                await ours.write(documents[::2], version=2)
+            elif page == 3:
+                await cell.index_rotation(wait=0).rotate(ours.namespace_id, ours.types)
+
+        pages = await listed(ours, ours.strongroom.visibility, "ORDER BY ExecutionTime", 60, between=between)
+        assert [run_id for page in pages for run_id in page] == [each["RunId"] for each in documents]
+
+
 async def test_the_token_of_a_sorted_list_is_bounded_and_bound_to_its_query(config_path, elasticsearch):
     """Long values make pages shorter, and the token of a sorting opens for no other query."""
     documents = [

@@ -161,7 +161,9 @@ async def listed_page(
         raise InvalidPageToken  # the buckets have become wider since, so the order of the index is another one, or is of no use
     entries: list[Entry] = []
     if opened != NOTHING:
-        sorting = await sort_runs(scanner, prepared, opened, after=after, wanted=page_size + 1)
+        sorting = await sort_runs(
+            scanner, prepared, opened, after=after, wanted=page_size + 1, is_rest=plan is not None
+        )
         if not sorting.is_complete:
             return [], ListState(position, sorting.rest(None))
         entries = [each.entry for each in sorting.candidates[: page_size + 1] if each.entry is not None]

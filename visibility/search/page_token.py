@@ -68,10 +68,11 @@ ScanPosition: TypeAlias = "tuple[int, int, str]"
 
 @dataclass(frozen=True, slots=True)
 class SortedRuns:
-    """The next runs of a list that opens all documents to sort them.
+    """The next runs of a list that opens documents to sort them.
 
     Attributes:
         runs: The runs, in order.
+        is_rest: Whether the index orders the other runs of the list, so that these are not all of them.
         most: Maximum number of runs to keep.
         is_cut: Whether runs were left out that come after all of these.
         scanned: Where the scan stopped; None if all documents were opened.
@@ -79,6 +80,7 @@ class SortedRuns:
     """
 
     runs: tuple[SortedRun, ...]
+    is_rest: bool
     most: int
     is_cut: bool
     scanned: ScanPosition | None
@@ -101,7 +103,7 @@ class ListState:
 
     Attributes:
         position: The position of the last run that was listed; None if no run was listed yet.
-        sorted_runs: The next runs, if the list opens all documents to sort them; otherwise None.
+        sorted_runs: The next runs, if the list opens documents to sort them; otherwise None.
     """
 
     position: Position | None
@@ -144,9 +146,9 @@ def _position(fields: Any) -> Position:
 
 
 def _sorted_runs(fields: Any) -> SortedRuns:
-    runs, most, is_cut, scanned, bucket = fields
+    runs, is_rest, most, is_cut, scanned, bucket = fields
     found = tuple(SortedRun(tuple(values), *rest) for values, *rest in runs)
-    return SortedRuns(found, most, is_cut, None if scanned is None else tuple(scanned), bucket)
+    return SortedRuns(found, is_rest, most, is_cut, None if scanned is None else tuple(scanned), bucket)
 
 
 def _digest(asked: str) -> bytes:

@@ -57,6 +57,7 @@ class Sorting:
 
     Attributes:
         candidates: The runs, in order.
+        is_rest: See `SortedRuns`.
         most: Maximum number of candidates.
         bucket: See `SortedRuns`.
         end: The rank of the last run before those that were left out; None if none were.
@@ -64,6 +65,7 @@ class Sorting:
     """
 
     candidates: list[Candidate]
+    is_rest: bool
     most: int
     bucket: int
     end: tuple[Any, ...] | None = None
@@ -77,7 +79,7 @@ class Sorting:
     def rest(self, listed: tuple[Any, ...] | None) -> SortedRuns:
         """Return what a token carries: the runs after the rank of the last run that was listed; None for no such run."""
         runs = tuple(each.run for each in self.candidates if listed is None or each.rank > listed)
-        return SortedRuns(runs, self.most, self.end is not None, self.scanned, self.bucket).limited()
+        return SortedRuns(runs, self.is_rest, self.most, self.end is not None, self.scanned, self.bucket).limited()
 
     def replace(self, opened: set[str], found: Sequence[Candidate]) -> None:
         """Put runs that were opened in their places.
@@ -96,7 +98,7 @@ class Sorting:
 
 
 async def sort_runs(
-    scanner: Scanner, prepared: PreparedFilter, query: TokenQuery, *, after: ListState, wanted: int
+    scanner: Scanner, prepared: PreparedFilter, query: TokenQuery, *, after: ListState, wanted: int, is_rest: bool
 ) -> Sorting:
     """Return the next runs of a query in the order of the list. If the sorting is complete, the wanted ones are opened.
 
@@ -106,15 +108,17 @@ async def sort_runs(
         query: The query whose documents are sorted.
         after: Where the list continues.
         wanted: Number of runs.
+        is_rest: Whether the index orders the other runs of the list. If this has changed since the page before, the sort begins again.
 
     Raises:
         QueryBudgetExceeded: The search reads more than it may.
     """
     last = () if after.position is None else rank(after.position, prepared.parsed.order_by)
-    sorting = _resumed(prepared, after, last, wanted)
+    known = after.sorted_runs
+    sorting = None if known is None or known.is_rest != is_rest else _resumed(prepared, known, last, wanted)
     is_new = sorting is None
     if sorting is None:
-        sorting = Sorting([], wanted + AHEAD, coarsest_bucket(prepared.keys))
+        sorting = Sorting([], is_rest, wanted + AHEAD, coarsest_bucket(prepared.keys))
     if is_new or not sorting.is_complete:
         await _scan(scanner, prepared, query, sorting, last)
     if sorting.is_complete:
@@ -122,17 +126,17 @@ async def sort_runs(
     return sorting
 
 
-def _resumed(prepared: PreparedFilter, after: ListState, last: tuple[Any, ...], wanted: int) -> Sorting | None:
+def _resumed(prepared: PreparedFilter, known: SortedRuns, last: tuple[Any, ...], wanted: int) -> Sorting | None:
     """Return the sorting that a token continues; None if all documents must be opened, from the first one on."""
-    known, order = after.sorted_runs, prepared.parsed.order_by
-    if known is None or (known.is_cut and len(known.runs) < (1 if known.scanned else min(wanted, known.most))):
+    order = prepared.parsed.order_by
+    if known.is_cut and len(known.runs) < (1 if known.scanned else min(wanted, known.most)):
         return None
     if known.scanned and (known.bucket != coarsest_bucket(prepared.keys) or not has_one_order(prepared.keys)):
         return None  # documents have moved in the order of the index
     candidates = [Candidate(rank_of_values(run.values, run.run_id, order), run) for run in known.runs]
     end = candidates[-1].rank if known.is_cut else None
     candidates = [each for each in candidates if each.rank > last]
-    return Sorting(candidates, known.most, known.bucket, end, known.scanned)
+    return Sorting(candidates, known.is_rest, known.most, known.bucket, end, known.scanned)
 
 
 async def _scan(
