@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from strongroom.visibility import Layout
 
 _STEPS = {
+    "check": "{} records opened, to know the types of their attributes",
     "wait": "waiting until every process uses the new key: {} s (can be interrupted and run again)",
     "rewrite": "{} records written with new tokens",
     "index": "{} documents of the old key left in the search index",
@@ -51,8 +52,9 @@ _STEPS = {
     "--prefixes",
     multiple=True,
     metavar="NAME",
-    help="Custom Keyword whose prefixes and ranges the index answers. The index then reveals which values share a prefix "
-    "(see `strongroom index advise`). Repeat it for more Keywords. It replaces the present choice, which is the default.",
+    help="Custom Keyword whose prefixes and ranges the index answers, or an alias of it. In the namespace of a Temporal server, name "
+    "the field, for example Keyword01. The index then reveals which values share a prefix (see `strongroom index advise`). Repeat it "
+    "for more Keywords. It replaces the present choice, which is the default.",
 )
 @click.option("--no-prefixes", is_flag=True, help="Remove the prefixes of all custom Keywords.")
 @click.option(

@@ -8,7 +8,15 @@ import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
 from strongroom.storage import InvalidPersistenceRequest, VisibilityEpochs
-from strongroom.visibility import IndexAdviser, Layout, VisibilityManager, active_layout, new_layout, with_prefixes
+from strongroom.visibility import (
+    IndexAdviser,
+    Layout,
+    VisibilityManager,
+    active_layout,
+    attribute_types,
+    new_layout,
+    with_prefixes,
+)
 from tests.integration.test_large_lists import BASE, run
 from tests.integration.test_sorted_lists import Opened
 from tests.support.sealed_namespace import sealed
@@ -118,12 +126,14 @@ async def test_a_later_rotation_keeps_the_choice_and_advice_names_it(config_path
         cell = ours.strongroom
         await ours.write(runs)
         keys = await cell.keyring.open(ours.namespace_id)
+        ours.types = attribute_types(await cell.namespaces.set_aliases(ours.namespace_id, {"Kunde": "Customer"}))
         for name in ("Pieces", "WorkflowId", "Nobody"):
             with pytest.raises(InvalidPersistenceRequest, match="type Keyword") as refused:
                 with_prefixes(Layout(), keys, [name], ours.types)
             assert name not in str(refused.value)
         layout = with_prefixes(Layout(), keys, ["Customer", "Customer"], ours.types)
         assert len(layout.prefixed) == 1
+        assert with_prefixes(Layout(), keys, ["Kunde"], ours.types) == layout, "an alias stands for its attribute"
         rotation = cell.index_rotation(wait=0)
         await rotation.rotate(ours.namespace_id, ours.types, layout=layout)
         assert (await rotation.rotate(ours.namespace_id, ours.types)).layout == layout

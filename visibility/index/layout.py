@@ -24,7 +24,8 @@ from strongroom.kms import KeyClass
 from strongroom.storage import DataLoss, InvalidPersistenceRequest
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, is_groupable
-from strongroom.visibility.filter.tree import STATUS_NAMES
+from strongroom.visibility.filter.tree import STATUS_NAMES, Attribute
+from strongroom.visibility.namespace_attributes import stored_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -191,16 +192,18 @@ def with_prefixes(layout: Layout, keys: NamespaceKeys, names: Iterable[str], typ
     Args:
         layout: The layout.
         keys: The keys of the namespace.
-        names: The names of the Keywords.
+        names: The names of the Keywords, or their aliases.
         types: The namespace's custom search attributes.
 
     Raises:
         InvalidPersistenceRequest: A name is not that of a custom Keyword, or there are too many.
     """
-    chosen = list(dict.fromkeys(names))
-    if any(types.get(name) is not AttributeType.KEYWORD or name in BUILT_IN for name in chosen):
+    named = [(types.get(name), name) for name in names]
+    chosen = list(dict.fromkeys(found.name if isinstance(found, Attribute) else name for found, name in named))
+    if any(name in BUILT_IN or stored_type(name, types) is not AttributeType.KEYWORD for name in chosen):
         raise InvalidPersistenceRequest(
-            "prefixes are for custom search attributes of the type Keyword; `strongroom namespace attributes` lists them"
+            "prefixes are for custom search attributes of the type Keyword; `strongroom namespace attributes` lists them. "
+            "With a Temporal server, name the field of the attribute, for example Keyword01"
         )
     if len(chosen) > MOST_PREFIXED:
         raise InvalidPersistenceRequest(f"at most {MOST_PREFIXED} Keywords can have tokens of their prefixes")

@@ -19,6 +19,7 @@ from strongroom.visibility.index.buckets import OPEN_RUN
 from strongroom.visibility.index.layout import BUCKETS, LENGTHS, PRESETS, active_layout, attribute_mark, new_layout
 from strongroom.visibility.index.record_packing import filled_length, pack_record
 from strongroom.visibility.index.words import split_words
+from strongroom.visibility.namespace_attributes import stored_type
 
 from .prefix_advice import prefix_advice
 from .token_verifier import PIECE, open_each
@@ -224,8 +225,7 @@ def _attributes(
 def _type_of(name: str, types: SearchAttributes) -> AttributeType:
     if name in BUILT_IN:
         return BUILT_IN[name].type
-    registered = types.get(name)
-    return registered if isinstance(registered, AttributeType) else AttributeType.KEYWORD
+    return stored_type(name, types) or AttributeType.KEYWORD
 
 
 def _parts(attribute_type: AttributeType, value: AttributeValue) -> Iterable[object]:

@@ -1,5 +1,6 @@
 """Rotate the index key of a namespace, or change its preset, while services read and write (DESIGN.md, "Rotation and presets").
 
+    check      Open every record, and refuse to begin if an attribute has no known type.
     begin      Register the next epoch as pending. From now on searches ask for its tokens too.
     wait       Wait until every process has read the registry again.
     activate   Writers use the new epoch. Until every process has read the registry, some still use the old one.
@@ -30,7 +31,7 @@ from strongroom.storage import ConditionFailed
 from strongroom.visibility.errors import SearchIndexMismatch
 from strongroom.visibility.index.layout import active_layout, parse_layout
 
-from .token_verifier import PIECE, open_each, rewrite_tokens
+from .token_verifier import PIECE, open_each, rewrite_tokens, types_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -44,9 +45,12 @@ if TYPE_CHECKING:
     from .indexer import Indexer
 
 _ATTEMPTS = 10
+_NO_EPOCH = 0
+"""Is no epoch, so all records are of others."""
 
 Progress: TypeAlias = Callable[[str, int], None]
-"""Called with "wait" and the seconds left, "rewrite" and the records rewritten, or "index" and the documents left."""
+"""Called with "check" and the records checked, "wait" and the seconds left, "rewrite" and the records rewritten, or "index" and the
+documents left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class IndexRotation:
             ConditionFailed: A rotation to another preset is in progress, or another process rotates at the same time.
             IntegrityError: Some records can't be opened. All others are done, and the old epoch is kept.
             SearchIndexMismatch: The search index has documents of an old epoch that have no record.
+            InvalidRecord: An attribute of a record has no known type. The rotation did not begin, or can be continued.
             KmsError, StorageError: Run it again.
         """
         report = progress or (lambda _step, _count: None)
@@ -125,6 +130,8 @@ class IndexRotation:
             epoch for epoch in await index_keys(self._keyring, namespace_id) if epoch.state is not KeyState.DESTROYED
         ]
         resumed = len(epochs) > 1
+        if not resumed or epochs[-1].state is KeyState.PENDING:
+            await self._check_types(namespace_id, types, report)
         target = epochs[-1] if resumed else await self._begin(namespace_id, layout)
         if layout is not None and not _resumes(layout, parse_layout(target.layout)):
             msg = "a rotation to another preset is in progress; finish it first: strongroom index rotate NAMESPACE"
@@ -148,6 +155,18 @@ class IndexRotation:
             namespace_id, target.version, types, report
         )  # requests that exceeded the margin
         return Rotation(target.version, parse_layout(target.layout), resumed, rewritten, tuple(old))
+
+    async def _check_types(self, namespace_id: UUID, types: SearchAttributes, report: Progress) -> None:
+        """Refuse a rotation that can't make the tokens of all records. Two keys would stay in use.
+
+        Raises:
+            InvalidRecord: An attribute of a record has no known type.
+        """
+        checked = 0
+        async for rows in self._records.others(namespace_id, _NO_EPOCH, piece=PIECE):
+            types_of(await open_each(self._keyring, namespace_id, rows), types)
+            checked += len(rows)
+            report("check", checked)
 
     async def _begin(self, namespace_id: UUID, layout: Layout | None) -> DataKeyRecord:
         if layout is None:

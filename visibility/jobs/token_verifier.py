@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from strongroom.kms import IntegrityError, commits_several_times
 from strongroom.storage import HASHED_COLUMNS
 from strongroom.visibility.index.document import document_tokens, open_documents, seal_documents
+from strongroom.visibility.namespace_attributes import stored_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,12 +74,14 @@ class TokenVerifier:
 
         Raises:
             KmsError, StorageError: Keys or database are unavailable.
+            InvalidRecord: An attribute of a record has no known type.
         """
         tally = TokenTally()
         async for rows in self._records.whole(namespace_id, piece=PIECE):
             opened = await open_each(self._keyring, namespace_id, rows)
             keys = await self._keyring.open(namespace_id)
-            expected = document_tokens(keys, [(row["k"], record) for row, record in opened], types)
+            own_types = types_of(opened, types)
+            expected = document_tokens(keys, [(row["k"], record) for row, record in opened], own_types)
             wrong = [
                 (row, record)
                 for (row, record), tokens in zip(opened, expected, strict=True)
@@ -109,6 +112,11 @@ async def open_each(keyring: Keyring, namespace_id: UUID, rows: Sequence[Row]) -
     return list(zip(rows, records, strict=True))
 
 
+def types_of(opened: Sequence[tuple[Row, VisibilityRecord]], types: SearchAttributes) -> SearchAttributes:
+    """Return the types of the attributes of opened records; see `stored_types`."""
+    return stored_types({name for _, record in opened for name in record.search_attributes}, types)
+
+
 async def rewrite_tokens(
     records: VisibilityEpochs,
     keys: NamespaceKeys,
@@ -119,6 +127,11 @@ async def rewrite_tokens(
 
     Returns:
         The number of records that were written.
+
+    Raises:
+        InvalidRecord: An attribute of a record has no known type.
     """
-    sealed = seal_documents(keys, [(row["shard_id"], row["version"], record) for row, record in opened], types)
+    sealed = seal_documents(
+        keys, [(row["shard_id"], row["version"], record) for row, record in opened], types_of(opened, types)
+    )
     return await records.rewrite(keys.namespace_id, [row for row, _ in opened], sealed)
