@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 
@@ -9,7 +10,13 @@ import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
 from strongroom.visibility import InvalidPageToken, VisibilityManager, new_layout
+from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.search.cost import CostModel, SearchLimits
+from strongroom.visibility.search.limits import LimitedSearcher
+from strongroom.visibility.search.page_token import ListState
+from strongroom.visibility.search.prepared import PreparedFilters
+from strongroom.visibility.search.scanning import Scanner
+from strongroom.visibility.search.searcher import Searcher
 from tests.integration.test_large_lists import BASE, SECOND, run
 from tests.support.sealed_namespace import sealed
 
@@ -18,6 +25,8 @@ pytestmark = pytest.mark.integration
 KINDS = ("PostgreSQL", "Elasticsearch")
 AT_ONCE = SearchLimits(sorting=0.0)
 """Limits with which each request opens one chunk of documents only."""
+IN_ONE = SearchLimits(seconds=120.0, sorting=120.0)
+"""Limits with which one request sorts everything, also on a slow machine."""
 
 
 class Opened(CostModel):
@@ -96,6 +105,25 @@ async def test_a_list_that_can_not_be_sorted_in_time_continues_where_it_stopped(
         assert costs.documents < 4 * len(documents), "one scan sorts the runs of several pages"
 
 
+async def test_the_wait_for_a_slot_is_a_part_of_the_time_for_sorting(config_path, elasticsearch):
+    """Clients give a list 10 s in all. So a list that has waited returns its token early, and the next request continues it."""
+    documents, now = some(30), 0.0
+    async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Amount": "Int"}) as ours:
+        await ours.write(documents)
+        cell, namespace_id = ours.strongroom, ours.namespace_id
+        scanner = Scanner(PostgresIndex(cell.database), cell.keyring, SearchLimits(), clock=lambda: now)
+        searches = LimitedSearcher(Searcher(scanner), 1, wait=60.0)
+        prepared = PreparedFilters().prepare(await cell.keyring.open(namespace_id), "ORDER BY Amount", ours.types)
+        async with searches.slots.slot(namespace_id):
+            waiting = asyncio.create_task(searches.page(prepared, after=ListState(None), page_size=20))
+            await asyncio.sleep(0)
+            now = 3.0
+        runs, state = await waiting
+        assert runs == []
+        runs, _ = await searches.page(prepared, after=state, page_size=20)
+        assert [record.run_id for record in runs] == in_order(documents)[:20]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_unchanged_run_is_skipped_or_repeated_while_a_list_is_sorted(config_path, elasticsearch, kind):
     """Hundreds of runs start and close between the requests. Each run that was there before is listed once, in its place."""
@@ -144,7 +172,7 @@ async def test_a_run_that_changed_after_it_was_sorted_is_listed_in_its_new_place
                     version=9,
                 )
 
-        pages = await listed(ours, ours.strongroom.visibility, "ORDER BY Amount", 100, between=between)
+        pages = await listed(ours, searching(ours, limits=IN_ONE), "ORDER BY Amount", 100, between=between)
         wanted = [each for number, each in enumerate(by_number) if number not in (120, 130, 250)]
         at = wanted.index(by_number[249]) + 1
         assert [run_id for page in pages for run_id in page] == [*wanted[:at], by_number[120], *wanted[at:]]

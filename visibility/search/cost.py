@@ -10,6 +10,8 @@ MAX_BYTES = 2**30
 """Maximum size of the sealed records that one search opens, in bytes."""
 DEADLINE = 20.0
 """Time that a search may take, in seconds. A statement or request of it that still runs is then cancelled on its server."""
+SORTING = 3.0
+"""Time after which a list that sorts opened runs stops, and continues in the next request, in seconds."""
 _MARGIN = 3
 """A search is refused beforehand if its estimate is this many times too high, because an estimate depends on the load."""
 _WEIGHT = 0.1
@@ -22,12 +24,13 @@ class SearchLimits:
     Attributes:
         seconds: Time that it may take once it has a slot.
         bytes: Maximum size of the sealed records that it opens.
-        sorting: Time after which a list that sorts opened runs returns a page without runs, whose token continues, in seconds.
+        sorting: Time from the arrival of a request, in seconds, after which a list that sorts opened runs returns a page without runs,
+            whose token continues. Temporal's Go SDK gives ListWorkflow 10 s, and a part of them is the wait for a slot.
     """
 
     seconds: float = DEADLINE
     bytes: int = MAX_BYTES
-    sorting: float = DEADLINE / 2
+    sorting: float = SORTING
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,9 @@ class LimitedSearcher:
     async def page(
         self, prepared: PreparedFilter, *, after: ListState, page_size: int
     ) -> tuple[list[VisibilityRecord], ListState | None]:
-        """See `Searcher.page`."""
-        return await self._answer(prepared, lambda: self._searcher.page(prepared, after=after, page_size=page_size))
+        """See `Searcher.page`. The wait for a slot is a part of the time that a list may sort."""
+        page, until = self._searcher.page, self._searcher.sorts_until()
+        return await self._answer(prepared, lambda: page(prepared, after=after, page_size=page_size, until=until))
 
     async def count(self, prepared: PreparedFilter) -> int:
         """See `Searcher.count`."""

@@ -139,7 +139,7 @@ def listing_of(prepared: PreparedFilter) -> Listing:
 
 
 async def listed_page(
-    scanner: Scanner, prepared: PreparedFilter, *, after: ListState, page_size: int
+    scanner: Scanner, prepared: PreparedFilter, *, after: ListState, page_size: int, until: float
 ) -> tuple[list[VisibilityRecord], ListState | None]:
     """Return the runs of a page, and where the list continues; None at its end.
 
@@ -150,6 +150,7 @@ async def listed_page(
         prepared: The filter.
         after: Where the page before ended.
         page_size: Maximum number of runs.
+        until: Time of the scanner's clock at which a sort stops.
 
     Raises:
         QueryBudgetExceeded: The search reads more than it may, or can't end in time.
@@ -162,7 +163,7 @@ async def listed_page(
     entries: list[Entry] = []
     if opened != NOTHING:
         sorting = await sort_runs(
-            scanner, prepared, opened, after=after, wanted=page_size + 1, is_rest=plan is not None
+            scanner, prepared, opened, after=after, wanted=page_size + 1, is_rest=plan is not None, until=until
         )
         if not sorting.is_complete:
             return [], ListState(position, sorting.rest(None))

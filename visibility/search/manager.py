@@ -216,7 +216,7 @@ class VisibilityManager:
 
         Open runs come first. Runs are ordered by close time, start time and run id, descending, unless the filter has an ORDER BY.
         With an ORDER BY that does not begin with StartTime, CloseTime or ExecutionTime, all runs that may match are opened and sorted.
-        If that takes more than 10 s, a page has no runs, and its token continues the sorting.
+        If the request has taken 3 s, a page has no runs, and its token continues the sorting.
 
         Args:
             namespace_id: The namespace.

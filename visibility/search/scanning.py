@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from strongroom.visibility.backends.search_index import CHUNK
@@ -35,20 +36,29 @@ class Scanner:
         keyring: The keys of the namespaces.
         limits: What one search may use.
         costs: The cost model.
+        clock: The clock, in seconds.
 
     Args:
         index: The search index.
         keyring: The keys of the namespaces.
         limits: What one search may use.
         costs: The cost model.
+        clock: The clock, in seconds.
     """
 
     def __init__(
-        self, index: SearchIndex, keyring: Keyring, limits: SearchLimits, costs: CostModel | None = None
+        self,
+        index: SearchIndex,
+        keyring: Keyring,
+        limits: SearchLimits,
+        costs: CostModel | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.keyring = keyring
         self.limits = limits
         self.costs = CostModel() if costs is None else costs
+        self.clock = clock
         self._index = index
 
     def reading(self, namespace_id: UUID, *, snapshot: bool) -> AbstractAsyncContextManager[IndexReader]:

@@ -47,11 +47,15 @@ class Searcher:
     def __init__(self, scanner: Scanner) -> None:
         self._scanner = scanner
 
+    def sorts_until(self) -> float:
+        """Return the time until which a list that is asked for now may sort; see `SearchLimits`."""
+        return self._scanner.clock() + self._scanner.limits.sorting
+
     async def page(
-        self, prepared: PreparedFilter, *, after: ListState, page_size: int
+        self, prepared: PreparedFilter, *, after: ListState, page_size: int, until: float
     ) -> tuple[list[VisibilityRecord], ListState | None]:
         """See `listed_page`."""
-        return await listed_page(self._scanner, prepared, after=after, page_size=page_size)
+        return await listed_page(self._scanner, prepared, after=after, page_size=page_size, until=until)
 
     async def count(self, prepared: PreparedFilter) -> int:
         """Return the number of runs that match: sure documents are counted in the index, and the possible others are opened.

@@ -11,7 +11,6 @@ opened is looked at again before it is listed, and moves if its values have chan
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,7 +97,14 @@ class Sorting:
 
 
 async def sort_runs(
-    scanner: Scanner, prepared: PreparedFilter, query: TokenQuery, *, after: ListState, wanted: int, is_rest: bool
+    scanner: Scanner,
+    prepared: PreparedFilter,
+    query: TokenQuery,
+    *,
+    after: ListState,
+    wanted: int,
+    is_rest: bool,
+    until: float,
 ) -> Sorting:
     """Return the next runs of a query in the order of the list. If the sorting is complete, the wanted ones are opened.
 
@@ -109,6 +115,7 @@ async def sort_runs(
         after: Where the list continues.
         wanted: Number of runs.
         is_rest: Whether the index orders the other runs of the list. If this has changed since the page before, the sort begins again.
+        until: Time of the scanner's clock at which the sort stops. It opens at least one chunk of documents.
 
     Raises:
         QueryBudgetExceeded: The search reads more than it may.
@@ -120,7 +127,7 @@ async def sort_runs(
     if sorting is None:
         sorting = Sorting([], is_rest, wanted + AHEAD, coarsest_bucket(prepared.keys))
     if is_new or not sorting.is_complete:
-        await _scan(scanner, prepared, query, sorting, last)
+        await _scan(scanner, prepared, query, sorting, last, until)
     if sorting.is_complete:
         await _open_first(scanner, prepared, sorting, last, wanted)
     return sorting
@@ -140,11 +147,15 @@ def _resumed(prepared: PreparedFilter, known: SortedRuns, last: tuple[Any, ...],
 
 
 async def _scan(
-    scanner: Scanner, prepared: PreparedFilter, query: TokenQuery, sorting: Sorting, last: tuple[Any, ...]
+    scanner: Scanner,
+    prepared: PreparedFilter,
+    query: TokenQuery,
+    sorting: Sorting,
+    last: tuple[Any, ...],
+    until: float,
 ) -> None:
     """Open documents until all are opened, or until the request has taken its time."""
-    keys, limits, select = prepared.keys, scanner.limits, selector(prepared)
-    until, start = time.monotonic() + limits.sorting, None
+    keys, limits, select, start = prepared.keys, scanner.limits, selector(prepared), None
     if sorting.scanned is not None:
         *buckets, document = sorting.scanned
         start = IndexPosition(tuple(buckets), bytes.fromhex(document))
@@ -157,7 +168,7 @@ async def _scan(
             again = {row["id"].hex() for row in portion.rows} if start else set()
             if again or found:
                 sorting.replace(again, _candidates(prepared, found, last, sorting.end))
-            if may_stop and (time.monotonic() >= until or scan.bytes > limits.bytes // 2):
+            if may_stop and (scanner.clock() >= until or scan.bytes > limits.bytes // 2):
                 row = portion.rows[-1]
                 sorting.scanned = row["b1"], row["b2"], row["id"].hex()
                 return

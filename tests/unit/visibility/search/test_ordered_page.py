@@ -44,4 +44,4 @@ async def test_a_token_in_the_order_of_the_index_is_refused_after_the_buckets_be
     values = (10**9,) if "Time" in order else ("w",) if order else ()
     after = ListState(Position(False, 2 * 10**9, 10**9, "r", values, (2, 1), document=UUID(int=1).hex))
     with pytest.raises(InvalidPageToken):
-        await listed_page(None, prepared, after=after, page_size=10)
+        await listed_page(None, prepared, after=after, page_size=10, until=0.0)
