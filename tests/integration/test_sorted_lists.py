@@ -23,6 +23,8 @@ from tests.support.sealed_namespace import sealed
 pytestmark = pytest.mark.integration
 
 KINDS = ("PostgreSQL", "Elasticsearch")
+_CHANGES = 12
+"""Number of times that other runs start and close while a list is sorted."""
 AT_ONCE = SearchLimits(sorting=0.0)
 """Limits with which each request opens one chunk of documents only."""
 IN_ONE = SearchLimits(seconds=120.0, sorting=120.0)
@@ -96,13 +98,14 @@ async def test_a_list_that_can_not_be_sorted_in_time_continues_where_it_stopped(
         pages = await listed(ours, searching(ours, limits=AT_ONCE), "ORDER BY Amount", 300)
         assert [run_id for page in pages for run_id in page] == expected
         assert [] in pages[:2], "the first requests only sort"
-        assert Counter(map(len, filter(None, pages))) == {300: 2, 100: 1}
+        assert all(40 < len(page) < 90 for page in pages[:-1] if page), "a page is what a token carries"
         descending = await listed(ours, searching(ours, limits=AT_ONCE), "Amount > 10 ORDER BY Amount DESC", 1000)
         assert descending[-1]
         costs = Opened()
-        whole = await listed(ours, searching(ours, costs=costs), "ORDER BY Amount", 100)
+        whole = await listed(ours, searching(ours, costs=costs, limits=IN_ONE), "ORDER BY Amount", 100)
         assert [run_id for page in whole for run_id in page] == expected
-        assert costs.documents < 4 * len(documents), "one scan sorts the runs of several pages"
+        assert {len(page) for page in whole[:-1:2]} == {100}
+        assert costs.documents < 6 * len(documents), "one scan sorts the runs of two pages"
 
 
 async def test_the_wait_for_a_slot_is_a_part_of_the_time_for_sorting(config_path, elasticsearch):
@@ -127,8 +130,8 @@ async def test_the_wait_for_a_slot_is_a_part_of_the_time_for_sorting(config_path
 @pytest.mark.parametrize("kind", KINDS)
 async def test_no_unchanged_run_is_skipped_or_repeated_while_a_list_is_sorted(config_path, elasticsearch, kind):
     """Hundreds of runs start and close between the requests. Each run that was there before is listed once, in its place."""
-    still = some(500)
-    moving = [run(5000 + number, start=BASE + number * SECOND // 7, Amount=number) for number in range(500)]
+    still = some(300)
+    moving = [run(5000 + number, start=BASE + number * SECOND // 7, Amount=number) for number in range(300)]
     async with sealed(config_path, elasticsearch, kind, attributes={"Amount": "Int"}) as ours:
         await ours.write([*still, *moving])
         number = 0
@@ -136,10 +139,12 @@ async def test_no_unchanged_run_is_skipped_or_repeated_while_a_list_is_sorted(co
         async def between(_):
             nonlocal number
             number += 1
+            if number > _CHANGES:
+                return
             started = [run(20_000 + 50 * number + each, start=BASE + each, Amount=each) for each in range(50)]
             closing = [
                 each | {"CloseTime": BASE + 10**6 * SECOND + number, "ExecutionStatus": "Failed"}
-                for each in moving[40 * number : 40 * number + 40]
+                for each in moving[25 * number : 25 * number + 25]
             ]
             await ours.write(started, settled=False)
             await ours.write(closing, version=2)
@@ -192,7 +197,7 @@ async def test_a_rotation_to_other_buckets_makes_a_sorted_list_begin_again(confi
                 await ours.write(documents[::2], version=2)
 
         pages = await listed(ours, searching(ours, limits=AT_ONCE), "ORDER BY Amount", 400, between=between)
-        assert list(map(len, pages)) == [0, 400, 300]
+        assert list(map(len, pages))[:2] == [0, 400]
         assert [run_id for page in pages for run_id in page] == in_order(documents)
 
 
@@ -224,19 +229,40 @@ async def test_no_run_is_lost_when_the_index_begins_or_ends_to_order_most_runs(c
 
 
 async def test_the_token_of_a_sorted_list_is_bounded_and_bound_to_its_query(config_path, elasticsearch):
-    """Long values make pages shorter, and the token of a sorting opens for no other query."""
+    """Long values make pages shorter, and the token of a sort opens for no other query."""
     documents = [
-        run(number, start=BASE + number, close=BASE + number + 1, Name=f"{number:04}" * 400) for number in range(400)
+        run(number, start=BASE + number, close=BASE + number + 1, Name=f"{number:04}" * 400) for number in range(30)
     ]
     async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Name": "Keyword"}) as ours:
         await ours.write(documents)
         visibility = searching(ours, limits=AT_ONCE)
-        first = await visibility.list_workflow_executions(ours.namespace_id, "ORDER BY Name", ours.types, page_size=300)
+        first = await visibility.list_workflow_executions(ours.namespace_id, "ORDER BY Name", ours.types, page_size=20)
         assert not first.executions
-        assert len(first.next_page_token) < 70_000
+        assert len(first.next_page_token) < 6000
         with pytest.raises(InvalidPageToken):
             await visibility.list_workflow_executions(
                 ours.namespace_id, "ORDER BY Name DESC", ours.types, page_token=first.next_page_token
             )
-        pages = await listed(ours, visibility, "ORDER BY Name", 300)
+        pages = await listed(ours, visibility, "ORDER BY Name", 20)
         assert [run_id for page in pages for run_id in page] == [each["RunId"] for each in documents]
+
+
+@pytest.mark.parametrize("limits", [AT_ONCE, SearchLimits()], ids=["in several requests", "in one request"])
+async def test_a_token_fits_into_the_address_of_a_request(config_path, elasticsearch, limits):
+    """User interfaces send it there, and proxies take 8 KiB. A run id that is no UUID is in the token as text."""
+    documents = [
+        run(number, start=BASE + number, close=BASE + number + 1, Amount=10**15 + number) for number in range(600)
+    ]
+    for number in range(0, 600, 50):
+        documents[number]["RunId"] = f"no UUID/{number:03}"
+    async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Amount": "Int"}) as ours:
+        await ours.write(documents)
+        visibility, found, token = searching(ours, limits=limits), [], b""
+        while token is not None:
+            page = await visibility.list_workflow_executions(
+                ours.namespace_id, "ORDER BY Amount", ours.types, page_size=100, page_token=token
+            )
+            found += [record.run_id for record in page.executions]
+            token = page.next_page_token
+            assert len(token or b"") < 6000
+        assert found == [each["RunId"] for each in documents]

@@ -31,7 +31,8 @@ _GROWTH = 4
 """Ratio between two lengths of filled records."""
 _RUN_ID, _PARENT_RUN_ID = 1, 2
 """Flags: the id follows as 16 bytes."""
-_ID_BYTES = 16
+ID_BYTES = 16
+"""Length of a packed id, in bytes."""
 _DERIVED = True
 """Replaces a value that follows from other values. No system attribute is a Bool."""
 
@@ -41,7 +42,7 @@ def pack_record(record: VisibilityRecord) -> tuple[bytes, bytes, bytes]:
     values: list[Any] = list(system_values(record))
     flags, ids = 0, b""
     for slot, flag, text in ((1, _RUN_ID, record.run_id), (13, _PARENT_RUN_ID, record.parent_run_id)):
-        if text is not None and (packed_id := _pack_id(text)):
+        if text is not None and (packed_id := pack_id(text)):
             flags, ids, values[slot] = flags | flag, ids + packed_id, _DERIVED
     if record.execution_time == record.start_time:
         values[6] = _DERIVED
@@ -131,9 +132,9 @@ def _unpack_values(packed: bytes) -> tuple[list[Any], bytes]:
     flags, start = packed[1], 2
     run_id = parent_run_id = None
     if flags & _RUN_ID:
-        run_id, start = _id_text(packed[start : start + _ID_BYTES]), start + _ID_BYTES
+        run_id, start = id_text(packed[start : start + ID_BYTES]), start + ID_BYTES
     if flags & _PARENT_RUN_ID:
-        parent_run_id, start = _id_text(packed[start : start + _ID_BYTES]), start + _ID_BYTES
+        parent_run_id, start = id_text(packed[start : start + ID_BYTES]), start + ID_BYTES
     end = packed.index(0, start)  # JSON has no zero byte
     values: list[Any] = orjson.loads(packed[start:end])
     if run_id is not None:
@@ -158,15 +159,16 @@ def _fill_derived(values: list[Any]) -> None:
         values[15] = values[1]
 
 
-def _pack_id(text: str) -> bytes:
+def pack_id(text: str) -> bytes:
     """Return the bytes of a UUID in its usual spelling, or nothing for any other text."""
     try:
         packed = bytes.fromhex(text.replace("-", ""))
     except ValueError:
         return b""
-    return packed if len(packed) == _ID_BYTES and _id_text(packed) == text else b""
+    return packed if len(packed) == ID_BYTES and id_text(packed) == text else b""
 
 
-def _id_text(packed: bytes) -> str:
+def id_text(packed: bytes) -> str:
+    """Return a UUID of 16 bytes in its usual spelling."""
     text = packed.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import astuple, dataclass, replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
@@ -13,13 +14,15 @@ import orjson
 from strongroom.kms import IntegrityError, KeyClass, KeyDestroyed, UnsupportedFormat
 from strongroom.kms.sealing.record_kinds import PAGE_TOKEN
 from strongroom.visibility.errors import InvalidPageToken
+from strongroom.visibility.index.record_packing import ID_BYTES, id_text, pack_id
 
 if TYPE_CHECKING:
     from strongroom.kms import NamespaceKeys
     from strongroom.visibility.index.record import Scalar
 
-SORTED_BYTES = 48 * 1024
-"""Maximum size of the sorted runs of a token, in bytes of JSON. A user interface sends tokens in the address of a request."""
+SORTED_BYTES = 3200
+"""Maximum size of the sorted runs of a token, in bytes before sealing. A user interface sends tokens in the address of a request, and
+proxies take 8 KiB of it. A token has about 4,500 characters at most then, and gRPC's gateway makes 6,000 of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,11 @@ class SortedRun:
     shard_id: int
     document: str
 
+    def packed(self) -> tuple[list[Any], bytes]:
+        """Return the values, the shard and a run id that is no UUID; then the other ids, which are twice as long in JSON."""
+        run_id = pack_id(self.run_id)
+        return [self.values, self.shard_id, *([] if run_id else [self.run_id])], bytes.fromhex(self.document) + run_id
+
 
 ScanPosition: TypeAlias = "tuple[int, int, str]"
 """The last document that was opened: both buckets, and the id in hexadecimal."""
@@ -90,7 +98,8 @@ class SortedRuns:
         """Return no more of the first runs than fit into a size, but at least one. A list then has shorter pages."""
         kept: list[SortedRun] = []
         for run in self.runs:
-            size -= len(orjson.dumps(astuple(run))) + 1
+            values, ids = run.packed()
+            size -= len(orjson.dumps(values)) + 1 + len(ids)
             if kept and size < 0:
                 return replace(self, runs=tuple(kept), most=len(kept), is_cut=True)
             kept.append(run)
@@ -112,7 +121,12 @@ class ListState:
 
 def seal_state(keys: NamespaceKeys, asked: str, state: ListState) -> bytes:
     """Return the page token of a list. The token opens only with the same text of what was asked for."""
-    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), orjson.dumps(astuple(state)))
+    position, known = state.position, state.sorted_runs
+    packed = [] if known is None else [run.packed() for run in known.runs]
+    sorted_runs = None if known is None else [[values for values, _ in packed], *astuple(replace(known, runs=()))[1:]]
+    text = orjson.dumps([None if position is None else astuple(position), sorted_runs])
+    # JSON has no zero byte.
+    sealed = keys.seal(PAGE_TOKEN, (_digest(asked),), b"\x00".join((text, b"".join(ids for _, ids in packed))))
     return base64.urlsafe_b64encode(sealed)
 
 
@@ -128,10 +142,11 @@ def open_state(keys: NamespaceKeys, asked: str, token: bytes) -> ListState:
         raise InvalidPageToken
     try:
         sealed = base64.b64decode(token, altchars=b"-_", validate=True)
-        position, sorted_runs = orjson.loads(keys.open(PAGE_TOKEN, (_digest(asked),), sealed))
+        text, _, ids = keys.open(PAGE_TOKEN, (_digest(asked),), sealed).partition(b"\x00")
+        position, sorted_runs = orjson.loads(text)
         return ListState(
             None if position is None else _position(position),
-            None if sorted_runs is None else _sorted_runs(sorted_runs),
+            None if sorted_runs is None else _sorted_runs(sorted_runs, ids),
         )
     except KeyDestroyed:
         keys.active_version(KeyClass.DATA)
@@ -145,10 +160,15 @@ def _position(fields: Any) -> Position:
     return Position(is_open, close_time, start_time, run_id, tuple(values), (b1, b2), document)
 
 
-def _sorted_runs(fields: Any) -> SortedRuns:
+def _sorted_runs(fields: Any, ids: bytes) -> SortedRuns:
     runs, is_rest, most, is_cut, scanned, bucket = fields
-    found = tuple(SortedRun(tuple(values), *rest) for values, *rest in runs)
-    return SortedRuns(found, is_rest, most, is_cut, None if scanned is None else tuple(scanned), bucket)
+    found: list[SortedRun] = []
+    rest = BytesIO(ids)
+    for values, shard_id, *text in runs:
+        document = rest.read(ID_BYTES).hex()
+        run_id = text[0] if text else id_text(rest.read(ID_BYTES))
+        found.append(SortedRun(tuple(values), run_id, shard_id, document))
+    return SortedRuns(tuple(found), is_rest, most, is_cut, None if scanned is None else tuple(scanned), bucket)
 
 
 def _digest(asked: str) -> bytes:

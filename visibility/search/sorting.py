@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .prepared import PreparedFilter
     from .scanning import Scanner
 
-AHEAD = 500
-"""Number of runs that are sorted beyond a page. The following pages list them without another scan."""
+AHEAD = 100
+"""Number of runs that are sorted beyond a page. The following pages list without another scan those that fit into the token."""
 
 
 class Candidate(NamedTuple):

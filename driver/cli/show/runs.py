@@ -124,8 +124,8 @@ async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
     estimate = f", about {found.cost.seconds:.2g} s and {found.cost.bytes / 2**20:.2g} MiB ({limits})"
     if found.sorted_here:
         line(
-            f"ORDER BY: the first page opens {found.sorted_here} of them{estimate}. Pages after it open what they list, "
-            f"until about 500 runs are listed; a request that sorts for {found.limits.sorting:g} s returns a token to continue"
+            f"ORDER BY: the first page opens {found.sorted_here} of them{estimate}. The next one lists about 60 runs and opens no "
+            f"others; a request that takes {found.limits.sorting:g} s returns a token to continue"
         )
     else:
         line(f"a count opens {found.opened} of them{estimate}; a list opens what its page needs")

@@ -66,7 +66,8 @@ class Searched:
             token = page.next_page_token
             if token is None:
                 return found
-            assert len(page.executions) == size
+            # A page of a list whose runs are opened to sort them has no more runs than a token carries.
+            assert len(page.executions) == size or "ORDER BY" in query
 
     async def count(self, query):
         """Return the result of a count."""
