@@ -9,8 +9,9 @@ from collections import Counter
 import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
-from strongroom.visibility import InvalidPageToken, VisibilityManager, new_layout
+from strongroom.visibility import AttributeType, InvalidPageToken, VisibilityManager, new_layout
 from strongroom.visibility.backends.postgres import PostgresIndex
+from strongroom.visibility.filter.tree import Attribute
 from strongroom.visibility.search.cost import CostModel, SearchLimits
 from strongroom.visibility.search.limits import LimitedSearcher
 from strongroom.visibility.search.page_token import ListState
@@ -245,6 +246,26 @@ async def test_the_token_of_a_sorted_list_is_bounded_and_bound_to_its_query(conf
             )
         pages = await listed(ours, visibility, "ORDER BY Name", 20)
         assert [run_id for page in pages for run_id in page] == [each["RunId"] for each in documents]
+
+
+async def test_a_token_is_refused_after_the_alias_that_the_list_is_sorted_by_means_another_attribute(
+    config_path, elasticsearch
+):
+    """Its values are those of another attribute, which may have another type."""
+    documents = [run(number, start=BASE + number, Amount=number, Name=f"n{number}") for number in range(9)]
+    async with sealed(
+        config_path, elasticsearch, "PostgreSQL", attributes={"Amount": "Int", "Name": "Keyword"}
+    ) as ours:
+        await ours.write(documents)
+        visibility = ours.strongroom.visibility
+        types = ours.types | {"Size": Attribute("Amount", AttributeType.INT)}
+        asked = ours.namespace_id, "ORDER BY Size"
+        token = (await visibility.list_workflow_executions(*asked, types, page_size=5)).next_page_token
+        rest = await visibility.list_workflow_executions(*asked, types, page_token=token)
+        assert [record.run_id for record in rest.executions] == [each["RunId"] for each in documents[5:]]
+        for attribute in (Attribute("Name", AttributeType.KEYWORD), Attribute("Amount", AttributeType.KEYWORD)):
+            with pytest.raises(InvalidPageToken):
+                await visibility.list_workflow_executions(*asked, types | {"Size": attribute}, page_token=token)
 
 
 @pytest.mark.parametrize("limits", [AT_ONCE, SearchLimits()], ids=["in several requests", "in one request"])

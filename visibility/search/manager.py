@@ -24,7 +24,7 @@ from strongroom.visibility.index.record import VisibilityRecord
 from .argument_checks import check_records, namespace_keys
 from .cost import SearchLimits
 from .limits import LimitedSearcher
-from .page_token import ListState, open_state, seal_state
+from .page_token import ListState, asked_for, open_state, seal_state
 from .prepared import PreparedFilters
 from .scanning import Scanner
 from .searcher import Searcher
@@ -235,7 +235,7 @@ class VisibilityManager:
         """
         keys = await namespace_keys(self._keyring, namespace_id)
         prepared = await self._prepared.prepare_in_turn(keys, query, types, archetype_id)
-        asked = f"{archetype_id}\n{query}"
+        asked = asked_for(query, prepared.parsed.order_by, archetype_id)
         if prepared.parsed.group_by:
             raise UnsupportedQuery("GROUP BY clause is not supported in a list; use it with a count")
         page_size = wanted_page_size(page_size, most=MAX_PAGE_SIZE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 from dataclasses import astuple, dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,7 +18,10 @@ from strongroom.visibility.errors import InvalidPageToken
 from strongroom.visibility.index.record_packing import ID_BYTES, id_text, pack_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from strongroom.kms import NamespaceKeys
+    from strongroom.visibility.filter.tree import Order
     from strongroom.visibility.index.record import Scalar
 
 SORTED_BYTES = 3200
@@ -119,8 +123,14 @@ class ListState:
     sorted_runs: SortedRuns | None = None
 
 
+def asked_for(query: str, order: Sequence[Order], archetype_id: int) -> str:
+    """Return what a token is bound to: the text of the query, and the attributes that its ORDER BY means. An alias may change."""
+    keys = [[key.attribute.name, key.attribute.type.value, key.descending] for key in order]
+    return f"{archetype_id}\n{json.dumps(keys)}\n{query}"
+
+
 def seal_state(keys: NamespaceKeys, asked: str, state: ListState) -> bytes:
-    """Return the page token of a list. The token opens only with the same text of what was asked for."""
+    """Return the page token of a list. The token opens only with the same text of `asked_for`."""
     position, known = state.position, state.sorted_runs
     packed = [] if known is None else [run.packed() for run in known.runs]
     sorted_runs = None if known is None else [[values for values, _ in packed], *astuple(replace(known, runs=()))[1:]]
