@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
     Attributes:
         rank: Its rank in the order of the list.
         run: Its values, and the place of its document.
-        entry: The opened run; None if an earlier request opened it.
+        entry: The opened run; None if an earlier request opened it, or if the page does not need it so far.
     """
 
     rank: tuple[Any, ...]
@@ -57,6 +57,7 @@ class Sorting:
     Attributes:
         candidates: The runs, in order.
         is_rest: See `SortedRuns`.
+        wanted: Number of candidates that the page needs. Only they keep their opened runs, which may be large.
         most: Maximum number of candidates.
         bucket: See `SortedRuns`.
         end: The rank of the last run before those that were left out; None if none were.
@@ -65,6 +66,7 @@ class Sorting:
 
     candidates: list[Candidate]
     is_rest: bool
+    wanted: int
     most: int
     bucket: int
     end: tuple[Any, ...] | None = None
@@ -93,6 +95,7 @@ class Sorting:
         if len(kept) > self.most:
             del kept[self.most :]
             self.end = kept[-1].rank
+        kept[self.wanted :] = [each._replace(entry=None) for each in kept[self.wanted :]]
         self.candidates = kept
 
 
@@ -125,7 +128,7 @@ async def sort_runs(
     sorting = None if known is None or known.is_rest != is_rest else _resumed(prepared, known, last, wanted)
     is_new = sorting is None
     if sorting is None:
-        sorting = Sorting([], is_rest, wanted + AHEAD, coarsest_bucket(prepared.keys))
+        sorting = Sorting([], is_rest, wanted, wanted + AHEAD, coarsest_bucket(prepared.keys))
     if is_new or not sorting.is_complete:
         await _scan(scanner, prepared, query, sorting, last, until)
     if sorting.is_complete:
@@ -143,7 +146,7 @@ def _resumed(prepared: PreparedFilter, known: SortedRuns, last: tuple[Any, ...],
     candidates = [Candidate(rank_of_values(run.values, run.run_id, order), run) for run in known.runs]
     end = candidates[-1].rank if known.is_cut else None
     candidates = [each for each in candidates if each.rank > last]
-    return Sorting(candidates, known.is_rest, known.most, known.bucket, end, known.scanned)
+    return Sorting(candidates, known.is_rest, wanted, known.most, known.bucket, end, known.scanned)
 
 
 async def _scan(
@@ -178,7 +181,7 @@ async def _scan(
 async def _open_first(
     scanner: Scanner, prepared: PreparedFilter, sorting: Sorting, last: tuple[Any, ...], wanted: int
 ) -> None:
-    """Open the wanted first candidates that an earlier request found. One that has changed meanwhile is sorted again."""
+    """Open the wanted first candidates that are not open. One that has changed meanwhile is sorted again."""
     namespace_id, select = prepared.keys.namespace_id, selector(prepared)
     while unopened := [each.run for each in sorting.candidates[:wanted] if each.entry is None]:
         async with scanner.reading(namespace_id, snapshot=False) as reader:
