@@ -184,6 +184,25 @@ async def test_a_run_that_changed_after_it_was_sorted_is_listed_in_its_new_place
         assert [run_id for page in pages for run_id in page] == [*wanted[:at], by_number[120], *wanted[at:]]
 
 
+async def test_a_run_that_moves_forward_among_the_sorted_runs_is_missing(config_path, elasticsearch):
+    """Only the next scan opens it, and lists the runs after those of the token. One that moves behind these is listed in its place."""
+    documents = [run(number, start=BASE + number, close=BASE + number + 1, Amount=number) for number in range(400)]
+    changed = {300: 110, 350: 250}
+    async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Amount": "Int"}) as ours:
+        await ours.write(documents)
+
+        async def between(page):
+            if page == 1:
+                moved = [documents[number] | {"Amount": amount} for number, amount in changed.items()]
+                await ours.write(moved, version=2)
+
+        pages = await listed(ours, searching(ours, limits=IN_ONE), "ORDER BY Amount", 100, between=between)
+        found = [run_id for page in pages for run_id in page]
+        assert sorted(found) == sorted(each["RunId"] for number, each in enumerate(documents) if number != 300)
+        places = {run_id: place for place, run_id in enumerate(found)}
+        assert places[documents[249]["RunId"]] < places[documents[350]["RunId"]] < places[documents[251]["RunId"]]
+
+
 async def test_a_rotation_to_other_buckets_makes_a_sorted_list_begin_again(config_path, elasticsearch):
     """Documents move in the order of the index, so a scan can't continue. It is not ended early while they move, and loses no run."""
     documents = some(700)

@@ -5,8 +5,9 @@ sorted with bounded memory and no request waits long. When all documents are ope
 that the following pages open only what they list.
 
 The order of the index makes this exact although runs change meanwhile. Open runs come first, and a run that closes moves behind
-them, to the latest closes. So a run that existed when the list began is opened at least once. A run that changed since it was
-opened is looked at again before it is listed, and moves if its values have changed, as between any two pages.
+them, to the latest closes. So a run that existed when the list began is opened at least once. A run of the token is opened again
+before it is listed, and moves back if its values have changed. A run that begins to match or moves forward is found by the next
+scan, which lists only what comes after the runs of the token.
 """
 
 from __future__ import annotations
