@@ -11,6 +11,7 @@ from strongroom.visibility.fields import BUILT_IN
 from strongroom.visibility.filter.tree import And, Between, Compare, In, IsNull, Not, Or, StartsWith
 
 from .compiler import compile_filter
+from .token_conditions import present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,8 +140,10 @@ def _explained(leaf: Leaf, tokenizer: Tokenizer) -> ExplainedCondition:
     elif profile.bucket is not None:
         size = tokenizer.layout.bucket
         reveals = "the bounds, in seconds" if size == 1 else f"the bounds, in buckets of {size} s"
-    elif isinstance(leaf, IsNull) or (not compiled.exact and not _tokens(compiled.sure) and len(sent) == 1):
+    elif isinstance(leaf, IsNull) or sent == _tokens(present(leaf.attribute, tokenizer).possible):
         reveals = "which documents have the attribute"
+    elif isinstance(leaf, StartsWith) and not compiled.exact:
+        reveals = "which documents share the longest prefix that has a token"
     elif len(sent) == 1:
         reveals = "which documents match, and whether the same condition is searched again"
     else:
