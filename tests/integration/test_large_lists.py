@@ -275,6 +275,12 @@ async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_pa
         with pytest.raises(QueryBudgetExceeded, match=message) as refused:
             await slow.count_workflow_executions(ours.namespace_id, "WorkflowType < 'zzz'", ours.types)
         assert "zzz" not in str(refused.value)
+        assert (
+            await slow.list_workflow_executions(ours.namespace_id, "ORDER BY TaskQueue", ours.types)
+        ).next_page_token
+        await begin_index_rotation(cell.keyring, ours.namespace_id, layout=str(new_layout("strict")))
+        with pytest.raises(QueryBudgetExceeded, match="needs 2500 opened documents"):  # a token could not continue it
+            await slow.list_workflow_executions(ours.namespace_id, "ORDER BY TaskQueue", ours.types)
         small = searching(cell, limits=SearchLimits(bytes=1000))
         with pytest.raises(QueryBudgetExceeded, match="more than 1000 bytes of sealed records"):
             await small.list_workflow_executions(ours.namespace_id, "WorkflowType > 'zzz'", ours.types)

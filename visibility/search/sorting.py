@@ -122,7 +122,7 @@ async def sort_runs(
         until: Time of the scanner's clock at which the sort stops. It opens at least one chunk of documents.
 
     Raises:
-        QueryBudgetExceeded: The search reads more than it may.
+        QueryBudgetExceeded: The search reads more than it may, or it must end in this request and can't end in time.
     """
     last = () if after.position is None else rank(after.position, prepared.parsed.order_by)
     known = after.sorted_runs
@@ -176,6 +176,8 @@ async def _scan(
                 row = portion.rows[-1]
                 sorting.scanned = row["b1"], row["b2"], row["id"].hex()
                 return
+            if not may_stop:
+                await scanner.check_cost(scan, prepared, reader, query)
     sorting.scanned = None
 
 
