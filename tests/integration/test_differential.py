@@ -213,7 +213,12 @@ async def assert_same_answers(ours, plaintext_copy, rng, *, filters):
             wanted = await asyncio.to_thread(plaintext_copy.run_ids, text)
             size = rng.choice((1, 7, 50, 1000)) if len(wanted) < 60 else rng.choice((50, 99, 1000))
             borders = [wanted[start : start + size] for start in range(0, len(wanted), size)] or [[]]
-            assert await ours.pages(text, size) == borders, text
+            pages = await ours.pages(text, size)
+            if where == text:
+                assert pages == borders, text
+            else:  # a page of a list whose runs are opened to sort them may be short
+                assert [run_id for page in pages for run_id in page] == wanted, text
+                assert max(map(len, pages)) <= size, text
             matching = len(wanted)
         some += 0 < matching < DOCUMENTS
         if number % 2 or IS_LARGE:
