@@ -113,7 +113,7 @@ bench-visibility: env ## sealed search against plaintext copies, in Elasticsearc
 	$(BIN)/python -m benchmarks.visibility.contest
 
 bench-search: env ## sealed search in namespaces of 10,000 and 100,000 runs against plaintext copies; DOCUMENTS=1000000 for others; 15 minutes
-	$(BIN)/python -m benchmarks.visibility.scale --out benchmarks/report/search.jsonl --documents $(or $(DOCUMENTS),10000,100000)
+	$(BIN)/python -m benchmarks.visibility.scale --out benchmarks/report/search.jsonl --documents $(if $(DOCUMENTS),$(DOCUMENTS),10000,100000)
 
 reference: env ## write docs/reference/configuration.* from the schema of the configuration
 	@$(BIN)/python -m strongroom.driver.config.reference docs/reference
