@@ -1,8 +1,8 @@
 """Fold entries into the sums of a shard: the rule, without the database.
 
-The rule for the entries of one writer, in the order of their numbers: each entry is there, or a later one notes that it was refused or
-that its outcome is unknown. The database was changed if an entry is missing and no later one notes why, if an entry is there that was
-refused, or if it came back after it was folded. An entry is pending while an entry before it is missing and may still be in flight.
+The rule for the entries of one writer, in the order of their numbers: each entry is there, or a later one names it as refused or as
+unknown. The database was changed if an entry is missing and no later one names it, if an entry is there that was refused, or if it
+came back after it was folded. An entry is pending while an entry before it is missing and may still be in flight.
 
 The list of replaced rows is not sealed, so a later entry of the same writer contains a digest of it. If the digests differ, the
 database was changed. An entry is also pending until a later entry confirms it, or its process seems to have ended.
@@ -35,9 +35,9 @@ UNCONFIRMED_AFTER = 30.0
 """Seconds after which an entry of another process is folded though nothing confirms what it replaced. Its own process folds it within
 ten seconds, if it has not ended."""
 ABANDONED_AFTER = 3600.0
-"""Seconds after which the same holds for a missing entry that no later one notes. Its process has ended."""
+"""Seconds after which a missing entry that no later one names counts as refused, because its process must have ended."""
 Awaited: TypeAlias = "tuple[UUID, int, bool]"
-"""An entry that folding waits for: its writer, its number, and whether it is missing. Otherwise nothing confirms what it replaced."""
+"""An entry that folding waits for: its writer, its number, and whether it is missing. If not, nothing confirms what it replaced."""
 NOTHING_WAITED: Mapping[Awaited, float] = MappingProxyType({})
 NO_LIMIT: Mapping[UUID, int] = MappingProxyType({})
 
@@ -106,7 +106,7 @@ def fold(
         sums: The sums. They are not changed.
         stored: All entries of the shard that the database has.
         elements: Hashes the images of the shard.
-        outcomes: The outcomes of the entries of writers in this process, as their next entry would note them.
+        outcomes: The outcomes of the entries of writers in this process.
         waited: Seconds for which this process has waited for entries.
         below: For some writers a number: `stored` has all of their entries below it, and no others.
     """
@@ -147,6 +147,7 @@ def _fold_writer(
     result.problems += _changed(writer, last, entries, missing, known)
     for number in range(last + 1, end):
         if number in entries:
+            # The entry that confirms it may be one that was not read.
             patience = UNCONFIRMED_AFTER if below is None else ABANDONED_AFTER
             if number in unconfirmed and waited.get((writer, number, False), 0.0) < patience:
                 break  # a later entry will confirm it soon
@@ -163,7 +164,7 @@ def _fold_writer(
 
 
 class _Known(NamedTuple):
-    """What all notes of a writer together say about its entries; see `Entry`."""
+    """The outcomes that all notes of a writer together name; see `Entry`."""
 
     settled: int
     refused: set[int]
@@ -192,7 +193,7 @@ def _merged(notes: list[Entry], below: int | None) -> _Known:
 def _changed(
     writer: UUID, last: int, entries: Mapping[int, StoredEntry], missing: list[int], known: _Known
 ) -> Iterator[str]:
-    """Yield what the notes of a writer show to be changed."""
+    """Yield a sentence for each entry of a writer that was changed, as its notes show."""
     for number, stored in entries.items():
         if number <= last:
             problem = "came back after it was folded"

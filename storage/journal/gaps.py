@@ -27,7 +27,7 @@ class Gap(NamedTuple):
         shard_id: The shard.
         writer: The process that made it.
         number: Its number among the writer's entries of the shard.
-        is_missing: Whether it is missing. Otherwise nothing confirms what it replaced.
+        is_missing: Whether it is missing. If not, nothing confirms what it replaced.
     """
 
     shard_id: int

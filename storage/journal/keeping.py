@@ -138,7 +138,7 @@ class JournalKeeper:
                 if problems:
                     self.journal.dirty.add(
                         shard_id
-                    )  # the next round states the problems again if that entry was deleted
+                    )  # so that the next round states the outcomes again if they were deleted
                     self._note(ShardVerification(shard_id, rows=0, number=0, pending=0, problems=problems))
         if failure is not None:
             raise failure
@@ -167,7 +167,7 @@ class JournalKeeper:
             limit: The most entries of each process in one transaction.
 
         Returns:
-            What was changed in the database. The sums then stay as they are, so that every verification finds it again.
+            What was changed in the database. The sums are not replaced then, so that every verification finds it again.
 
         Raises:
             KmsError: The cell's keys are not available.
@@ -197,7 +197,7 @@ class JournalKeeper:
             return await self.fold(shard_id, limit=limit)  # a busy shard has more than one page
         if problems:  # so that other processes find them too, and don't fold the entries meanwhile
             async with self._database.connection(NO_NAMESPACE) as connection:
-                await self.journal.confirm(connection, shard_id)
+                await self.journal.state_outcomes(connection, shard_id)
         return problems
 
     async def verify(self, shard_id: int) -> ShardVerification:
@@ -242,7 +242,7 @@ class JournalKeeper:
             The new number of the sums.
 
         Raises:
-            ConditionFailed: The shard has other rows than those of the digest. Its sums stay as they are.
+            ConditionFailed: The shard has other rows than those of the digest. Its sums are unchanged.
             KmsError: The cell's keys are not available.
             StorageError: The database does not answer.
         """
@@ -288,9 +288,8 @@ class JournalKeeper:
         waited = await self._gaps.waited(connection, shard_id)
         rows = await connection.fetch(_SQL["entries"], shard_id, limit)
         counts = Counter(row["writer"] for row in rows)
-        below = {
-            row["writer"]: row["number"] + 1 for row in rows if counts[row["writer"]] == limit
-        }  # the last one of each counts
+        # The rows of a writer are in ascending order, so its last one counts.
+        below = {row["writer"]: row["number"] + 1 for row in rows if counts[row["writer"]] == limit}
         sums, stored, problems = await opened(self._keyring, elements.keys, shard_id, stored_sums, rows)
         if sums.number < newest:
             problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")

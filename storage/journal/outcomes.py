@@ -1,4 +1,4 @@
-"""What a process knows of its entries of a shard: which were committed, and what they replaced."""
+"""The outcomes of the entries that a process made for a shard: which were committed, and what they replaced."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Outcomes:
         replaced: The digests of committed entries that replaced rows, until they are folded.
         unnamed: Outcomes that no other entry names yet.
         naming: For each entry in flight, the lowest number whose outcome it names, and the outcomes that it names.
-        stated: The number of the last entry that was made for its outcomes alone; 0 for none.
+        stated: The number of the last entry that was made only to name outcomes; 0 for none.
     """
 
     last: int = 0

@@ -2,7 +2,7 @@
 
 Each process numbers its entries of a shard from 1 without a gap, and a later entry names the outcome of each. So an entry that
 vanished from the table is a gap that nothing explains. A statement returns a digest of the rows that it replaced, and a later entry
-has it. So what an entry replaced can't be edited afterwards.
+has it. So it is found if what an entry replaced is edited afterwards.
 """
 
 from __future__ import annotations
@@ -189,14 +189,15 @@ class Journal:
         self._streams[shard_id].folded(number)
 
     def outcomes(self, shard_id: int) -> Entry:
-        """Return what is known of the entries of a shard. It has the digests of all that were not folded."""
+        """Return an entry that names the outcomes of all entries of a shard that were not folded."""
         settled, refused, unknown, digests = self._streams[shard_id].known()
         return Entry(settled, refused, unknown, b"", digests=digests)
 
-    async def confirm(self, connection: Connection, shard_id: int) -> None:
-        """Insert an entry that only has the outcomes of earlier ones, unless the last entry is such a one and is still there.
+    async def state_outcomes(self, connection: Connection, shard_id: int) -> None:
+        """Insert an entry that only names the outcomes that no other entry names.
 
-        So other processes find what was changed in entries of this one, also after it has ended.
+        Other processes then find what was changed in the entries of this process, also after it has ended. Nothing is inserted if
+        this method made the last entry, and the table still has it.
 
         Raises:
             KmsError: The cell's keys are not available.

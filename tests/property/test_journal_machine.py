@@ -184,7 +184,7 @@ class JournalMachine(RuleBasedStateMachine):
         result = self.folded(writer, patient=patient)
         if result.problems:
             assert self.attacked, result.problems
-            asyncio.run(writer.confirm(Insertion(self.entries), SHARD))
+            asyncio.run(writer.state_outcomes(Insertion(self.entries), SHARD))
             self.is_told |= writer is self.witness and not any(each[0] is writer for each in self.in_flight)
             return
         self.before.append((dict(self.rows), dict(self.entries), self.sums))
