@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import RegistryAltered, StrongroomError
 from strongroom.storage.cell.positions import POLICY, REGISTRY, UNKNOWN
-from strongroom.storage.errors import OlderThanAnchor, StorageError
+from strongroom.storage.errors import StorageError
 from strongroom.storage.journal.images import journal_shards
 from strongroom.storage.journal.position import shard_of
 from strongroom.storage.keys.store import heads_of
 
+from .anchor import older_than_anchor
 from .anchor.writing import Writing
 from .audit import Witness
 from .audit.positions import AUDIT
 from .cell_keys import audit_key
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine
 
-    from .anchor import Older
     from .assembly import Cell
     from .audit.witness import Known
 
@@ -59,7 +59,7 @@ async def read_anchors(cell: Cell, checkpoints: Known) -> None:
 
 
 async def refuse_older(cell: Cell, *, accept: bool) -> None:
-    """Refuse a database whose key registry or access policy is older than an anchored one.
+    """Refuse a database that is older than an anchored state, now and while this process runs.
 
     Args:
         cell: The cell, whose anchors were read.
@@ -77,7 +77,7 @@ async def refuse_older(cell: Cell, *, accept: bool) -> None:
     if older and all(each.found.name == POLICY for each in older):
         await cell.access.refuse_older()
     if older:
-        raise OlderThanAnchor([each.text for each in older], advice=advice_for(older))
+        raise older_than_anchor(older)
     _refuse_older_keys_and_shards(cell)
 
 
@@ -101,7 +101,7 @@ def _refuse_older_keys_and_shards(cell: Cell) -> None:
 
 
 def work_on_rows(cell: Cell) -> list[Coroutine[Any, Any, None]]:
-    """Return what a process does in the background without end: fold entries, and verify all shards within the configured time.
+    """Return the endless background work on rows: folding entries, and verifying all shards within the configured time.
 
     A process that examines an older database does neither, so that the database stays as a person has seen it.
     """
@@ -126,15 +126,6 @@ def new_writing(cell: Cell) -> Writing | None:
         _refuse_older_keys_and_shards(cell)
 
     return Writing(cell.anchors, lambda: audit_key(cell.keyring), refused)
-
-
-def advice_for(older: Sequence[Older]) -> str:
-    """Return what to do after a restore on purpose."""
-    policy = next((each for each in older if each.found.name == POLICY), None)
-    accept = "run 'strongroom restore accept --reason TEXT --dry-run' on each host"
-    if policy is None:
-        return accept
-    return f"first run 'strongroom access accept-older --version {policy.found.number} --reason TEXT', and then {accept[4:]}"
 
 
 async def _public_key(cell: Cell) -> bytes | None:

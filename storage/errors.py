@@ -149,6 +149,10 @@ def few(sentences: Sequence[str]) -> str:
     return "; ".join([*sentences[:_FEW], *([f"and {left} more"] if left > 0 else [])])
 
 
+ACCEPT_OLDER = "run 'strongroom restore accept --reason TEXT --dry-run' on each host"
+"""What to do after a restore on purpose."""
+
+
 class OlderThanAnchor(StorageError):  # noqa: N818
     """The database, or a part of it, is older than a state that is anchored outside of the database.
 
@@ -156,11 +160,10 @@ class OlderThanAnchor(StorageError):  # noqa: N818
         differences: A sentence for each part. It names the state in the database, and the anchored one.
     """
 
-    def __init__(self, differences: Sequence[str], *, advice: str = "") -> None:
-        accept = advice or "run 'strongroom restore accept --reason TEXT --dry-run' on each host"
+    def __init__(self, differences: Sequence[str], *, advice: str = ACCEPT_OLDER) -> None:
         super().__init__(
             f"the database is older than it was: {few(differences)}. An older state was put back, so nothing is read or "
-            f"written. If the database was restored from a backup on purpose, {accept}; see docs/backup-and-restore.md"
+            f"written. If the database was restored from a backup on purpose, {advice}; see docs/backup-and-restore.md"
         )
         self.differences = tuple(differences)
 

@@ -11,6 +11,7 @@ from strongroom.driver.audit.anchored import logged_positions
 from strongroom.kms import Background, StrongroomError
 from strongroom.storage import DatabaseUnavailable
 from strongroom.storage.cell.positions import POLICY, UNKNOWN, Position, difference, is_older, newest_by_name
+from strongroom.storage.errors import ACCEPT_OLDER, OlderThanAnchor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,20 @@ class Older:
     def text(self) -> str:
         """A sentence that names both states."""
         return f"{difference(self.found, self.anchored)} in {self.where}"
+
+
+def older_than_anchor(older: Sequence[Older]) -> OlderThanAnchor:
+    """Return the error about parts of the database that are older than anchored states."""
+    return OlderThanAnchor([each.text for each in older], advice=advice_for(older))
+
+
+def advice_for(older: Sequence[Older]) -> str:
+    """Return what to do after a restore on purpose. An older access policy is accepted first."""
+    policy = next((each for each in older if each.found.name == POLICY), None)
+    if policy is None:
+        return ACCEPT_OLDER
+    first = f"strongroom access accept-older --version {policy.found.number} --reason TEXT"
+    return f"first run '{first}', and then {ACCEPT_OLDER.removeprefix('run ')}"
 
 
 class Anchors:

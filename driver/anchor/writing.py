@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from strongroom.driver.audit.positions import AUDIT
 from strongroom.kms import StrongroomError
 from strongroom.storage.cell.positions import newest_by_name
-from strongroom.storage.errors import OlderThanAnchor
+
+from .anchors import older_than_anchor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -50,7 +51,7 @@ class Writing:
         older = await self._anchors.older()
         if older:
             self._refused()
-            raise OlderThanAnchor([each.text for each in older])
+            raise older_than_anchor(older)
         positions = await self._anchors.everything()
         await self._bucket.write(positions, key, newest=newest)
         self._anchors.learn(positions, self._bucket.url)

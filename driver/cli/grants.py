@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.driver.access import grants
-from strongroom.driver.freshness import advice_for
+from strongroom.driver.anchor import older_than_anchor
 from strongroom.storage.cell.positions import POLICY
-from strongroom.storage.errors import OlderThanAnchor
 
 from .cell import caller_name, with_cell, with_older_database
 from .commands import Command, FiniteRange
@@ -121,7 +120,7 @@ async def _refuse_older(strongroom: Strongroom, operation: str) -> None:
     """
     older = await strongroom.anchors.older()
     if older and (operation != grants.ACCEPT or any(each.found.name == POLICY for each in older)):
-        raise OlderThanAnchor([each.text for each in older], advice=advice_for(older))
+        raise older_than_anchor(older)
 
 
 @click.command("end", cls=Command, epilog="\b\nExample:\n  strongroom access end 5f0c3d2a9b1e")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from strongroom.driver.anchor import advice_for
 from strongroom.driver.audit.rows import check_rows
-from strongroom.driver.freshness import advice_for, read_anchors, read_checkpoints
+from strongroom.driver.freshness import read_anchors, read_checkpoints
 from strongroom.kms import StrongroomError
 from strongroom.storage.errors import few
 
