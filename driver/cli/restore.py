@@ -82,8 +82,7 @@ def accept(config_path: Path, reason: str, dry_run: bool, state: str) -> None:
             for statement in made:
                 await log.record(of_acceptance(statement.at, statement.fields(key.public_key), CALLER.get()))
             for each in found.older:
-                if shard_of(each.found.name) is None:
-                    await each.source.continue_after(each.anchored)
+                await each.source.continue_after(each.anchored)
             for shard, above in found.shards:
                 await strongroom.journal.accept(shard.shard_id, above=above, digest=shard.digest)
             await log.checkpoint()
@@ -96,11 +95,11 @@ def accept(config_path: Path, reason: str, dry_run: bool, state: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What there is to accept.
+    """The differences that an acceptance would cover.
 
     Attributes:
-        older: The parts of the database that are older than an anchored state.
-        shards: The shards whose sums are to be made again, each with a number below the new one.
+        older: The parts of the database, other than shards, that are older than an anchored state.
+        shards: The shards whose sums are to be made again, each with a number that the new one exceeds.
         differences: All differences. The text of a shard has a digest of its rows.
     """
 
@@ -118,6 +117,10 @@ class _Found:
 async def _found(strongroom: Strongroom) -> _Found:
     log = strongroom.needed_audit()
     await log.checkpoint()  # The streams of this host are compared with the database before it.
+    older = await strongroom.anchors.older()
+    for each in older:
+        if each.found.name == POLICY:
+            await each.source.continue_after(each.anchored)  # its error names the command
     key = await strongroom.audit_key()
     with busy("reading ..."):
         verified = await verify_log(
@@ -127,10 +130,6 @@ async def _found(strongroom: Strongroom) -> _Found:
             has_other_hosts=True,
             anchored=strongroom.anchors.known,
         )
-    older = await strongroom.anchors.older()
-    for each in older:
-        if each.found.name == POLICY:
-            await each.source.continue_after(each.anchored)  # its error names the command
     differences, refused = acceptable(verified)
     if refused:
         msg = (
@@ -140,18 +139,19 @@ async def _found(strongroom: Strongroom) -> _Found:
         )
         raise ConfigError(msg, refused)
     anchored = {shard_of(each.found.name): each for each in older}
-    shards, texts = [], [each.text for shard_id, each in anchored.items() if shard_id is None]
+    others = [each for each in older if shard_of(each.found.name) is None]
+    shards, texts = [], [each.text for each in others]
     for shard in await _verified_shards(strongroom):
         above = anchored.get(shard.shard_id)
         if above is not None or not shard.ok:
             shards.append((shard, 0 if above is None else above.anchored.number))
             rows = f"; its rows have the digest {shard.digest.hex()[:32]}"
             texts += [text + rows for text in (*([] if above is None else [above.text]), *shard.texts)]
-    return _Found(older, shards, [*map(of_older, texts), *differences])
+    return _Found(others, shards, [*map(of_older, texts), *differences])
 
 
 async def _check_state(strongroom: Strongroom, found: _Found, state: str) -> None:
-    """Refuse to accept another state than the one that a person saw, and, with access control, that a second person approved."""
+    """Refuse a state that is not the one that a person saw or, with access control, that a second person approved."""
     if not found.state:
         return
     if not state:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,11 +30,11 @@ async def executions(strongroom: Strongroom, name: str, query: str, *, limit: in
     page = await _list(strongroom, namespace, query, limit, page_token)
     if page.next_page_token and not page.executions:
         with busy("sorting ...") as update:
-            for number in itertools.count(1):
+            requests = 1
+            while page.next_page_token and not page.executions:
                 page = await _list(strongroom, namespace, query, limit, page.next_page_token)
-                if page.executions or not page.next_page_token:
-                    break
-                update(f"sorting ... ({number + 1} requests)")
+                requests += 1
+                update(f"sorting ... ({requests} requests)")
     token = page.next_page_token.decode() if page.next_page_token else None
     if json_wanted():
         for record in page.executions:
