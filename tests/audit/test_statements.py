@@ -6,11 +6,11 @@ from itertools import takewhile
 
 import pytest
 
-from strongroom.driver.audit import AuditLog, LogSettings, anchored, statement
+from strongroom.driver.audit import AuditLog, anchored, statement
 from strongroom.driver.audit.anchored import logged_positions
 from strongroom.driver.audit.log import opened
 from strongroom.storage.cell.positions import Position
-from tests.support.audit.logs import KEY, hostile, key
+from tests.support.audit.logs import KEY, PATIENT, hostile, key
 
 POSITIONS = [Position(f"shard/{number}", 7, bytes(32)) for number in range(20)]
 
@@ -36,7 +36,7 @@ async def present():
 
 async def write_busy_log(root, checkpoints):
     """Write a log whose positions do not change, with 100 records before each checkpoint."""
-    async with opened(AuditLog(root, sign=key, settings=LogSettings(write_timeout=120))) as log:
+    async with opened(AuditLog(root, sign=key, settings=PATIENT)) as log:
         log.positions = present
         for _ in range(checkpoints):
             for number in range(99):

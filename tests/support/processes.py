@@ -8,12 +8,12 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.storage.executions.store import ExecutionStore
 from strongroom.storage.histories import HistoryManager
 from strongroom.storage.journal.writer import Journal
-from tests.support.audit.disk import Disk
+from tests.support.audit.logs import PATIENT
 
 
 def opened(config, **options):
     """Open a cell as a new process. Its audit log waits longer than the default, because a busy machine is slow."""
-    return Strongroom.open(config, log_settings=Disk().settings(), **options)
+    return Strongroom.open(config, log_settings=PATIENT, **options)
 
 
 def new_process(cell, *, known=None):

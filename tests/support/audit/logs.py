@@ -10,6 +10,8 @@ from strongroom.driver.audit.log import opened
 from strongroom.kms import Secret, SigningKey
 
 KEY = SigningKey(Secret(bytes(range(32))))
+PATIENT = LogSettings(write_timeout=120)
+"""Settings of a log that refuses no record because a machine is busy. The default timeout is two seconds."""
 HOSTILE = (
     "plain",
     'a"b\\c]d',
@@ -43,8 +45,7 @@ async def key():
     return KEY
 
 
-async def write_log(root, records, *, event=hostile, settings=None):
-    """Write a log. Without settings, no record waits too long on a slow machine."""
-    settings = LogSettings(write_timeout=120) if settings is None else settings
+async def write_log(root, records, *, event=hostile, settings=PATIENT):
+    """Write a log."""
     async with opened(AuditLog(root, sign=key, settings=settings)) as log:
         await asyncio.gather(*(log.record(event(number)) for number in range(records)))

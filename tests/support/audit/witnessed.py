@@ -6,13 +6,11 @@ import asyncio
 
 import orjson
 
-from strongroom.driver.audit import AuditLog, LogSettings, Witness
+from strongroom.driver.audit import AuditLog, Witness
 from strongroom.driver.audit.log import opened
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.whole_log import verify_log
-from tests.support.audit.logs import KEY, hostile, key
-
-PATIENT = LogSettings(write_timeout=120)
+from tests.support.audit.logs import KEY, PATIENT, hostile, key
 
 
 def log_of(root, store, *, settings=PATIENT):

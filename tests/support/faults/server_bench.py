@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import asyncpg
 
-from strongroom.driver.audit import LogSettings
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import (
     DatabaseUnavailable,
@@ -29,6 +28,7 @@ from strongroom.storage import (
     TaskQueueKey,
 )
 from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout, ResourceExhausted
+from tests.support.audit.logs import PATIENT
 from tests.support.databases import dsn_of, superuser_of
 from tests.support.deaf import opened_deaf
 from tests.support.fixtures.contract import KEK, new_shard
@@ -44,11 +44,6 @@ HOST = "clerk"
 """The host's user. It is no superuser, because the server's limits do not apply to superusers."""
 _ROW_TABLES = (*TABLES, "tasks", "task_queues", "shards")
 _numbers = count(1)
-
-
-def _log_settings():
-    """Return settings of an audit log that waits for a slow disk, so that only the server makes a call fail."""
-    return LogSettings(write_timeout=120)
 
 
 def payload(size=30_000):
@@ -132,7 +127,7 @@ class ServerBench:
         It does not listen for key changes. The listener's connection reconnects by itself, and the tests count connections.
         """
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
-        async with opened_deaf(config, log_settings=_log_settings()) as strongroom:
+        async with opened_deaf(config, log_settings=PATIENT) as strongroom:
             host = Host(strongroom)
             await host.begin()
             assert await host.at_once() == dict.fromkeys(CALLS)
@@ -269,7 +264,7 @@ class Host:
     async def opened_again(self):
         """Open the same cell on another host; return the error, or None."""
         try:
-            async with Strongroom.open(self.strongroom.config, log_settings=_log_settings()):
+            async with Strongroom.open(self.strongroom.config, log_settings=PATIENT):
                 return None
         except StorageError as error:
             return error
