@@ -13,7 +13,7 @@ from strongroom.storage.journal.writer import Journal
 from tests.support.earlier_rows import administrator
 from tests.support.fixtures.contract import open_cell
 from tests.support.fixtures.driver_role import owner_dsn
-from tests.support.freshness.replacements import WRITES, take_over
+from tests.support.freshness.replacements import WRITES
 from tests.support.freshness.scene import new_scene
 from tests.support.freshness.verification import OF_THE_CELL, accept
 
@@ -106,7 +106,7 @@ async def test_a_forged_answer_does_not_undo_a_write(unfolded_scene, new_keeper)
         "CREATE TRIGGER forge BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION forge()"
     )
     try:
-        await take_over(unfolded_scene)
+        await unfolded_scene.take_over_shard()
     finally:
         await unfolded_scene.admin.connection.execute("DROP TRIGGER forge ON journal")
         await unfolded_scene.admin.connection.execute("DROP FUNCTION forge")

@@ -112,13 +112,11 @@ async def _nothing(_scene):
     """Prepare nothing."""
 
 
-async def take_over(scene):
-    """Take the shard over, as another host does."""
-    shard = await scene.cell.shards.get_or_create_shard(scene.shard_id)
-    await scene.cell.shards.update_shard(replace(shard, range_id=shard.range_id + 1), previous_range_id=shard.range_id)
+async def _take_over(scene):
+    await scene.take_over_shard()
 
 
-_add("a shard gets a new owner", "shards", _SHARD, _shard, _nothing, take_over, overwrites=True)
+_add("a shard gets a new owner", "shards", _SHARD, _shard, _nothing, _take_over, overwrites=True)
 
 
 async def _complete_run(scene):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -100,6 +100,12 @@ class Scene:
         links = zip(range(1, nodes + 1), range(10, 10 * nodes + 1, 10), range(0, 10 * nodes, 10), strict=True)
         await self.histories.append(branch, *(node(*link) for link in links))
         return branch
+
+    async def take_over_shard(self) -> None:
+        """Take the shard over, as another host does."""
+        shard = await self.cell.shards.get_or_create_shard(self.shard_id)
+        newer = replace(shard, range_id=shard.range_id + 1)
+        await self.cell.shards.update_shard(newer, previous_range_id=shard.range_id)
 
     async def read_run(self):
         """Read mutable state."""

@@ -19,20 +19,14 @@ _SHARD = "shard_id = $1"
 _NAMESPACE = "namespace_id = $1"
 
 
-async def _take_over(scene):
-    """Take the shard over, as another host does."""
-    shard = await scene.cell.shards.get_or_create_shard(scene.shard_id)
-    await scene.cell.shards.update_shard(replace(shard, range_id=shard.range_id + 1), previous_range_id=shard.range_id)
-
-
 @SHARDS.attack("put an older row back", Found("shards"))
 async def _(scene):
     await scene.keep("older", "shards", _SHARD, scene.shard_id)
-    await _take_over(scene)
+    await scene.take_over_shard()
     yield
     await scene.admin.put_back("shards", scene.kept["older"])
     yield
-    await _take_over(scene)
+    await scene.take_over_shard()
 
 
 @SHARDS.attack(
