@@ -20,7 +20,7 @@ import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
 from strongroom.storage import EVERY_NAMESPACE
-from strongroom.visibility import Layout, VisibilityManager, new_layout, with_prefixes
+from strongroom.visibility import Layout, new_layout, with_prefixes
 from strongroom.visibility.search.cost import SearchLimits
 from strongroom.visibility.search.listing import SORTED_RUNS
 from tests.support.counts import count_of, seconds_of
@@ -28,6 +28,7 @@ from tests.support.plaintext_copy import CUSTOM, Attributes, PlaintextCopy, rand
 from tests.support.plaintext_copy.mapping import document_id
 from tests.support.plaintext_copy.typed import read
 from tests.support.sealed_namespace import sealed
+from tests.support.searches import searching
 
 pytestmark = pytest.mark.integration
 
@@ -58,11 +59,7 @@ async def test_sealed_answers_are_those_of_the_plaintext_copy(config_path, elast
             chosen = with_prefixes(layout, keys, PREFIXED, ours.types)
             await ours.strongroom.index_rotation(wait=0).rotate(ours.namespace_id, ours.types, layout=chosen)
         if IS_LARGE:
-            cell = ours.strongroom
-            unlimited = SearchLimits(seconds=3600, bytes=2**40)
-            ours.visibility = VisibilityManager(
-                cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, limits=unlimited
-            )
+            ours.visibility = searching(ours.strongroom, limits=SearchLimits(seconds=3600, bytes=2**40))
         for version in (1, 2):
             if version > 1:
                 documents = rewritten(documents, rng)[::2]

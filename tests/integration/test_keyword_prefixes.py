@@ -11,15 +11,13 @@ from strongroom.storage import InvalidPersistenceRequest, VisibilityEpochs
 from strongroom.visibility import (
     IndexAdviser,
     Layout,
-    VisibilityManager,
     active_layout,
     attribute_types,
     new_layout,
     with_prefixes,
 )
-from tests.integration.test_large_lists import BASE, run
-from tests.integration.test_sorted_lists import Opened
 from tests.support.sealed_namespace import sealed
+from tests.support.searches import BASE, run
 
 pytestmark = pytest.mark.integration
 
@@ -101,22 +99,18 @@ async def test_counts_of_prefixes_and_ranges_are_exact_and_open_no_document(conf
         assert done.layout == layout
         if cell.search_index is not None:
             await cell.search_index.refresh()
-        costs = Opened()
-        visibility = VisibilityManager(
-            cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, costs=costs
-        )
         for query, (count, _) in wanted.items():
-            found = await visibility.explain(ours.namespace_id, query, ours.types)
+            found = await ours.visibility.explain(ours.namespace_id, query, ours.types)
             assert found.sure + found.opened >= count
             assert found.opened == 0 or (preset == "strict" and "Pieces" in query), query
             assert sorted(run_id for page in await ours.pages(query, 50) for run_id in page) == sorted(
                 {run_id for page in await ours.pages(query, 1000) for run_id in page}
             )
             assert sum(map(len, await ours.pages(query, 50))) == count, query
-        assert (await visibility.explain(ours.namespace_id, "Other STARTS_WITH 'c'", ours.types)).opened > 0
+        assert (await ours.visibility.explain(ours.namespace_id, "Other STARTS_WITH 'c'", ours.types)).opened > 0
         long = "Customer STARTS_WITH 'a-very-long-name-of-a-customer/1'"
         assert (await ours.count(long))[0] == sum(name == "a-very-long-name-of-a-customer/1" for name in names)
-        assert (await visibility.explain(ours.namespace_id, long, ours.types)).exact
+        assert (await ours.visibility.explain(ours.namespace_id, long, ours.types)).exact
 
 
 async def test_a_later_rotation_keeps_the_choice_and_advice_names_it(config_path, elasticsearch):

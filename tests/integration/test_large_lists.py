@@ -7,30 +7,15 @@ from collections import Counter
 import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
-from strongroom.visibility import Layout, QueryBudgetExceeded, VisibilityManager, new_layout
+from strongroom.visibility import Layout, QueryBudgetExceeded, new_layout
 from strongroom.visibility.search.cost import CostModel, SearchLimits
 from strongroom.visibility.search.listing import SORTED_RUNS
 from tests.support.sealed_namespace import sealed
+from tests.support.searches import BASE, SECOND, Opened, run, searching
 
 pytestmark = pytest.mark.integration
 
 KINDS = ("PostgreSQL", "Elasticsearch")
-SECOND = 10**9
-BASE = 1_795_000_000 * SECOND
-
-
-def run(number, *, start, close=None, **attributes):
-    """Return the document of a run."""
-    document = {
-        "WorkflowId": f"order/{number:06}",
-        "RunId": f"00000000-0000-4000-8000-{(number * 7_368_787) % 10**12:012}",
-        "WorkflowType": "ship",
-        "ExecutionStatus": "Running" if close is None else "Completed",
-        "TaskQueue": "orders",
-        "StartTime": start,
-        "ExecutionTime": start,
-    }
-    return document | ({} if close is None else {"CloseTime": close}) | attributes
 
 
 def many(count, *, first=0, close=BASE):
@@ -39,11 +24,6 @@ def many(count, *, first=0, close=BASE):
         run(number, start=BASE - SECOND * (1 + number % 2) + number, close=close + number)
         for number in range(first, first + count)
     ]
-
-
-def searching(cell, **options):
-    """Return the searches of a cell with other options."""
-    return VisibilityManager(cell.database, cell.keyring, cell.journal.journal, **options)
 
 
 def in_list_order(documents):
@@ -129,20 +109,10 @@ async def test_a_list_in_an_order_of_the_index_opens_no_more_than_its_page(confi
         await ours.write(documents)
         pages = await ours.pages(f"ORDER BY {order}", 50)
         assert [run_id for page in pages for run_id in page] == [each["RunId"] for each in expected]
-        cell, costs = ours.strongroom, _Opened()
-        visibility = searching(cell, index=cell.search_index, costs=costs)
+        cell, costs = ours.strongroom, Opened()
+        visibility = searching(cell, costs=costs)
         await visibility.list_workflow_executions(ours.namespace_id, f"ORDER BY {order}", ours.types, page_size=50)
         assert costs.documents < 100
-
-
-class _Opened(CostModel):
-    """Counts the documents that scans open."""
-
-    documents = 0
-
-    def learn(self, documents, seconds, size):
-        self.documents += documents
-        super().learn(documents, seconds, size)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -204,8 +174,8 @@ async def test_groups_are_counted_in_the_index_also_while_the_key_rotates(config
     async with sealed(config_path, elasticsearch, kind, attributes={tier: "Keyword"}) as ours:
         cell = ours.strongroom
         await ours.write(documents)
-        costs = _Opened()
-        visibility = searching(cell, index=cell.search_index, costs=costs)
+        costs = Opened()
+        visibility = searching(cell, costs=costs)
 
         async def grouped(query=""):
             found = await visibility.count_workflow_executions(
@@ -230,8 +200,8 @@ async def test_groups_under_strict_are_tallied_in_one_pass(config_path, elastics
     documents = [run(number, start=BASE + number, TemporalNamespaceDivision=f"d{number % 40}") for number in range(600)]
     async with sealed(config_path, elasticsearch, kind, index_layout=str(new_layout("strict"))) as ours:
         await ours.write(documents)
-        cell, costs = ours.strongroom, _Opened()
-        visibility = searching(cell, index=cell.search_index, costs=costs)
+        cell, costs = ours.strongroom, Opened()
+        visibility = searching(cell, costs=costs)
         found = await visibility.count_workflow_executions(
             ours.namespace_id, "GROUP BY TemporalNamespaceDivision", ours.types
         )
@@ -266,11 +236,7 @@ async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_pa
     async with sealed(config_path, elasticsearch, "PostgreSQL") as ours:
         await ours.write(many(2500))
         cell = ours.strongroom
-        slow = searching(
-            cell,
-            costs=_Fixed(seconds=1.0),
-            limits=SearchLimits(seconds=60.0),
-        )
+        slow = searching(cell, costs=_Fixed(seconds=1.0), limits=SearchLimits(seconds=60.0))
         message = r"needs 2500 opened documents, .* 2500 s .* expensive are: WorkflowType < .*WorkflowId or StartTime"
         with pytest.raises(QueryBudgetExceeded, match=message) as refused:
             await slow.count_workflow_executions(ours.namespace_id, "WorkflowType < 'zzz'", ours.types)

@@ -9,17 +9,17 @@ from collections import Counter
 import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
-from strongroom.visibility import AttributeType, InvalidPageToken, VisibilityManager, new_layout
+from strongroom.visibility import AttributeType, InvalidPageToken, new_layout
 from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.filter.tree import Attribute
-from strongroom.visibility.search.cost import CostModel, SearchLimits
+from strongroom.visibility.search.cost import SearchLimits
 from strongroom.visibility.search.limits import LimitedSearcher
 from strongroom.visibility.search.page_token import ListState
 from strongroom.visibility.search.prepared import PreparedFilters
 from strongroom.visibility.search.scanning import Scanner
 from strongroom.visibility.search.searcher import Searcher
-from tests.integration.test_large_lists import BASE, SECOND, run
 from tests.support.sealed_namespace import sealed
+from tests.support.searches import BASE, SECOND, Opened, run, searching
 
 pytestmark = pytest.mark.integration
 
@@ -30,17 +30,6 @@ AT_ONCE = SearchLimits(sorting=0.0)
 """Limits with which each request opens one chunk of documents only."""
 IN_ONE = SearchLimits(seconds=120.0, sorting=120.0)
 """Limits with which one request sorts everything, also on a slow machine."""
-
-
-class Opened(CostModel):
-    """Counts the documents that scans open."""
-
-    documents = 0
-
-    def learn(self, documents, seconds, size):
-        """Count the documents."""
-        self.documents += documents
-        super().learn(documents, seconds, size)
 
 
 def some(count):
@@ -78,12 +67,6 @@ async def listed(ours, visibility, query, size, *, between=None):
             await between(len(pages))
 
 
-def searching(ours, **options):
-    """Return the searches of a cell with other options."""
-    cell = ours.strongroom
-    return VisibilityManager(cell.database, cell.keyring, cell.journal.journal, index=cell.search_index, **options)
-
-
 @pytest.mark.parametrize("preset", ["compatible", "strict"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_list_that_can_not_be_sorted_in_time_continues_where_it_stopped(
@@ -96,14 +79,16 @@ async def test_a_list_that_can_not_be_sorted_in_time_continues_where_it_stopped(
     ) as ours:
         await ours.write(documents)
         expected = in_order(documents)
-        pages = await listed(ours, searching(ours, limits=AT_ONCE), "ORDER BY Amount", 300)
+        pages = await listed(ours, searching(ours.strongroom, limits=AT_ONCE), "ORDER BY Amount", 300)
         assert [run_id for page in pages for run_id in page] == expected
         assert [] in pages[:2], "the first requests only sort"
         assert all(40 < len(page) < 90 for page in pages[:-1] if page), "a page is what a token carries"
-        descending = await listed(ours, searching(ours, limits=AT_ONCE), "Amount > 10 ORDER BY Amount DESC", 1000)
+        descending = await listed(
+            ours, searching(ours.strongroom, limits=AT_ONCE), "Amount > 10 ORDER BY Amount DESC", 1000
+        )
         assert descending[-1]
         costs = Opened()
-        whole = await listed(ours, searching(ours, costs=costs, limits=IN_ONE), "ORDER BY Amount", 100)
+        whole = await listed(ours, searching(ours.strongroom, costs=costs, limits=IN_ONE), "ORDER BY Amount", 100)
         assert [run_id for page in whole for run_id in page] == expected
         assert {len(page) for page in whole[:-1:2]} == {100}
         assert costs.documents < 6 * len(documents), "one scan sorts the runs of two pages"
@@ -152,7 +137,9 @@ async def test_no_unchanged_run_is_skipped_or_repeated_while_a_list_is_sorted(co
 
         for limits in (AT_ONCE, SearchLimits()):
             number = 0
-            pages = await listed(ours, searching(ours, limits=limits), "ORDER BY Amount", 170, between=between)
+            pages = await listed(
+                ours, searching(ours.strongroom, limits=limits), "ORDER BY Amount", 170, between=between
+            )
             found = Counter(run_id for page in pages for run_id in page)
             there = {each["RunId"] for each in (*still, *moving)}
             assert {run_id: found[run_id] for run_id in there} == dict.fromkeys(there, 1)
@@ -178,7 +165,7 @@ async def test_a_run_that_changed_after_it_was_sorted_is_listed_in_its_new_place
                     version=9,
                 )
 
-        pages = await listed(ours, searching(ours, limits=IN_ONE), "ORDER BY Amount", 100, between=between)
+        pages = await listed(ours, searching(ours.strongroom, limits=IN_ONE), "ORDER BY Amount", 100, between=between)
         wanted = [each for number, each in enumerate(by_number) if number not in (120, 130, 250)]
         at = wanted.index(by_number[249]) + 1
         assert [run_id for page in pages for run_id in page] == [*wanted[:at], by_number[120], *wanted[at:]]
@@ -196,7 +183,7 @@ async def test_a_run_that_moves_forward_among_the_sorted_runs_is_missing(config_
                 moved = [documents[number] | {"Amount": amount} for number, amount in changed.items()]
                 await ours.write(moved, version=2)
 
-        pages = await listed(ours, searching(ours, limits=IN_ONE), "ORDER BY Amount", 100, between=between)
+        pages = await listed(ours, searching(ours.strongroom, limits=IN_ONE), "ORDER BY Amount", 100, between=between)
         found = [run_id for page in pages for run_id in page]
         assert sorted(found) == sorted(each["RunId"] for number, each in enumerate(documents) if number != 300)
         places = {run_id: place for place, run_id in enumerate(found)}
@@ -216,7 +203,7 @@ async def test_a_rotation_to_other_buckets_makes_a_sorted_list_begin_again(confi
                 await activate_index_key(cell.keyring, ours.namespace_id, begun.version)
                 await ours.write(documents[::2], version=2)
 
-        pages = await listed(ours, searching(ours, limits=AT_ONCE), "ORDER BY Amount", 400, between=between)
+        pages = await listed(ours, searching(ours.strongroom, limits=AT_ONCE), "ORDER BY Amount", 400, between=between)
         assert list(map(len, pages))[:2] == [0, 400]
         assert [run_id for page in pages for run_id in page] == in_order(documents)
 
@@ -255,7 +242,7 @@ async def test_the_token_of_a_sorted_list_is_bounded_and_bound_to_its_query(conf
     ]
     async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Name": "Keyword"}) as ours:
         await ours.write(documents)
-        visibility = searching(ours, limits=AT_ONCE)
+        visibility = searching(ours.strongroom, limits=AT_ONCE)
         first = await visibility.list_workflow_executions(ours.namespace_id, "ORDER BY Name", ours.types, page_size=20)
         assert not first.executions
         assert len(first.next_page_token) < 6000
@@ -297,7 +284,7 @@ async def test_a_token_fits_into_the_address_of_a_request(config_path, elasticse
         documents[number]["RunId"] = f"no UUID/{number:03}"
     async with sealed(config_path, elasticsearch, "PostgreSQL", attributes={"Amount": "Int"}) as ours:
         await ours.write(documents)
-        visibility, found, token = searching(ours, limits=limits), [], b""
+        visibility, found, token = searching(ours.strongroom, limits=limits), [], b""
         while token is not None:
             page = await visibility.list_workflow_executions(
                 ours.namespace_id, "ORDER BY Amount", ours.types, page_size=100, page_token=token

@@ -11,13 +11,12 @@ from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, index_keys
 from strongroom.storage import DataBlob
-from strongroom.visibility import AttributeType, InvalidRecord, VisibilityManager
+from strongroom.visibility import AttributeType, InvalidRecord
 from strongroom.visibility.namespace_attributes import stored_type
-from tests.integration.test_large_lists import BASE, run
-from tests.integration.test_sorted_lists import Opened
 from tests.support.fixtures.cell import initialised
 from tests.support.fixtures.command_line import run_command
 from tests.support.plaintext_copy.records import record_of
+from tests.support.searches import BASE, run
 
 pytestmark = pytest.mark.integration
 
@@ -67,17 +66,15 @@ async def test_the_key_rotates_and_tokens_are_compared_although_the_namespace_ha
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert said in done.stdout, command
     async with Strongroom.open(config) as cell:
-        costs = Opened()
-        visibility = VisibilityManager(cell.database, cell.keyring, cell.journal.journal, costs=costs)
         for query, count in (
             ("Keyword01 STARTS_WITH 'c-1'", 11),
             ("Keyword01 BETWEEN 'c-20' AND 'c-29'", 10),
             ("Int01 = 7 AND TemporalBool01 = true AND KeywordList01 = 'b' AND Text01 = 'words'", 30),
             (f"{LOW} = 'c-1' AND Keyword99 = 'c-1' AND TemporalDouble01 > 1.4", 30),
         ):
-            found = await visibility.count_workflow_executions(SHOP, query, TYPES)
+            found = await cell.visibility.count_workflow_executions(SHOP, query, TYPES)
             assert found.count == count, query
-        explained = await visibility.explain(SHOP, "Keyword01 STARTS_WITH 'c-1'", TYPES)
+        explained = await cell.visibility.explain(SHOP, "Keyword01 STARTS_WITH 'c-1'", TYPES)
         assert explained.exact
 
 
