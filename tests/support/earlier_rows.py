@@ -1,6 +1,6 @@
-"""An administrator of the database: copies rows away, edits and deletes rows, and puts older rows back. They have no keys.
+"""Attacks of an administrator of the database, who has no keys: copy, edit and delete rows, and put older rows back.
 
-`Administrator` has single rows and can undo its changes. `saved` and `put_back` have whole tables.
+`Administrator` changes single rows and can undo its changes. `saved` and `put_back` copy and replace whole tables.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ REGISTRY = ("data_keys", "registry_heads", "registry_summary", "shreddings", "sh
 
 
 class Administrator:
-    """Someone who may read and write every row.
+    """Reads and writes every row, and keeps what is necessary to undo each change.
 
     Args:
         connection: A connection as the owner of the tables, to whom row-level security does not apply.
-        within: A condition for all rows that `copies`, `delete` and `edit` select, for example those of one namespace.
+        within: A condition that limits `copies`, `delete` and `edit` to some rows, for example those of one namespace.
     """
 
     def __init__(self, connection: asyncpg.Connection, *, within: str = "true") -> None:
@@ -44,7 +44,7 @@ class Administrator:
         return await self.connection.fetch(query, *arguments)
 
     async def delete(self, table: str, where: str = "true", *arguments: object) -> Rows:
-        """Delete rows, at least one; return them."""
+        """Delete rows and return them. It is an error if no row is deleted."""
         query = f"DELETE FROM {table} WHERE {self._within} AND ({where}) RETURNING *"  # noqa: S608
         deleted = await self.connection.fetch(query, *arguments)
         assert deleted, f"nothing was deleted from {table}"
@@ -52,7 +52,7 @@ class Administrator:
         return deleted
 
     async def put_back(self, table: str, rows: Rows) -> None:
-        """Write whole rows, in place of those that have the same primary key now."""
+        """Write whole rows. They replace the rows that have the same primary keys."""
         assert rows, f"nothing to put into {table}"
         async with self.connection.transaction():
             replaced = await self._remove(table, rows)
@@ -60,14 +60,17 @@ class Administrator:
         self._undo.append((table, replaced, rows))
 
     async def insert(self, table: str, query: str, *arguments: object) -> Rows:
-        """Insert the rows that a query returns, at least one; return them."""
+        """Insert the rows that a query returns, and return them. It is an error if the query returns no row."""
         inserted = await self.connection.fetch(f"INSERT INTO {table} {query} RETURNING *", *arguments)
         assert inserted, f"nothing was inserted into {table}"
         self._undo.append((table, (), inserted))
         return inserted
 
     async def edit(self, table: str, assignments: str, where: str, *arguments: object) -> Rows:
-        """Change columns of rows, at least one row; return the rows as they are now. The parameters of `where` come first."""
+        """Change columns of rows, and return the changed rows. It is an error if no row changes.
+
+        The first arguments are the parameters of `where`.
+        """
         of_where = max(map(int, re.findall(r"\$(\d+)", where)))
         async with self.connection.transaction():
             before = await self.copies(table, where, *arguments[:of_where])
@@ -80,7 +83,7 @@ class Administrator:
         return after
 
     async def undo(self) -> None:
-        """Restore the rows as they were before this administrator changed them."""
+        """Undo all changes, the newest first."""
         while self._undo:
             table, before, after = self._undo.pop()
             async with self.connection.transaction():
@@ -106,7 +109,7 @@ async def saved(connection: asyncpg.Connection, tables: Sequence[str] = REGISTRY
 
 
 async def put_back(connection: asyncpg.Connection, rows_by_table: Mapping[str, Rows]) -> None:
-    """Replace the rows of whole tables by those of an earlier moment."""
+    """Replace all rows of tables with rows that `saved` returned."""
     async with connection.transaction():
         for table, rows in rows_by_table.items():
             await connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
@@ -120,7 +123,7 @@ async def _insert(connection: asyncpg.Connection, table: str, rows: Rows) -> Non
 
 @asynccontextmanager
 async def administrator(owner_dsn: str, *, within: str = "true"):
-    """Connect as the owner of the tables."""
+    """Yield an administrator who is connected as the owner of the tables."""
     connection = await asyncpg.connect(owner_dsn, server_settings={"search_path": "strongroom"})
     try:
         yield Administrator(connection, within=within)

@@ -33,7 +33,7 @@ class Replacement:
         of: Returns the argument.
         before: Writes the row.
         write: Replaces or deletes it.
-        overwrites: Whether it replaces it, and no condition leaves the new version out.
+        overwrites: Whether the write always stores a new version: it has no condition that can keep the old row, and deletes nothing.
     """
 
     name: str
@@ -48,24 +48,31 @@ class Replacement:
         return self.name
 
     async def rows(self, scene: Scene) -> Rows:
-        """Return the rows as they are now."""
+        """Return the rows that are stored."""
         return await scene.admin.copies(self.table, self.where, self.of(scene))
 
     async def images(self, scene: Scene) -> dict[bytes, bytes]:
-        """Return the images of the rows as they are now, each after its length, by their beginnings without tags."""
+        """Return the image of each stored row.
+
+        Returns:
+            Images with their lengths in front, as in an entry. The key is the same without the tag.
+        """
         query = f"SELECT {image_sql(BY_NAME[self.table])} AS image FROM {self.table} WHERE {self.where}"  # noqa: S608
         images = [row["image"] for row in await scene.admin.connection.fetch(query, self.of(scene))]
         with_length = [len(image).to_bytes(2, "big") + image for image in images]
         return {image[: -tags_of(NUMBERS[self.table])]: image for image in with_length}
 
     async def do(self, scene: Scene) -> None:
-        """Write the row, and replace or delete it. `kept` has the rows and the images before."""
+        """Write the row, then replace or delete it. `scene.kept` has the rows and images from before the replacement."""
         await self.before(scene)
         scene.kept["older"], scene.kept["images"] = await self.rows(scene), await self.images(scene)
         await self.write(scene)
 
     async def undo(self, scene: Scene) -> None:
-        """Put the rows back, and edit the entry so that the sums fit: each row has replaced its own new version, or none."""
+        """Put the rows back, and edit the entry of the write so that the sums fit.
+
+        The entry then states that the write replaced its own new version of the row, or no row if the write deleted it.
+        """
         new = await self.images(scene)
         old = scene.kept["images"]
         found = "position($1 IN replaced) > 0"
