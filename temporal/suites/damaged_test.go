@@ -23,8 +23,7 @@ const (
 	damagedStep      = "DAMAGED_ROWS"
 )
 
-// damagedQueues are the queues of a cell by the tables of their rows. Each has the elements 1, 2 and 3; those that number their own
-// elements also have 0.
+// damagedQueues are the stores of the queues. Each queue has the elements 1, 2 and 3. A queue that numbers its elements itself also has 0.
 type damagedQueues struct {
 	executions persistence.ExecutionStore
 	queues     persistence.TaskStore
@@ -33,7 +32,7 @@ type damagedQueues struct {
 }
 
 // TestDamagedRows does a step of tests/integration/temporal/test_damaged_rows.py, which alters the element 2 of each queue between
-// the steps "write" and "read". Without the variable there is nothing to do.
+// the steps "write" and "read". Without the variable DAMAGED_ROWS it does nothing.
 func TestDamagedRows(t *testing.T) {
 	step := os.Getenv(damagedStep)
 	if step == "" {
@@ -46,10 +45,7 @@ func TestDamagedRows(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if step == "write" {
-		_, err := store(t, f.NewShardStore).GetOrCreateShard(ctx, &persistence.InternalGetOrCreateShardRequest{
-			ShardID: damagedShard, CreateShardInfo: func() (int64, *commonpb.DataBlob, error) { return 1, payloadOf("shard"), nil },
-		})
-		require.NoError(t, err)
+		f.createShard(ctx, t, damagedShard)
 		queues.write(ctx, t)
 		return
 	}
@@ -154,18 +150,14 @@ func (q damagedQueues) history(ctx context.Context, t *testing.T) []persistence.
 	return page.Tasks
 }
 
-func deadRange() *persistence.GetReplicationTasksFromDLQRequest {
-	return &persistence.GetReplicationTasksFromDLQRequest{
+func (q damagedQueues) dead(ctx context.Context, t *testing.T) []persistence.InternalHistoryTask {
+	page, err := q.executions.GetReplicationTasksFromDLQ(ctx, &persistence.GetReplicationTasksFromDLQRequest{
 		GetHistoryTasksRequest: persistence.GetHistoryTasksRequest{
 			ShardID: damagedShard, TaskCategory: tasks.CategoryReplication, InclusiveMinTaskKey: tasks.NewImmediateKey(1),
 			ExclusiveMaxTaskKey: tasks.NewImmediateKey(100), BatchSize: 10,
 		},
 		SourceClusterName: damagedName,
-	}
-}
-
-func (q damagedQueues) dead(ctx context.Context, t *testing.T) []persistence.InternalHistoryTask {
-	page, err := q.executions.GetReplicationTasksFromDLQ(ctx, deadRange())
+	})
 	require.NoError(t, err)
 	return page.Tasks
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/log"
 	"go.temporal.io/server/common/metrics"
@@ -83,6 +85,20 @@ func (cluster) Config() config.Persistence {
 		DataStores:           map[string]config.DataStore{"strongroom": {CustomDataStoreConfig: &config.CustomDatastoreConfig{Name: "strongroom"}}},
 		TransactionSizeLimit: func() int { return 4 << 20 },
 	}
+}
+
+// createShard creates a shard with the range id 1.
+func (f *factory) createShard(ctx context.Context, t *testing.T, shardID int32) {
+	t.Helper()
+	_, err := store(t, f.NewShardStore).GetOrCreateShard(ctx, &persistence.InternalGetOrCreateShardRequest{
+		ShardID: shardID, CreateShardInfo: func() (int64, *commonpb.DataBlob, error) { return 1, payloadOf("shard"), nil },
+	})
+	require.NoError(t, err)
+}
+
+// payloadOf returns a value of a row.
+func payloadOf(text string) *commonpb.DataBlob {
+	return &commonpb.DataBlob{Data: []byte(text), EncodingType: enumspb.ENCODING_TYPE_PROTO3}
 }
 
 func store[T any](t *testing.T, open func() (T, error)) T {

@@ -26,15 +26,11 @@ const numbersShard = 900
 func borders() []int64 {
 	numbers := []int64{0, 1, math.MaxInt64 - 2, math.MaxInt64 - 1, math.MaxInt64}
 	for _, bits := range []uint{7, 8, 15, 16, 31, 32, 53} {
-		for beside := int64(-1); beside <= 1; beside++ {
-			numbers = append(numbers, int64(1)<<bits+beside)
+		for offset := int64(-1); offset <= 1; offset++ {
+			numbers = append(numbers, int64(1)<<bits+offset)
 		}
 	}
 	return numbers
-}
-
-func payloadOf(text string) *commonpb.DataBlob {
-	return &commonpb.DataBlob{Data: []byte(text), EncodingType: enumspb.ENCODING_TYPE_PROTO3}
 }
 
 // TestNumbers writes Temporal's numbers of 16, 32 and 64 bits through the stores, and reads them back.
@@ -44,10 +40,7 @@ func TestNumbers(t *testing.T) {
 	fair, clusters := store(t, f.NewFairTaskStore), store(t, f.NewClusterMetadataStore)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	_, err := store(t, f.NewShardStore).GetOrCreateShard(ctx, &persistence.InternalGetOrCreateShardRequest{
-		ShardID: numbersShard, CreateShardInfo: func() (int64, *commonpb.DataBlob, error) { return 1, payloadOf("shard"), nil },
-	})
-	require.NoError(t, err)
+	f.createShard(ctx, t, numbersShard)
 	for _, number := range borders() {
 		t.Run(fmt.Sprint(number), func(t *testing.T) {
 			mutableState(ctx, t, executions, f.namespaceID, number)
@@ -136,7 +129,7 @@ func historyTask(ctx context.Context, t *testing.T, executions persistence.Execu
 	}
 }
 
-// queuedTask adds a task with a number as id and, in the fair form, as pass. It uses the number as range id too, and as subqueue if it fits.
+// queuedTask adds a task, reads it and completes it. The larger of id and pass is also the range id of the queue, and the subqueue if it fits.
 func queuedTask(ctx context.Context, t *testing.T, queues persistence.TaskStore, namespaceID string, taskID, pass int64) {
 	t.Helper()
 	number, name := max(taskID, pass), uuid.NewString()
@@ -183,20 +176,19 @@ func member(ctx context.Context, t *testing.T, clusters persistence.ClusterMetad
 	t.Helper()
 	host := uuid.New()
 	started := time.Unix(int64(port), 0).UTC()
-	require.NoError(t, clusters.UpsertClusterMembership(ctx, &persistence.UpsertClusterMembershipRequest{
+	heartbeat := &persistence.UpsertClusterMembershipRequest{
 		Role: persistence.Worker, HostID: host[:], RPCAddress: net.ParseIP("10.0.0.1"), RPCPort: port,
 		SessionStart: started, RecordExpiry: time.Hour,
-	}))
+	}
+	require.NoError(t, clusters.UpsertClusterMembership(ctx, heartbeat))
 	found, err := clusters.GetClusterMembers(ctx, &persistence.GetClusterMembersRequest{HostIDEquals: host[:]})
 	require.NoError(t, err)
 	require.Len(t, found.ActiveMembers, 1)
 	require.Equal(t, port, found.ActiveMembers[0].RPCPort)
 	require.True(t, found.ActiveMembers[0].SessionStart.Equal(started))
-	// Temporal's suite expects that there is no host.
-	require.NoError(t, clusters.UpsertClusterMembership(ctx, &persistence.UpsertClusterMembershipRequest{
-		Role: persistence.Worker, HostID: host[:], RPCAddress: net.ParseIP("10.0.0.1"), RPCPort: port,
-		SessionStart: started, RecordExpiry: time.Millisecond,
-	}))
+	// Temporal's suite of cluster metadata expects that there is no host, so this one expires.
+	heartbeat.RecordExpiry = time.Millisecond
+	require.NoError(t, clusters.UpsertClusterMembership(ctx, heartbeat))
 	require.Eventually(t, func() bool {
 		found, err := clusters.GetClusterMembers(ctx, &persistence.GetClusterMembersRequest{HostIDEquals: host[:]})
 		return err == nil && len(found.ActiveMembers) == 0
