@@ -40,12 +40,12 @@ pytestmark = pytest.mark.integration
 INT64 = 2**63 - 1
 _RANDOM = random.Random(15)  # noqa: S311 - the same numbers each time
 NUMBERS = sorted(
-    {2**bits + beside for bits in (7, 8, 15, 16, 31, 32, 53, 63) for beside in (-1, 0)}
+    {2**bits + offset for bits in (7, 8, 15, 16, 31, 32, 53, 63) for offset in (-1, 0)}
     | {0, 1, -1, -(2**31) - 1, -(2**63), 2**64 - 1}
     | {_RANDOM.getrandbits(bits) for bits in (20, 40, 62)}
 )
 ON_THE_WIRE = range(-(2**63), 2**64)
-"""The numbers that MessagePack has."""
+"""The integers that MessagePack can encode."""
 
 
 @dataclass
@@ -90,11 +90,14 @@ def kinds_of(error: Any) -> list[str]:
     return getattr(error, "kinds", [kind.__name__ for kind in type(error).__mro__])
 
 
-def field(first: int, last: int) -> Callable[[Any], Any]:
-    """Add a field. The function writes a value of it, and returns the value that is read back."""
+def field(first: int, last: int, name: str | None = None) -> Callable[[Any], Any]:
+    """Add a field, under the name of the decorated function if it gets no other.
+
+    The function writes a value of the field, and returns the value that it reads back.
+    """
 
     def add(round_trip: Any) -> Any:
-        FIELDS[round_trip.__name__] = Field(first, last, round_trip)
+        FIELDS[name or round_trip.__name__] = Field(first, last, round_trip)
         return round_trip
 
     return add
@@ -113,11 +116,12 @@ async def last_write_version(scene, value):
     workflow = scene.workflow()
     first = await workflow.create(workflow.snapshot(of=COMPLETED, last_write_version=value))
     assert (await workflow.current()).last_write_version == value
-    mode, conditions = (
+    second = await workflow.create(
+        workflow.snapshot(last_write_version=value),
         CreateMode.UPDATE_CURRENT,
-        {"previous_run_id": first.run_id, "previous_last_write_version": value},
+        previous_run_id=first.run_id,
+        previous_last_write_version=value,
     )
-    second = await workflow.create(workflow.snapshot(last_write_version=value), mode, **conditions)
     return (await workflow.get(second.run_id)).last_write_version
 
 
@@ -130,7 +134,7 @@ async def db_record_version(scene, value):
 
 @field(0, INT64)
 async def condition(scene, value):
-    """An update by the next event id that must be stored. The new one is read back."""
+    """The update names the stored next event id as its condition. Its own next event id is read back."""
     workflow = scene.workflow()
     created = await workflow.create(workflow.snapshot(next_event_id=max(value, 0)))
     await workflow.update(
@@ -161,8 +165,8 @@ async def archetype_id(scene, value):
 
 
 def _map_key(name):
-    @field(0, INT64)
-    async def key(scene, value):
+    @field(0, INT64, f"a key of {name}")
+    async def _(scene, value):
         workflow, stored = scene.workflow(), blob()
         created = await workflow.create(workflow.snapshot(**{name: {value: stored}}))
         found = getattr(await workflow.get(created.run_id), name)
@@ -171,8 +175,6 @@ def _map_key(name):
         await workflow.update(workflow.mutation(created.run_id, **delete))
         assert not getattr(await workflow.get(created.run_id), name)
         return next(iter(found))
-
-    FIELDS[f"a key of {name}"] = FIELDS.pop("key")
 
 
 for _name in ("activity_infos", "child_execution_infos", "request_cancel_infos", "signal_infos"):
@@ -268,7 +270,7 @@ async def task_id_of_a_dead_letter(scene, value):
 
 
 async def _queue(scene, *, task_type=1, range_id=1, fair=False):
-    """Create a task queue; return its store and key."""
+    """Create a task queue. Return its store and key."""
     store = scene.cell.fair_tasks if fair else scene.cell.tasks
     key = TaskQueueKey(scene.namespace_id, str(uuid4()), task_type)
     await store.create_task_queue(TaskQueue(key, range_id, blob()))
@@ -360,16 +362,16 @@ async def either_scene(request, cell):
 @pytest.mark.parametrize("name", FIELDS)
 async def test_a_number_comes_back_or_is_refused(either_scene, name):
     """A value in the field's range is read back unchanged. Every other value is refused before anything is written."""
-    field = FIELDS[name]
-    numbers = {*NUMBERS, field.first, field.last, field.first - 1, field.last + 1}
+    tested = FIELDS[name]
+    numbers = {*NUMBERS, tested.first, tested.last, tested.first - 1, tested.last + 1}
     if isinstance(either_scene.cell, RemoteCell):
         numbers = {number for number in numbers if number in ON_THE_WIRE}
     for value in sorted(numbers):
-        if field.first <= value <= field.last:
-            assert await field.round_trip(either_scene, value) == value
+        if tested.first <= value <= tested.last:
+            assert await tested.round_trip(either_scene, value) == value
             continue
         with pytest.raises((StrongroomError, CallError)) as refused:
-            await field.round_trip(either_scene, value)
+            await tested.round_trip(either_scene, value)
         assert "InvalidPersistenceRequest" in kinds_of(refused.value), value
         assert not refused.value.may_have_been_committed
         assert str(value) not in str(refused.value) or abs(value) < 10

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 
 INT64 = 2**63 - 1
 NUMBERS = sorted(
-    {sign * (2**bits + beside) for bits in (31, 32, 53) for sign in (1, -1) for beside in (-1, 0, 1)}
+    {sign * (2**bits + offset) for bits in (31, 32, 53) for sign in (1, -1) for offset in (-1, 0, 1)}
     | {0, 1, -1, INT64, INT64 - 1, -INT64, -INT64 - 1}
 )
 FIELDS = {
@@ -41,7 +41,7 @@ def record_of(number):
 
 
 def spelled(name, number):
-    """Return a number as a filter has it: a time in RFC 3339 with nanoseconds, a number as it is."""
+    """Return the literal of a filter: RFC 3339 with nanoseconds for a time, digits for a number."""
     if name not in TIMES and CUSTOM.get(name) != "Datetime":
         return str(number)
     seconds, nanoseconds = divmod(number, 10**9)
