@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ import msgspec
 
 from benchmarks.lib.bench_server import bench_server
 from benchmarks.lib.journal import Journal
+from benchmarks.lib.measuring import cpu_of
 from benchmarks.persistence.bridge_load import Load
 from benchmarks.persistence.cells import Fixtures
 from benchmarks.persistence.opened import create_database, new_namespace
@@ -130,11 +130,6 @@ async def serve(config_path: Path, path: Path) -> None:
         await stopped.wait()
         await server.drain(10)
     listening.close()
-
-
-def cpu_of(process_id: int) -> float:
-    """Return the CPU time of a process, in seconds, by its clock in the kernel (`clock_getcpuclockid`)."""
-    return time.clock_gettime((~process_id << 3) | 2)
 
 
 async def measure(load: Load, name: str, calls: int, child: int, in_flight: int) -> float:

@@ -15,10 +15,10 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import asyncpg
@@ -26,7 +26,7 @@ import click
 
 from benchmarks.lib.bench_server import bench_server
 from benchmarks.lib.journal import Journal
-from benchmarks.lib.measuring import rotated
+from benchmarks.lib.measuring import cpu_of, rotated
 from benchmarks.persistence.cells import BRANCH_NODES, BRANCHES, SHARDS, Caller, Fixtures
 from benchmarks.persistence.opened import open_strongroom
 from benchmarks.persistence.requests import blob, creation, new_run
@@ -63,8 +63,8 @@ class Side:
         await self.fold_all()
 
     async def fold_all(self) -> None:
-        """Fold the entries, so that each measurement begins without any."""
-        if ENTRIES not in self.parts:  # the entries of fixtures were made, and not stored
+        """Fold all entries, so that each measurement begins without entries."""
+        if ENTRIES not in self.parts:  # otherwise no entry is stored
             await self.fixtures.strongroom.journal.fold_dirty()
 
     async def _long_run(self, number: int) -> HistoryBranch:
@@ -112,27 +112,29 @@ class Side:
         """Return microseconds of CPU of this process and of each of the server's processes, and the bytes of WAL."""
         rows = await admin.fetch("SELECT pid FROM pg_stat_activity WHERE datname = $1", self.name.replace(" ", "_"))
         wal = await admin.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-        return time.process_time() * 1e6, {row["pid"]: cpu_of(row["pid"]) for row in rows}, float(wal)
+        return time.process_time() * 1e6, {row["pid"]: microseconds_of(row["pid"]) for row in rows}, float(wal)
 
 
 def difference(
     before: tuple[float, dict[int, float], float], after: tuple[float, dict[int, float], float], calls: int
 ) -> dict[str, float]:
-    """Return what was spent for one call. A server's process that ended meanwhile does not count, and a new one counts whole."""
-    client, server, wal = (
-        after[0] - before[0],
-        sum(spent - before[1].get(pid, 0) for pid, spent in after[1].items()),
-        after[2] - before[2],
-    )
-    return {"client_us": client / calls, "server_us": server / calls, "wal_bytes": wal / calls}
+    """Return the figures of one call.
+
+    All CPU time of a server process that started between both moments counts, and none of a process that ended.
+    """
+    server = sum(spent - before[1].get(pid, 0) for pid, spent in after[1].items())
+    return {
+        "client_us": (after[0] - before[0]) / calls,
+        "server_us": server / calls,
+        "wal_bytes": (after[2] - before[2]) / calls,
+    }
 
 
-def cpu_of(pid: int) -> float:
-    """Return the microseconds of CPU that a process has used; 0 if it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e3
-    except FileNotFoundError:
-        return 0
+def microseconds_of(process_id: int) -> float:
+    """Return the CPU time of a process, in microseconds. It is 0 if the process has ended."""
+    with suppress(OSError):
+        return cpu_of(process_id) * 1e6
+    return 0
 
 
 async def compare(operations: Sequence[str], callers: Sequence[int], rounds: int, calls: int, journal: Journal) -> None:
@@ -181,26 +183,21 @@ def print_operations(operations: Sequence[str], callers: Sequence[int], journal:
     for operation in operations:
         for many in callers if operation in WRITES else READERS:
             rounds = journal.rounds(operation=operation, callers=many)
-            spent = {
-                name: [each[name]["client_us"] + each[name]["server_us"] for each in rounds] for name in CONTENDERS
-            }
-            whole = statistics.median(ratios(spent["checked"], spent["nothing"]))
-            verdict = "met" if whole <= LIMITS[operation] else "MISSED"
-            client, server = (
-                [ratios([each["checked"][key] for each in rounds], [each["nothing"][key] for each in rounds])]
-                for key in ("client_us", "server_us")
-            )
+            whole = ratios(rounds, "checked", "nothing")
+            verdict = "met" if statistics.median(whole) <= LIMITS[operation] else "MISSED"
             print(
-                f"{operation:<14}{many:>4} {shown(ratios(spent['checked'], spent['nothing']))} {verdict:<6}"
-                f" client {shown(*client)} server {shown(*server)}"
-                f" entries {shown(ratios(spent['checked'], spent['no entries']))}"
-                f" noise {shown(ratios(spent['again'], spent['checked']))}"
+                f"{operation:<14}{many:>4} {shown(whole)} {verdict:<6}"
+                f" client {shown(ratios(rounds, 'checked', 'nothing', 'client_us'))}"
+                f" server {shown(ratios(rounds, 'checked', 'nothing', 'server_us'))}"
+                f" entries {shown(ratios(rounds, 'checked', 'no entries'))}"
+                f" noise {shown(ratios(rounds, 'again', 'checked'))}"
             )
 
 
-def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Return the ratio of each round."""
-    return [first / second for first, second in zip(over, under, strict=True)]
+def ratios(rounds: Sequence[dict[str, Any]], over: str, under: str, *figures: str) -> list[float]:
+    """Return the sum of figures of one contender, divided by that of another, for each round. Without figures it is the CPU time."""
+    names = figures or ("client_us", "server_us")
+    return [sum(each[over][name] for name in names) / sum(each[under][name] for name in names) for each in rounds]
 
 
 def shown(found: Sequence[float]) -> str:

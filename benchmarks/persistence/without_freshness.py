@@ -1,11 +1,11 @@
 """The stores without parts of what detects older rows, for `freshness.py` only.
 
-`ENTRIES` leaves out the images, hashes, sealing and arguments of entries, and their INSERT in the functions, and the digests of
-replaced rows. The functions still collect the images of these.
+`ENTRIES` leaves out the images, hashes, sealing and arguments of entries, the INSERT of entries in the functions, and the digests of
+replaced rows. The functions still collect the images of replaced rows.
 
 `DIGESTS` leaves out the digest of map rows, the end of a history, the checks of both, what a process knows of runs, the MACs of runs
 and of current runs, and the comparison with the replaced row's tag. Rows and columns keep their lengths, the functions compare MACs
-that are zero, and shards and task queues keep their MACs. Rows that were written without this part can't be used with it.
+that are zero, and shards and task queues keep their MACs. Rows that were written without this part can't be read with it.
 """
 
 from __future__ import annotations
