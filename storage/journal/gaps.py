@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from strongroom.storage.engine.queries import load_queries
 
@@ -11,29 +11,12 @@ from .folding import UNKNOWN_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from uuid import UUID
 
     from strongroom.storage.engine.connection import Connection
 
     from .folding import Awaited
 
 _SQL = load_queries("journal/journal")
-
-
-class Gap(NamedTuple):
-    """An entry that folding waits for.
-
-    Attributes:
-        shard_id: The shard.
-        writer: The process that made it.
-        number: Its number among the writer's entries of the shard.
-        is_missing: Whether it is missing. If not, nothing confirms what it replaced.
-    """
-
-    shard_id: int
-    writer: UUID
-    number: int
-    is_missing: bool
 
 
 @dataclass(slots=True)
@@ -54,7 +37,7 @@ class Gaps:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._waits: dict[Gap, _Wait] = {}
+        self._waits: dict[int, dict[Awaited, _Wait]] = {}
 
     async def waited(self, connection: Connection, shard_id: int) -> dict[Awaited, float]:
         """Return the seconds for which the process has waited for each entry of a shard; none while one may be in flight.
@@ -67,21 +50,16 @@ class Gaps:
             StorageError: The database does not answer.
         """
         now = self._clock()
-        waits = {gap: wait for gap, wait in self._waits.items() if gap.shard_id == shard_id}
-        over = [wait for gap, wait in waits.items() if gap.is_missing and now - wait.since >= UNKNOWN_AFTER]
+        waits = self._waits.get(shard_id, {})
+        over = [wait for (*_, is_missing), wait in waits.items() if is_missing and now - wait.since >= UNKNOWN_AFTER]
         if over:
             running = frozenset([row["transaction"] for row in await connection.fetch(_SQL["writing"])])
             for wait in over:
                 wait.running = running if wait.running is None else wait.running & running
-        return {
-            (gap.writer, gap.number, gap.is_missing): now - wait.since
-            for gap, wait in waits.items()
-            if not wait.running
-        }
+        return {each: now - wait.since for each, wait in waits.items() if not wait.running}
 
     def note(self, shard_id: int, entries: Iterable[Awaited]) -> None:
         """Replace the entries of a shard by those that the newest folding found."""
-        known = {Gap(shard_id, *each) for each in entries}
-        self._waits = {gap: wait for gap, wait in self._waits.items() if gap.shard_id != shard_id or gap in known}
-        for gap in known:
-            self._waits.setdefault(gap, _Wait(self._clock()))
+        before, now = self._waits.pop(shard_id, {}), self._clock()
+        if waits := {each: before.get(each) or _Wait(now) for each in entries}:
+            self._waits[shard_id] = waits
