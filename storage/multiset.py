@@ -22,7 +22,7 @@ _BITS: Final = (1 << 8 * SUM_BYTES) - 1
 
 
 def add(total: int, sums: Iterable[int]) -> int:
-    """Return the sum of a set of rows and of others."""
+    """Return a sum of rows with other sums added to it."""
     return (total + sum(sums)) & _BITS
 
 

@@ -33,8 +33,8 @@ async def transaction_on(
     PostgreSQL answers the COMMIT of a transaction in which a statement failed with ROLLBACK, and with no error. So a block that
     handles the error of a statement itself, without a savepoint, gets an error here.
 
-    A caller that is cancelled, or whose statement timed out, leaves the connection as it is. `Database.release` then closes it, and
-    the server rolls back. So the error reaches the caller at once, and it is the block's own.
+    A caller that is cancelled, or whose statement timed out, does nothing with the connection. `Database.release` closes it, and the
+    server rolls back. So the error reaches the caller at once, and it is the block's own.
 
     Args:
         connection: The connection.

@@ -39,7 +39,7 @@ if there are none), and the stamp of each map row that the write changes (None f
 
 
 def committed(state: NextState, tag: bytes) -> RunState:
-    """Return the state after the commit. The state before can't be used any more; its tag is not stored any more either."""
+    """Return the state after the commit. It takes over the map rows of the state before, which must not be used any more."""
     binding, rows, changes = state
     if changes:
         rows = {} if rows is None else rows

@@ -132,7 +132,7 @@ def renew(keys: NamespaceKeys, column: SealedColumn, rows: Sequence[Row]) -> tup
     """
     keyed = list(zip(rows, column.keys_of(rows), strict=True))
     renewed: _Renewed = []
-    # The packed bodies are sealed again as they are. Packing them again could show more of a record than its writer wanted.
+    # The packed bodies are sealed again without changing them. Packing them again could show more of a record than its writer wanted.
     for flags in {row["sealed"][FLAGS_AT : FLAGS_AT + 1] for row in rows}:
         kind = of_bodies(column.kind, flags[0] if flags else 0)
         opened = _open_each(keys, kind, [each for each in keyed if each[0]["sealed"][FLAGS_AT : FLAGS_AT + 1] == flags])

@@ -31,7 +31,7 @@ class IndexBuild:
         build: The id of the build. Names of indices are used again after an index was deleted.
         target: The name of the index.
         moving: Whether the index is complete, so that the alias may lead to it at any time. Such a build is only completed.
-        after: The key of the last record of the records that were written to it without a gap.
+        after: The key up to which all records were written to it; `BEFORE_ALL` for none.
     """
 
     build: UUID

@@ -98,7 +98,7 @@ class VisibilityEpochs:
 
         Args:
             namespace_id: The namespace.
-            old: The rows as they were read and opened.
+            old: The rows that were read and opened.
             new: The same records with new tokens, in the same order and of the same versions.
 
         Returns:

@@ -68,7 +68,7 @@ class VisibilityTruth:
         return [(visibility_key(row), row["version"]) for row in rows]
 
     async def again(self, keys: Iterable[RunKey]) -> Mapping[RunKey, Row]:
-        """Return records as they are now. Deleted records are left out.
+        """Return the current rows of records. Deleted records are left out.
 
         Args:
             keys: The keys of the records.

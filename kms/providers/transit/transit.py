@@ -178,9 +178,10 @@ class TransitProvider:
         return (await self.describe(kek)).primary_version
 
     async def retire_version(self, kek: KekRef, version: str) -> None:
-        """Raise the key's `min_decryption_version` above the oldest version, and trim the version if the token may.
+        """Raise the key's `min_decryption_version` above the oldest version, and trim the version if the token has the right to.
 
-        A trimmed version is deleted. If the token may not trim, a person who may configure the key can lower the bound again.
+        Trimming deletes the version. Without the right to trim, the version stays, and a person who
+        may configure the key can lower the bound again.
 
         Raises:
             UnsupportedOperation: An older version still unwraps, and the engine has only a lower bound.

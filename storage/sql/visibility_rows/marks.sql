@@ -3,7 +3,7 @@ INSERT INTO search_index_writers (writer, number) VALUES ($1, 1)
 RETURNING (SELECT target FROM search_index_builds) AS target, (SELECT build FROM search_index_builds) AS build
 
 -- name: advance
--- A counter that is not as its process left it is of a restored database. It stays as it is, so that the restore is noticed.
+-- If the counter is not the last one of its process, the database was restored. It is not changed then, so that the restore is noticed.
 UPDATE search_index_writers SET number = number + 1 WHERE writer = $1 AND number = $2
 RETURNING (SELECT target FROM search_index_builds) AS target, (SELECT build FROM search_index_builds) AS build
 

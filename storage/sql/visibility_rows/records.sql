@@ -2,10 +2,11 @@
 -- Only a newer version replaces a record, so a late or repeated write changes nothing, and neither does a write of a run that was
 -- deleted since. Arrays of arrays must be rectangular, so the tokens travel as array literals.
 -- The last parameters are entries of the journal, one for each shard, as if all records were written. For a record that is not
--- written, the journal has its image (kms/FORMAT.md section 7.7) as replaced too. NULL fails the statement: another transaction wrote
--- the first record of a run at the same moment, so its image is not known. Or a run was deleted after the snapshot of the statement,
--- which does not see the deletion: a record is gone once it is locked, or the deletion of a run without a record has changed the row
--- of its shard. A new record locks that row, so that such a deletion waits for it.
+-- written, `replaced` has its image (kms/FORMAT.md section 7.7) too. `replaced` is NULL in two cases, and the statement then fails:
+-- 1. Another transaction wrote the first record of a run at the same moment, so its image is not known.
+-- 2. A run was deleted after the snapshot of the statement, which does not see the deletion. A record of the snapshot is then gone when
+--    it is locked. If the run had no record, its deletion has changed the row of its shard. A new record locks that row, so that such a
+--    deletion waits for it.
 -- Returns a row for each record that was written, and one for each shard with the digest of what its entry replaced.
 WITH seen AS MATERIALIZED (
     SELECT r.shard_id, v.id
