@@ -23,17 +23,6 @@ MISSING_SHARDS = Answer(503, b'{"error":{"type":"search_phase_execution_exceptio
 SORTED = "ORDER BY Customer"
 
 
-@pytest.fixture
-async def laid_out_cell(config_path, elasticsearch):
-    """A cell with 20 indexed runs."""
-    async with opened(config_path, elasticsearch) as strongroom:
-        await strongroom.search_index.create()
-        found = await new_cell(strongroom)
-        await found.write(*(record(number) for number in range(20)))
-        await found.settle()
-        yield found
-
-
 async def test_a_new_index_has_the_settings_that_it_was_given(config_path, elasticsearch):
     """And without any, a shard for the only node, and no replica that would be on no node."""
     async with opened(config_path, elasticsearch) as strongroom:
@@ -51,24 +40,24 @@ async def test_a_new_index_has_the_settings_that_it_was_given(config_path, elast
         assert (found.shards, found.replicas, found.refresh_interval) == (2, 0, "500ms")
 
 
-async def test_an_alias_that_hides_documents_is_refused(laid_out_cell, elasticsearch):
+async def test_an_alias_that_hides_documents_is_refused(small_cell, elasticsearch):
     """A filter or a routing of the alias would make every count too small."""
-    alias, index = laid_out_cell.index.name, (await laid_out_cell.index.check()).index
+    alias, index = small_cell.index.name, (await small_cell.index.check()).index
     for hiding in ({"filter": {"term": {"n": "0"}}}, {"search_routing": "1"}):
         add = {"index": index, "alias": alias, "is_write_index": True, **hiding}
         elasticsearch.client.request("POST", "/_aliases", {"actions": [{"add": add}]})
         with pytest.raises(SearchIndexMismatch, match="hides documents"):
-            await laid_out_cell.index.check()
+            await small_cell.index.check()
 
 
-async def test_a_filter_that_is_set_later_is_noticed_by_searches(laid_out_cell, elasticsearch):
+async def test_a_filter_that_is_set_later_is_noticed_by_searches(small_cell, elasticsearch):
     """It hides runs without changing the number of shards, so the alias is looked at again after a while."""
-    alias, index = laid_out_cell.index.name, (await laid_out_cell.index.check()).index
-    assert await laid_out_cell.count() == 20
+    alias, index = small_cell.index.name, (await small_cell.index.check()).index
+    assert await small_cell.count() == 20
     add = {"index": index, "alias": alias, "is_write_index": True, "filter": {"range": {"b2": {"lt": 0}}}}
     elasticsearch.client.request("POST", "/_aliases", {"actions": [{"add": add}]})
-    laid_out_cell.index.client.seen_for = 0.0
-    for ask in (laid_out_cell.count, laid_out_cell.listed):
+    small_cell.index.client.seen_for = 0.0
+    for ask in (small_cell.count, small_cell.listed):
         with pytest.raises(SearchIndexMismatch, match="hides documents"):
             await ask()
 
@@ -107,16 +96,16 @@ async def test_a_search_whose_snapshot_is_gone_begins_again(proxied_cell):
     assert (found.drift, found.equal, left) == (0, 20, [0])
 
 
-async def test_a_snapshot_that_is_gone_is_told_from_a_missing_index(laid_out_cell, elasticsearch):
+async def test_a_snapshot_that_is_gone_is_told_from_a_missing_index(small_cell, elasticsearch):
     """A node answers so for a point in time that it does not know: after its restart, or after the end of the point in time."""
-    client, body = laid_out_cell.index.client, {"query": {"match_all": {}}, "size": 1}
+    client, body = small_cell.index.client, {"query": {"match_all": {}}, "size": 1}
     async with client.snapshot() as snapshot:
         await client.search(body, snapshot=snapshot)
         elasticsearch.client.request("DELETE", "/_pit", {"id": snapshot})
         with pytest.raises(SearchSnapshotExpired):
             await client.search(body, snapshot=snapshot)
     async with client.snapshot() as snapshot:
-        elasticsearch.client.request("DELETE", f"/{(await laid_out_cell.index.check()).index}")
+        elasticsearch.client.request("DELETE", f"/{(await small_cell.index.check()).index}")
         with pytest.raises(SearchSnapshotExpired):
             await client.search(body, snapshot=snapshot)
 
@@ -185,22 +174,20 @@ async def test_one_of_several_addresses_is_enough(config_path, elasticsearch):
         assert all(path.startswith("/search/v1/") for path in paths)
 
 
-async def test_the_status_shows_the_index(laid_out_cell, config_path, elasticsearch):
+async def test_the_status_shows_the_index(small_cell, config_path, elasticsearch):
     """For a person and as JSON, from the command and from Python."""
-    database = laid_out_cell.strongroom.database
+    database = small_cell.strongroom.database
     found = await read_index_status(
-        laid_out_cell.index, laid_out_cell.strongroom.outbox, IndexMarks(database), IndexBuilds(database)
+        small_cell.index, small_cell.strongroom.outbox, IndexMarks(database), IndexBuilds(database)
     )
     assert (found.documents, dict(found.epochs), found.waiting) == (20, {1: 20}, 0)
     assert found.size > 0
-    section = (
-        f'\n[elasticsearch]\nurl = ["{elasticsearch.url}"]\ninsecure = true\nindex = "{laid_out_cell.index.name}"\n'
-    )
+    section = f'\n[elasticsearch]\nurl = ["{elasticsearch.url}"]\ninsecure = true\nindex = "{small_cell.index.name}"\n'
     config_path.write_text(config_path.read_text() + section)
     shown = await asyncio.to_thread(run_command, config_path.parent, "index", "status", "--json")
     status = json.loads(shown.stdout)
     assert (status["health"], status["shards"], status["epochs"], status["building"]) == ("green", 1, {"1": 20}, None)
-    assert status["name"] == f"{laid_out_cell.index.name}-v1-000001"
+    assert status["name"] == f"{small_cell.index.name}-v1-000001"
     assert status["bytes"] > 0
     text = await asyncio.to_thread(run_command, config_path.parent, "index", "status")
     assert "1 shard, 0 replicas of each, refreshed every 1000ms" in text.stdout

@@ -41,17 +41,6 @@ async def full_cell(config_path, elasticsearch):
         yield found
 
 
-@pytest.fixture
-async def small_cell(config_path, elasticsearch):
-    """A cell with 20 indexed runs."""
-    async with opened(config_path, elasticsearch) as strongroom:
-        await strongroom.search_index.create(IndexSettings(shards=1))
-        found = await new_cell(strongroom)
-        await found.write(*(record(number) for number in range(20)))
-        await found.settle()
-        yield found
-
-
 async def status(cell):
     """Return the status of the index."""
     database = cell.strongroom.database
