@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from strongroom.visibility.errors import SearchSnapshotExpired
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -20,6 +23,10 @@ CHUNK = 200
 """Number of documents that a reader fetches at a time, unless the caller knows how many it needs."""
 LARGE_CHUNK = 1000
 """Number of documents that a reader fetches at a time after the second page, because then the caller reads many."""
+_SNAPSHOTS = 4
+"""Number of snapshots that a search tries. One is lost when a node ends that has a part of it."""
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,3 +256,11 @@ class SearchIndex(Protocol):
 
     def accepting_older_versions(self) -> AbstractAsyncContextManager[None]:
         """Accept any version of a document that was deleted. Otherwise a server remembers its last version for a while."""
+
+
+async def with_new_snapshots(search: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Return the answer of a search. It begins again if its snapshot is lost, for example with a node."""
+    for _ in range(_SNAPSHOTS - 1):
+        with suppress(SearchSnapshotExpired):
+            return await search()
+    return await search()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms import commits_several_times
 from strongroom.storage import BEFORE_ALL, visibility_key
-from strongroom.visibility.errors import SearchSnapshotExpired
+from strongroom.visibility.backends.search_index import with_new_snapshots
 
 from .reconciliation import NamespaceTally, Reconciliation
 from .restored import compare_marks, forget_seen
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 CHUNK = 500
 CHUNK_BYTES = 4 * 2**20
 RETRY_TIME = 90.0
-_SNAPSHOTS = 4
-"""Number of times that the documents of a namespace are read, because a snapshot is lost with a node."""
 _MOST_REMEMBERED = 100_000
 """Maximum number of wrong documents that are remembered, so that they are not counted as orphans too.
 
@@ -185,23 +183,18 @@ class Reconciler:
     ) -> None:
         """Find the orphans of a namespace. Its documents are read again if the snapshot that they are read from is lost."""
         namespaces = None if namespace_id is None else [namespace_id]
-        found, removed, read = tally.orphans, tally.removed, tally.documents
-        for attempt in range(_SNAPSHOTS):
-            try:
-                async for copies in self._index.copies(namespace_id, known, chunk=chunk):
-                    await self._find_orphans(copies, namespaces, tally, repair=repair)
-                    tally.documents += len(copies)
-                    if progress is not None:
-                        progress("documents", tally.documents)
-            except SearchSnapshotExpired:
-                if attempt == _SNAPSHOTS - 1:
-                    raise
-                tally.orphans, tally.documents = (
-                    found + tally.removed - removed,
-                    read,
-                )  # those that are left are found again
-            else:
-                return
+        orphans, removed, documents = tally.orphans, tally.removed, tally.documents
+
+        async def read() -> None:
+            # Of the orphans that a lost snapshot had, those that were not removed are found again.
+            tally.orphans, tally.documents = orphans + tally.removed - removed, documents
+            async for copies in self._index.copies(namespace_id, known, chunk=chunk):
+                await self._find_orphans(copies, namespaces, tally, repair=repair)
+                tally.documents += len(copies)
+                if progress is not None:
+                    progress("documents", tally.documents)
+
+        await with_new_snapshots(read)
 
     async def _find_orphans(
         self, copies: Sequence[DocumentCopy], namespaces: Collection[UUID] | None, tally: _Tally, *, repair: bool

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from strongroom.visibility.errors import QueryDeadlineExceeded, SearchSnapshotExpired
+from strongroom.visibility.backends.search_index import with_new_snapshots
+from strongroom.visibility.errors import QueryDeadlineExceeded
 from strongroom.visibility.index.tokens import active_tokenizer
 
 from .cost import DEADLINE
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 WAIT = 10.0
 """Time that a search waits for a slot, in seconds."""
-_SNAPSHOTS = 4
-"""Number of snapshots that a search tries. One is lost when a node ends that has a part of it."""
 
 Answer = TypeVar("Answer")
 
@@ -70,12 +69,9 @@ class LimitedSearcher:
         return await self._answer(prepared, lambda: self._searcher.explain(prepared))
 
     async def _answer(self, prepared: PreparedFilter, search: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return the answer of a search within its limits. It begins again if its snapshot is lost, for example with a node."""
+        """Return the answer of a search within its limits. All its snapshots share one slot and one deadline."""
         async with self._limited(prepared):
-            for _ in range(_SNAPSHOTS - 1):
-                with suppress(SearchSnapshotExpired):
-                    return await search()
-            return await search()
+            return await with_new_snapshots(search)
 
     @asynccontextmanager
     async def _limited(self, prepared: PreparedFilter) -> AsyncIterator[None]:

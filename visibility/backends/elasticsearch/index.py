@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
-from strongroom.visibility.errors import SearchSnapshotExpired
+from strongroom.visibility.backends.search_index import with_new_snapshots
 
 from .administration import (
     IndexSettings,
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 _TIMEOUTS = 3
 """Number of timeouts for which a failed request is sent again. A node that does not answer takes one of them."""
-_SNAPSHOTS = 4
-"""Number of snapshots that are tried, because one is lost with a node."""
 _DEFAULTS = IndexSettings()
 _GC_DELETES, _AT_ONCE = "index.gc_deletes", "1ms"
 
@@ -209,10 +207,7 @@ class ElasticsearchIndex:
     async def marks(self) -> dict[UUID, int]:
         """Return the mark of each writer: the value of its counter that came with the newest documents."""
         await self.refresh()
-        for _ in range(_SNAPSHOTS - 1):
-            with suppress(SearchSnapshotExpired):
-                return await self.inventory.marks()
-        return await self.inventory.marks()
+        return await with_new_snapshots(self.inventory.marks)
 
     async def forget_marks(self, marks: Sequence[tuple[UUID, int]]) -> None:
         """Remove marks that have not changed."""
