@@ -25,7 +25,7 @@ from strongroom.visibility.backends.elasticsearch.writing import write_documents
 from strongroom.visibility.errors import SearchIndexMismatch
 
 from .indexer import Indexer
-from .reconciler import Reconciler
+from .reconciler import CHUNK, CHUNK_BYTES, Reconciler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +35,10 @@ if TYPE_CHECKING:
     from strongroom.storage.visibility_rows.marks import IndexMarks
     from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex, IndexSettings
 
-CHUNK = 500
-CHUNK_BYTES = 4 * 2**20
 _PAUSE = 1.0
 """Time before documents are sent again that an overloaded cluster did not take, in seconds."""
 _ATTEMPTS = 60
-
+"""Number of times that documents are sent to an overloaded cluster before they are left to the indexers."""
 _NAMES = 3
 """Number of names that are tried for a new index. If the answer to its creation is lost, the next name is tried. The build deletes
 the other index in the end."""

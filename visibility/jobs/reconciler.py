@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from .restored import MarkedIndex
 
 CHUNK = 500
+"""Number of records or documents that are read at a time."""
 CHUNK_BYTES = 4 * 2**20
+"""Size of the sealed records that are read at a time, in bytes."""
 RETRY_TIME = 90.0
 _MOST_REMEMBERED = 100_000
 """Maximum number of wrong documents that are remembered, so that they are not counted as orphans too.
