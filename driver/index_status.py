@@ -132,9 +132,7 @@ async def read_index_status(
     Raises:
         StorageError, VisibilityError: The database or the index failed, or the index is missing or can't be used.
     """
-    from strongroom.visibility.backends.elasticsearch.addresses import check_addresses  # noqa: PLC0415 - an extra
-
-    await check_addresses(index.client)
+    await index.check_addresses()
     layout, build = await index.check(), await builds.current()
     counts = await outbox.counts()
     return IndexStatus(

@@ -49,10 +49,8 @@ def build(config_path: Path, rebuild: bool, shards: int | None, replicas: int | 
     """
 
     async def run(strongroom: Strongroom) -> None:
-        from strongroom.visibility.backends.elasticsearch.addresses import check_addresses  # noqa: PLC0415 - an extra
-
         index, indexer = configured_index(strongroom)
-        await check_addresses(index.client)
+        await index.check_addresses()
         settings = _settings(strongroom, shards, replicas)
         building = await index_rebuild(strongroom).current()
         if rebuild:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from strongroom.visibility.backends.search_index import with_new_snapshots
 
+from .addresses import check_addresses
 from .administration import (
     IndexSettings,
     all_indices,
@@ -22,13 +23,7 @@ from .answers import acknowledged, by_index, refreshed, term_counts, total
 from .bulk import BulkAction, require_all
 from .client import SYSTEM_CERTIFICATES, ElasticsearchClient
 from .deletion import delete_documents
-from .documents import (
-    NO_EPOCH,
-    document_name,
-    mark_version,
-    namespace_text,
-    writer_name,
-)
+from .documents import NO_EPOCH, document_name, mark_version, namespace_text, writer_name
 from .inventory import ElasticsearchInventory
 from .reader import ElasticsearchReader
 from .writing import write_documents
@@ -137,6 +132,14 @@ class ElasticsearchIndex:
             SearchIndexMismatch: The index does not exist, has another version, or is one of several; or the alias hides documents.
         """
         return await self.client.layout()
+
+    async def check_addresses(self) -> None:
+        """Check that all addresses lead to the same index. One that does not answer is left out.
+
+        Raises:
+            SearchIndexMismatch: Two addresses have different indices, or one has none.
+        """
+        await check_addresses(self.client)
 
     async def change(self, *, replicas: int | None = None, refresh_interval: float | None = None) -> None:
         """Change the replicas and the refresh interval (in seconds) of the index; None leaves them as they are."""
