@@ -20,19 +20,22 @@ REPAIR = "Run: strongroom index reconcile"
 SHOWN = 20
 """Maximum number of refused documents that are listed."""
 STATUS_KEYS = (
-    *(
-        "index",
-        "documents",
-        "waiting",
-        "refused",
-        "restored",
-        "refused_runs",
-        "name",
-        "health",
-        "data_nodes",
-        "unassigned",
-    ),
-    *("shards", "replicas", "refresh_interval", "bytes", "building", "epochs"),
+    "index",
+    "documents",
+    "waiting",
+    "refused",
+    "restored",
+    "refused_runs",
+    "name",
+    "health",
+    "data_nodes",
+    "unassigned",
+    "shards",
+    "replicas",
+    "refresh_interval",
+    "bytes",
+    "building",
+    "epochs",
 )
 """The keys of a status in JSON."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -46,7 +49,7 @@ class IndexStatus:
     Attributes:
         alias: The alias of the index.
         layout: The index behind the alias.
-        health: Its health; None if the API key may not read it.
+        health: Its health; None if the API key lacks the right to read it.
         size: The size of the index with its replicas, in bytes.
         epochs: The number of documents of each epoch of the index keys.
         waiting: The number of runs whose changes the index has not received.

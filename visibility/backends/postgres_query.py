@@ -50,7 +50,7 @@ def where(
 def count_from(namespace_id: UUID, query: TokenQuery, records: str) -> tuple[str, list[object]]:
     """Return the FROM and WHERE of a count, and its parameters.
 
-    If each document has at most one of many tokens, the documents that the GIN finds are counted as they come.
+    If each document has at most one of many tokens, the GIN finds each document once, so its results are counted directly.
     """
     items = conjuncts(query)
     large = [item for item in items if isinstance(item, AnyOf) and _is_large(item, FEW_TOKENS)]

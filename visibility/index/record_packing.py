@@ -82,7 +82,7 @@ def filled_length(packed: int, shortest: int) -> int:
 
 
 def _unfilled(packed: bytes) -> bytes:
-    """Return the record in a filled record. Any other text is returned as it is."""
+    """Return the record in a filled record. Any other text is returned unchanged."""
     if packed[:1] != bytes((_FILLED,)):
         return packed
     start = 1 + _LENGTH_BYTES

@@ -1,6 +1,6 @@
 """Write changed records from the outbox to the search index (DESIGN.md, "Indexer").
 
-The indexer writes each record as it is now, so several changes of a run become one write. Writing a document twice or late is
+The indexer writes the present state of each record, so several changes of a run become one write. Writing a document twice or late is
 harmless, because a document never takes a version older than its own. No key is needed: a row is copied sealed.
 """
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 10
 _NO_EPOCH = 0
-"""Is no epoch, so all records are of others."""
+"""Less than every epoch, so all records are of others."""
 
 Progress: TypeAlias = Callable[[str, int], None]
 """Called with "check" and the records checked, "wait" and the seconds left, "rewrite" and the records rewritten, or "index" and the

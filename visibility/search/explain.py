@@ -33,7 +33,7 @@ class ExplainedCondition:
         exact: Whether the index alone decides the condition.
         profile: The name of the attribute's profile, see `fields.py`.
         leakage: The information that the index reveals about the attribute, in the words of `fields.py`.
-        reveals: The information that this condition reveals to someone who sees the query.
+        reveals: The information that this condition reveals to a reader of the query.
     """
 
     attribute: str

@@ -61,7 +61,7 @@ class Scan:
         limits: What the search may use.
         costs: The model that learns from this scan.
         portion: Number of documents to open at a time. The rest of the last document's group is added to a portion.
-        group_of: Function that returns the group of a row; None if documents are opened as they come.
+        group_of: Function that returns the group of a row; None if a portion may end within a group.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ async def default_shards(client: ElasticsearchClient) -> int:
 
 
 async def cluster_health(client: ElasticsearchClient, index: str | None = None) -> ClusterHealth | None:
-    """Return the health of an index, or of all; None if the API key may not read it."""
+    """Return the health of an index, or of all; None if the API key lacks the right to read it."""
     return await client.send(
         lambda api: api.options(ignore_status=_FORBIDDEN).cluster.health(index=index, timeout="0s"), health
     )
@@ -88,7 +88,7 @@ async def index_bytes(client: ElasticsearchClient) -> int:
 async def change_settings(
     client: ElasticsearchClient, index: str, *, replicas: int | None, refresh_interval: float | None
 ) -> None:
-    """Change the replicas and the refresh interval of an index; None leaves them as they are."""
+    """Change the replicas, the refresh interval (in seconds), or both, of an index. None does not change a setting."""
     changed: dict[str, Any] = {} if replicas is None else {**replicas_setting(replicas)}
     changed |= {} if refresh_interval is None else refresh_setting(refresh_interval)
     await client.send(lambda api: api.indices.put_settings(index=index, settings={"index": changed}), acknowledged)

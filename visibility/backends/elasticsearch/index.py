@@ -142,12 +142,12 @@ class ElasticsearchIndex:
         await check_addresses(self.client)
 
     async def change(self, *, replicas: int | None = None, refresh_interval: float | None = None) -> None:
-        """Change the replicas and the refresh interval (in seconds) of the index; None leaves them as they are."""
+        """Change the replicas, the refresh interval (in seconds), or both, of the index. None does not change a setting."""
         index = (await self.check()).index
         await change_settings(self.client, index, replicas=replicas, refresh_interval=refresh_interval)
 
     async def health(self) -> ClusterHealth | None:
-        """Return the health of the index; None if the API key may not read it."""
+        """Return the health of the index; None if the API key lacks the right to read it."""
         return await cluster_health(self.client, self.name)
 
     async def stored_bytes(self) -> int:

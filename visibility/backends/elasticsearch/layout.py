@@ -93,7 +93,7 @@ def _check_alias(aliases: Mapping[str, Any], name: str) -> None:
 
 
 def health(body: Any) -> ClusterHealth | None:
-    """Return the health of an index; None if the API key may not read it."""
+    """Return the health of an index; None if the API key lacks the right to read it."""
     if error_type(body) is not None and body.get("status") == _FORBIDDEN:
         return None
     found = items(body)

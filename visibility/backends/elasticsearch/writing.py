@@ -95,7 +95,7 @@ async def _deliver(
     Args:
         client: The client of the index.
         actions: The actions, by record id.
-        unversioned: The ids of records whose document is deleted as it is now.
+        unversioned: The ids of records whose document is deleted at its present version.
         mark: The mark of the write; None for none.
     """
     actions = {**actions, **await _deletions(client, unversioned)}
