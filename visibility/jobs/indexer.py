@@ -197,10 +197,10 @@ class Indexer:
             return 0
         rows = [(entry.key[1], entry.record) for entry in entries if entry.record is not None]
         deleted = [(entry.key, entry.deleted_version) for entry in entries if entry.record is None]
-        advance = None if self._marks is None else await self._marks.advance()  # after the entries were read
-        if self._marks is None or advance is None:
+        if self._marks is None:
             refusals = await self._index.write(rows, deleted)
         else:
+            advance = await self._marks.advance()  # after the entries were read
             try:
                 refusals = await self._index.write(rows, deleted, mark=advance.mark, also=advance.target)
             except SearchIndexMismatch:
