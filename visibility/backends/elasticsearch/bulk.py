@@ -10,18 +10,17 @@ from strongroom.storage import ResourceExhausted
 from strongroom.visibility.backends.search_index import Refusal
 from strongroom.visibility.errors import SearchIndexMismatch
 
-from .refusals import BLOCKED, CLOSED, DISK_FULL
+from .refusals import BLOCKED, CLOSED, CLUSTER_BLOCK, DISK_FULL, INDEX_CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _OK_BELOW, _SERVER_ERROR = 300, 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 401, 403, 404, 409, 429
-_BLOCK = "cluster_block_exception"
 _NEWER_EXISTS = "version_conflict_engine_exception"
 _OF_THE_INDEX = {
     "index_not_found_exception": "the search index or its alias does not exist; create it with: strongroom index build",
-    "index_closed_exception": CLOSED,
+    INDEX_CLOSED: CLOSED,
 }
 _ERROR_TYPE = re.compile(r"[a-z_]{1,64}", re.ASCII)
 
@@ -75,9 +74,9 @@ def refusal(kind: str, item: Mapping[str, Any]) -> Refusal | None:
         return None
     if error in _OF_THE_INDEX:
         raise SearchIndexMismatch(_OF_THE_INDEX[error])
-    if error == _BLOCK and status == _TOO_MANY:
+    if error == CLUSTER_BLOCK and status == _TOO_MANY:
         return Refusal(DISK_FULL, passing=True)
-    if error == _BLOCK:
+    if error == CLUSTER_BLOCK:
         raise SearchIndexMismatch(BLOCKED)
     if status in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
         msg = (

@@ -23,7 +23,7 @@ from strongroom.visibility.errors import (
 )
 
 from .answers import error_type
-from .refusals import BLOCKED, CLOSED, DISK_FULL
+from .refusals import BLOCKED, CLOSED, CLUSTER_BLOCK, DISK_FULL, INDEX_CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -154,11 +154,10 @@ _ERRORS: dict[int, tuple[type[StrongroomError], str]] = {
 }
 
 
-_CLOSED, _BLOCKED = "index_closed_exception", "cluster_block_exception"
 _REASONS: dict[tuple[int, str | None], tuple[type[StrongroomError], str]] = {
-    (_BAD_REQUEST, _CLOSED): (SearchIndexMismatch, CLOSED),
-    (_FORBIDDEN, _BLOCKED): (SearchIndexMismatch, BLOCKED),
-    (_TOO_MANY, _BLOCKED): (ResourceExhausted, DISK_FULL),
+    (_BAD_REQUEST, INDEX_CLOSED): (SearchIndexMismatch, CLOSED),
+    (_FORBIDDEN, CLUSTER_BLOCK): (SearchIndexMismatch, BLOCKED),
+    (_TOO_MANY, CLUSTER_BLOCK): (ResourceExhausted, DISK_FULL),
 }
 """Errors of which the type says more than the status."""
 

@@ -162,7 +162,7 @@ def to_row(hit: Mapping[str, Any], order: IndexOrder) -> Row:
         raise IntegrityError from None
 
 
-def grouped_row(hit: Mapping[str, Any]) -> Row:
+def unsorted_row(hit: Mapping[str, Any]) -> Row:
     """Return the row of a hit without sort values, see `to_row`.
 
     Raises:

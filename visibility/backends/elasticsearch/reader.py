@@ -9,7 +9,7 @@ from strongroom.visibility.backends.token_query import any_of
 from strongroom.visibility.index.tokens import GROUP_TAG_BITS
 
 from .answers import aggregation, documents, filter_counts, group_buckets, hits, total
-from .documents import document_name, grouped_row, namespace_text, tie_break, to_row
+from .documents import document_name, namespace_text, tie_break, to_row, unsorted_row
 from .mapping import SORT
 from .query import to_clause, to_query
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .client import ElasticsearchClient
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+_UNSORTED_FIELDS: dict[str, Any] = {"stored_fields": ["s"], "docvalue_fields": ["k", "b1", "b2"]}
+"""The fields that `unsorted_row` reads."""
 
 
 class ElasticsearchReader:
@@ -59,7 +61,7 @@ class ElasticsearchReader:
     async def groups(self, query: TokenQuery, first: int, *, most: int) -> Sequence[DocumentGroup]:
         """See `IndexReader.groups`. More than 10,000 groups are below Elasticsearch's default `search.max_buckets`."""
         tag = f"{first:016x}"[: GROUP_TAG_BITS // 4]
-        one = {"top_hits": {"size": 1, "stored_fields": ["s"], "docvalue_fields": ["k", "b1", "b2"]}}
+        one = {"top_hits": {"size": 1, **_UNSORTED_FIELDS}}
         body = {
             "query": to_query(self._namespace_id, query),
             "size": 0,
@@ -69,7 +71,7 @@ class ElasticsearchReader:
             },
         }
         found = group_buckets(await self._search(body), "groups", "one", most=most)
-        return [DocumentGroup(token, documents, grouped_row(hit)) for token, documents, hit in found]
+        return [DocumentGroup(token, documents, unsorted_row(hit)) for token, documents, hit in found]
 
     async def rows(self, keys: Sequence[tuple[int, bytes]]) -> Sequence[Row]:
         """See `IndexReader.rows`."""
@@ -84,10 +86,9 @@ class ElasticsearchReader:
                 },
                 "size": len(names),
                 "track_total_hits": False,
-                "stored_fields": ["s"],
-                "docvalue_fields": ["k", "b1", "b2"],
+                **_UNSORTED_FIELDS,
             }
-            rows += [grouped_row(hit) for hit in hits(await self._search(body))]
+            rows += [unsorted_row(hit) for hit in hits(await self._search(body))]
         return rows
 
     async def count_and_first(

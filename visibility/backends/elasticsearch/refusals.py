@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+INDEX_CLOSED, CLUSTER_BLOCK = "index_closed_exception", "cluster_block_exception"
+"""Types of Elasticsearch's errors."""
 CLOSED = (
     "the search index is closed; open it with Elasticsearch's request POST /INDEX/_open. "
     "Its documents are kept, so don't build it again"
