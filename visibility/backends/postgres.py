@@ -226,24 +226,27 @@ class PostgresReader:
             rows = await self._walked(*parts, order, start, size)
             if len(rows) == size:
                 return rows
-        condition, parameters = where(self._namespace_id, query, self._records)
-        if start is not None:
-            condition = f"({condition}) AND {from_position(order, start, parameters)}"
+        condition, parameters = self._listed(query, order, start)
         return await self._connection.fetch(self._page(condition, size, order), *parameters)
 
     async def _walked(
         self, large: TokenQuery, others: TokenQuery, order: IndexOrder, start: IndexPosition | None, size: int
     ) -> Sequence[Row]:
         """Return those of the next documents that have one of many tokens, and no more than `size`."""
-        condition, parameters = where(self._namespace_id, others, self._records)
-        if start is not None:
-            condition = f"({condition}) AND {from_position(order, start, parameters)}"
+        condition, parameters = self._listed(others, order, start)
         walked = self._page(condition, _WALKED * size, order, f"{_COLUMNS}, t")
         return await self._connection.fetch(
             f"SELECT {_COLUMNS} FROM ({walked}) AS w WHERE {condition_of(large, parameters)} "
             f"ORDER BY {_ordered(order)} LIMIT {size}",
             *parameters,
         )
+
+    def _listed(self, query: TokenQuery, order: IndexOrder, start: IndexPosition | None) -> tuple[str, list[object]]:
+        """Return the condition of a list from a position on, and its parameters."""
+        condition, parameters = where(self._namespace_id, query, self._records)
+        if start is not None:
+            condition = f"({condition}) AND {from_position(order, start, parameters)}"
+        return condition, parameters
 
     def _counted(self, query: TokenQuery) -> tuple[str, list[object]]:
         """Return the condition of a count and its parameters."""

@@ -133,13 +133,14 @@ async def sort_runs(
     if is_new or not sorting.is_complete:
         await _scan(scanner, prepared, query, sorting, last, until)
     if sorting.is_complete:
-        await _open_first(scanner, prepared, sorting, last, wanted)
+        await _open_first(scanner, prepared, sorting, last)
     return sorting
 
 
 def _resumed(prepared: PreparedFilter, known: SortedRuns, last: tuple[Any, ...], wanted: int) -> Sorting | None:
     """Return the sorting that a token continues; None if all documents must be opened, from the first one on."""
     order = prepared.parsed.order_by
+    # A scan continues if any run is known. A finished sort needs the runs of the whole page, or as many as a token can carry.
     if known.is_cut and len(known.runs) < (1 if known.scanned else min(wanted, known.most)):
         return None
     if known.scanned and (known.bucket != coarsest_bucket(prepared.keys) or not has_one_order(prepared.keys)):
@@ -181,12 +182,10 @@ async def _scan(
     sorting.scanned = None
 
 
-async def _open_first(
-    scanner: Scanner, prepared: PreparedFilter, sorting: Sorting, last: tuple[Any, ...], wanted: int
-) -> None:
+async def _open_first(scanner: Scanner, prepared: PreparedFilter, sorting: Sorting, last: tuple[Any, ...]) -> None:
     """Open the wanted first candidates that are not open. One that has changed meanwhile is sorted again."""
     namespace_id, select = prepared.keys.namespace_id, selector(prepared)
-    while unopened := [each.run for each in sorting.candidates[:wanted] if each.entry is None]:
+    while unopened := [each.run for each in sorting.candidates[: sorting.wanted] if each.entry is None]:
         async with scanner.reading(namespace_id, snapshot=False) as reader:
             rows = await reader.rows([(run.shard_id, bytes.fromhex(run.document)) for run in unopened])
         found = await select(rows, await open_rows(scanner.keyring, namespace_id, rows))
