@@ -87,9 +87,8 @@ def condition_of(query: TokenQuery, parameters: list[object]) -> str:
         case Not(AnyOf(_, _, column, True)):
             return f"{column} IS NULL"  # the partial indexes have this condition
         case Not(item):
-            return (
-                f"({condition_of(item, parameters)}) IS NOT TRUE"  # a condition on a NULL column is not false but NULL
-            )
+            # A condition on a NULL column is not false but NULL.
+            return f"({condition_of(item, parameters)}) IS NOT TRUE"
 
 
 def from_position(order: IndexOrder, position: IndexPosition, parameters: list[object]) -> str:

@@ -151,9 +151,8 @@ class IndexRotation:
         ]
         for version in old:
             await destroy_index_key(self._keyring, namespace_id, version)
-        rewritten += await self._finish(
-            namespace_id, target.version, types, report
-        )  # requests that exceeded the margin
+        # Again, because a request that exceeded the margin may have written records of an older epoch.
+        rewritten += await self._finish(namespace_id, target.version, types, report)
         return Rotation(target.version, parse_layout(target.layout), resumed, rewritten, tuple(old))
 
     async def _check_types(self, namespace_id: UUID, types: SearchAttributes, report: Progress) -> None:

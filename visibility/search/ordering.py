@@ -105,9 +105,8 @@ def rank_of_values(values: Sequence[Scalar | None], run_id: str, order: Sequence
 def _sorted_by(value: AttributeValue | None, key: Order) -> Scalar | None:
     if value is None or value == ():
         if key.attribute.type in (AttributeType.INT, AttributeType.DATETIME):
-            return (
-                INT64_MIN if key.descending else INT64_MAX
-            )  # the last number, as in Elasticsearch; a run can have it too
+            # The last number, as in Elasticsearch. A run can have it too.
+            return INT64_MIN if key.descending else INT64_MAX
         return None
     if isinstance(value, tuple):
         return max(value) if key.descending else min(value)

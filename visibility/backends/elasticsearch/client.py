@@ -163,14 +163,12 @@ class ElasticsearchClient:
             body = {**body, "pit": {"id": snapshot, "keep_alive": _SNAPSHOT_LIFETIME}}
         else:
             body = {**body, "index": self.name}
-        body["timeout"] = (
-            f"{int(self.timeout * 1000)}ms"  # the cluster stops then; a closed connection stops it earlier
-        )
-        for _ in range(2):
+        # The cluster stops then. A closed connection stops it earlier.
+        body["timeout"] = f"{int(self.timeout * 1000)}ms"
+        for _ in range(2):  # the index may be replaced meanwhile
             answer: dict[str, Any] = await self.send(lambda api: _search(api, body, snapshot), searched)
-            if snapshot is not None or await self._is_of_one_index(
-                shards_of(answer)
-            ):  # a snapshot was checked when it was opened
+            # A snapshot was checked when it was opened.
+            if snapshot is not None or await self._is_of_one_index(shards_of(answer)):
                 return answer
         raise SearchIndexUnavailable("the search index was replaced during a search; retry the search")
 
