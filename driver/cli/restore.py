@@ -49,9 +49,7 @@ def restore() -> None:
 )
 @click.option("--reason", required=True, help=f"Reason, of at most {_MOST_REASON} characters. It is recorded.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be accepted, and the name of this state.")
-@click.option(
-    "--state", default="", help="State that --dry-run showed. Nothing is accepted if there is another one now."
-)
+@click.option("--state", default="", help="State that --dry-run showed. Nothing is accepted if it has changed since.")
 @click.pass_obj
 def accept(config_path: Path, reason: str, dry_run: bool, state: str) -> None:
     """Accept a database that is older than its anchors, and the differences that `verify` and `audit verify` find on this host.
@@ -159,8 +157,8 @@ async def _check_state(strongroom: Strongroom, found: _Found, state: str) -> Non
         raise ConfigError(msg)
     if state != found.state:
         msg = (
-            f"nothing was accepted, because the state of the database or of the audit log is {found.state} now, and not that of "
-            "--state. Stop all services, and look at the differences again with --dry-run"
+            f"nothing was accepted, because the database or the audit log has another state than --state: {found.state}. "
+            "Stop all services, and look at the differences again with --dry-run"
         )
         raise ConfigError(msg)
     policy = await strongroom.access.latest()
