@@ -222,9 +222,9 @@ def _rolled_back(version: int, newest: int) -> str:
     if version == newest:
         found = f"is not the one of version {version} that was in force: an older one was put back and changed"
     return (
-        f"the access policy in the database {found}, and version {newest} is in the audit log or its checkpoints. Restore version "
-        f"{newest}, and find out who changed the table access_policy. If the database was restored from a backup on purpose, run "
-        f"'strongroom access accept-older --version {version} --reason TEXT'"
+        f"the access policy in the database {found}, and version {newest} is in the audit log, its checkpoints or the bucket. "
+        f"Restore version {newest}, and find out who changed the table access_policy. If the database was restored from a backup on "
+        f"purpose, run 'strongroom access accept-older --version {version} --reason TEXT'"
     )
 
 

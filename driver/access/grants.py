@@ -79,7 +79,7 @@ def request_grant(
         )
     if (operation == ACCEPT) != bool(_STATE.fullmatch(state)):
         raise InvalidPolicyChange(
-            f"a grant of {ACCEPT}, and no other one, needs the state that 'strongroom restore accept --dry-run' shows: --state STATE"
+            f"only a grant of {ACCEPT} has a --state, and it needs the one that 'strongroom restore accept --dry-run' shows"
         )
     if not reason.strip() or len(reason) > REASON or not reason.isprintable():
         raise InvalidPolicyChange(f"a grant needs a reason of at most {REASON} printable characters")

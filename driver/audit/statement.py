@@ -27,9 +27,10 @@ IN_A_LOG = 0
 COMPLETE_EVERY = 20
 """Number of statements of a process after which one has all positions again, so that a reader can stop there."""
 RECORDS = 2000
-"""Number of records of a process after which one has all positions again, even if none changed. A process that starts reads about as
-many. If there are many positions, it is `RECORDS_FOR_EACH` records for each of them, so that they take little of the log."""
+"""Number of records of a process after which a statement has all positions again, even if none changed. A process that starts reads
+back about as many records."""
 RECORDS_FOR_EACH = 8
+"""Number of records for each position, if their total is above `RECORDS`. So statements take a small part of the log."""
 _LARGEST = 2**63 - 1
 _MOST_NAME = 200
 

@@ -228,8 +228,8 @@ def review(config_path: Path, stale_days: int) -> None:
 def accept_older(config_path: Path, version: int, reason: str) -> None:
     """Accept an older access policy after a database was restored from a backup. Only an owner can do this.
 
-    Every process refuses a policy that is older than one in the audit log or its checkpoints. This command stores the older
-    policy again as the newest version, and records who did it and why. Run `strongroom access review` afterwards, because
+    Every process refuses a policy that is older than one in the audit log, its checkpoints or the bucket. This command stores the
+    older policy again as the newest version, and records who did it and why. Run `strongroom access review` afterwards, because
     principals that were removed since the backup have their roles again.
     """
 
