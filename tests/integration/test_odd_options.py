@@ -47,7 +47,7 @@ LAST = ("access", "init")
 
 @pytest.fixture(scope="module")
 async def odd_cell(databases, tmp_path_factory):
-    """The folder of a cell with a namespace, and of the configuration `away.toml` whose database is away."""
+    """The folder of a cell with two namespaces, one of an odd name, and of the configuration `away.toml` whose database is away."""
     folder = tmp_path_factory.mktemp("odd")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -56,7 +56,8 @@ async def odd_cell(databases, tmp_path_factory):
     with (folder / "away.toml").open("a") as file:
         file.write("\n[serve]\ndatabase_wait_seconds = 0\n")
     dsn = await databases.create()
-    for arguments in (["init", "--dsn", dsn, "--shards", "4"], ["namespace", "create", "payments"]):
+    create = ["namespace", "create"]
+    for arguments in (["init", "--dsn", dsn, "--shards", "4"], [*create, "payments"], [*create, " "]):
         done = await asyncio.to_thread(run_command, folder, *arguments)
         assert done.returncode == 0, done
     yield folder, away
@@ -66,7 +67,7 @@ async def odd_cell(databases, tmp_path_factory):
 def defects(found):
     """Return the calls that ended in a traceback or did not end."""
     return [
-        (call, code, errors[-400:])
+        (call, code, errors[-4000:])
         for call, code, errors in found
         if code in {DEFECT, -1} or "Traceback" in errors or "defect" in errors
     ]

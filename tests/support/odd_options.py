@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import json
 import os
@@ -33,6 +34,8 @@ NUMBERS = (
     "\udcff",
 )
 TEXTS = ("", " ", "\udcff", "-1", "x" * 70_000, "a\nb")
+AT_ONCE = {"wait": "0"}
+"""Options that are always given. A namespace of an odd name may exist, and a rotation waits for 400 s."""
 SECONDS = 240
 """Time for all values of one command."""
 
@@ -57,7 +60,7 @@ def odd_calls(command: click.Command, samples: dict[str, str]) -> Iterator[list[
     for odd in valued:
         values = NUMBERS if isinstance(odd.type, click.types.IntParamType | click.types.FloatParamType) else TEXTS
         for value in values:
-            given = {each.name: samples[str(each.name)] for each in valued if each.required and each is not odd}
+            given = {each.name: samples[str(each.name)] for each in valued if each.required} | AT_ONCE
             yield [part for each in valued for part in _part(each, value if each is odd else given.get(each.name))]
 
 
@@ -81,8 +84,14 @@ def run_all(folder: Path, calls: Sequence[Sequence[str]]) -> list[tuple[list[str
         exit_code(process, None)
     found = [tuple(json.loads(line)) for line in answers.read_text().splitlines()]
     if len(found) < len(calls):
-        found.append((list(calls[len(found)]), -1, f"the process ended with {ended}"))
+        where = _stacks(answers).read_text()
+        found.append((list(calls[len(found)]), -1, f"the process ended with {ended}\n{where}"))
     return found  # type: ignore[return-value]
+
+
+def _stacks(answers: Path) -> Path:
+    """Return the file in which a process that does not end says where its threads are."""
+    return answers.with_suffix(".stacks")
 
 
 def _child(folder: Path, calls: Sequence[Sequence[str]], answers: Path) -> None:
@@ -90,7 +99,8 @@ def _child(folder: Path, calls: Sequence[Sequence[str]], answers: Path) -> None:
     sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - for the whole process
     from strongroom.driver.cli import main  # noqa: PLC0415 - imported before the fork
 
-    with answers.open("a") as file:
+    with answers.open("a") as file, _stacks(answers).open("w") as stacks:
+        faulthandler.dump_traceback_later(SECONDS - 10, file=stacks)
         for call in calls:
             errors = io.StringIO()
             argv = patch.object(sys, "argv", ["strongroom", *call])
