@@ -1,11 +1,12 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-freshness bench-visibility bench-search bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env
+.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-freshness bench-visibility bench-search bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env docs docs-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 BENCH := .venv-bench/bin
+SPHINX := .venv-docs/bin/sphinx-build
 CHECKS := PYTHONPATH=.ci $(BIN)/python -m checks
 # Number of pytest workers. Each starts its own servers; 0 disables xdist. A worker takes whole files, because the tests of a file share
 # fixtures that take seconds. tests/support/file_order.py puts the longest files first.
@@ -50,7 +51,7 @@ temporal-version: go env ## the Go module with another version of Temporal: chec
 	@$(MAKE) temporal-check GOFLAGS="$(GOFLAGS) -modfile=bin/versions/$(TEMPORAL).mod"
 	GOFLAGS="$(GOFLAGS) -modfile=bin/versions/$(TEMPORAL).mod" $(BIN)/pytest -q tests/integration/temporal/test_suites.py tests/integration/temporal/test_visibility.py
 
-test: env check ## every check and every test, in PROCESSES=3; SERVICES=containers or local forces one way to start services
+test: env check docs ## every check and every test, in PROCESSES=3; SERVICES=containers or local forces one way to start services
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations=40 --durations-min=5
 
 check: env ## format, lint, types, import contracts, layout, phrases, commit messages (seconds)
@@ -115,6 +116,11 @@ bench-visibility: env ## sealed search against plaintext copies, in Elasticsearc
 bench-search: env ## sealed search in namespaces of 10,000 and 100,000 runs against plaintext copies; DOCUMENTS=1000000 for others; 15 minutes
 	$(BIN)/python -m benchmarks.visibility.scale --out benchmarks/report/search.jsonl --documents $(if $(DOCUMENTS),$(DOCUMENTS),10000,100000)
 
+# -W makes each warning an error.
+docs: docs-env ## build the pages into build/docs; a broken link or anchor is an error (10 seconds)
+	@$(SPHINX) -q -W --keep-going -E -j 2 -b html -c docs . build/docs
+	@echo "build/docs/index.html"
+
 reference: env ## write docs/reference/configuration.* from the schema of the configuration
 	@$(BIN)/python -m strongroom.driver.config.reference docs/reference
 
@@ -131,12 +137,14 @@ pins: .tools/.ready ## resolve requirements/*.txt again, with hashes and without
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  -o requirements/bootstrap.txt requirements/bootstrap.in
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 -o requirements/docs.txt requirements/docs.in
+	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --all-extras --group dev -o requirements/dev.txt pyproject.toml
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --extra cli --extra demo --group peers -o requirements/bench.txt pyproject.toml
 
 clean: ## remove the environment and what was built
-	rm -rf .tools .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .tools .venv .venv-bench .venv-docs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -152,6 +160,15 @@ env: .venv/.ready
 	@test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv
 	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	@test ! -d kernel/target || echo "if the native kernel was in use, build it again: make kernel"
+	@touch $@
+
+# The builder of the pages has an environment of its own, so that .venv does not grow.
+docs-env: .venv-docs/.ready
+
+.venv-docs/.ready: requirements/docs.txt .tools/.ready
+	@echo "making the environment of the pages in .venv-docs ..."
+	@test -x .venv-docs/bin/python || $(UV) venv -q --python .tools/bin/python .venv-docs
+	@$(UV) pip sync -q --python .venv-docs/bin/python --require-hashes requirements/docs.txt
 	@touch $@
 
 # The peers of the benchmarks have an environment of their own, so that no test needs them.

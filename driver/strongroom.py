@@ -75,7 +75,7 @@ class Strongroom(Cell):
         Args:
             config: The cell's configuration.
             audit: Receives changes of keys and calls of a KMS; None for the audit log.
-            telemetry: Metrics and traces (docs/telemetry.md); None for none.
+            telemetry: Metrics and traces (docs/how-to/telemetry.md); None for none.
             log_settings: Deadlines and limits of the audit log; None for the defaults.
             lock_timeout: See `LOCK_TIMEOUT`, in seconds.
             check_keyrings: Whether a local keyring is refused if it is not the copy that made the cell's newest KEKs.

@@ -2,7 +2,7 @@
 
 A path is checked from the root to the file: each link on the way belongs to root or to this user, and no folder on the way can be
 changed by others. So nobody else can exchange the file between a check and its use. The file itself is checked on its open descriptor.
-docs/files.md is the page for operators.
+docs/how-to/files.md is the page for operators.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class OlderThanAnchor(StorageError):  # noqa: N818
     def __init__(self, differences: Sequence[str], *, advice: str = ACCEPT_OLDER) -> None:
         super().__init__(
             f"the database is older than it was: {few(differences)}. An older state was put back, so nothing is read or "
-            f"written. If the database was restored from a backup on purpose, {advice}; see docs/backup-and-restore.md"
+            f"written. If the database was restored from a backup on purpose, {advice}; see docs/how-to/backup-and-restore.md"
         )
         self.differences = tuple(differences)
 
@@ -180,7 +180,7 @@ class PoolingNotSupported(StorageError):  # noqa: N818
         message = message or (
             f"{whose} does not keep one session for each connection, as in pool_mode = transaction or statement. Strongroom needs "
             "session pooling: the session has its search path, limits, row-level security and notifications. "
-            "Set pool_mode = session for this database, or connect to PostgreSQL directly; see docs/pgbouncer.md"
+            "Set pool_mode = session for this database, or connect to PostgreSQL directly; see docs/how-to/pgbouncer.md"
         )
         super().__init__(message, may_have_been_committed=may_have_been_committed)
         self.pooler = pooler

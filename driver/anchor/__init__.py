@@ -1,4 +1,4 @@
-"""Anchors outside of the database: they show whether the database is older than it was (docs/anchors.md)."""
+"""Anchors outside of the database: they show whether the database is older than it was (docs/how-to/anchors.md)."""
 
 from .anchors import Anchors, Older, advice_for, older_than_anchor
 from .errors import AnchorUnavailable

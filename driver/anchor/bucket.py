@@ -1,4 +1,4 @@
-"""The anchor in an object store: one object for each statement, with a retention lock (docs/anchors.md).
+"""The anchor in an object store: one object for each statement, with a retention lock (docs/how-to/anchors.md).
 
 The objects of a cell are numbered 1, 2, 3 ... Each is created only if its key does not exist, states the newest positions of all
 processes, and has the hash of the object before it. So the newest valid object has everything.

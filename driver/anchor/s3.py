@@ -32,7 +32,7 @@ EXISTS = frozenset(("PreconditionFailed", "ConditionalRequestConflict"))
 """Codes of S3 for an object whose key exists, or that another caller writes at this moment."""
 _ADVICE = {
     "NoSuchBucket": "create it with object lock, or correct anchor.bucket",
-    "AccessDenied": "give the credentials the rights that docs/anchors.md lists",
+    "AccessDenied": "give the credentials the rights that docs/how-to/anchors.md lists",
     "PermanentRedirect": "it is in another region; correct anchor.region",
     "AuthorizationHeaderMalformed": "it is in another region; correct anchor.region",
     "InvalidAccessKeyId": "give the SDK valid credentials",

@@ -1,4 +1,4 @@
-"""The hash chain through a stream's records, and the lines of the file (docs/audit-log.md, "The chain").
+"""The hash chain through a stream's records, and the lines of the file (docs/how-to/audit-log.md, "The chain").
 
 `append` specifies the kernel's function of the same name, which writes the same bytes. The kernel does not hold the interpreter's
 lock, because a writing thread would wait for busy callers each time it takes the lock again.

@@ -1,7 +1,7 @@
 """Checkpoints: signed positions of a stream. They show whether any record before them was changed.
 
 A checkpoint is a record of its stream, and a row in the database. The rows of a cell are numbered, and each has the hash of the
-row before it (docs/audit-log.md, "Checkpoints").
+row before it (docs/how-to/audit-log.md, "Checkpoints").
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The events of the audit log. An event is a set of names and values. A tenant wrote none of them.
 
-docs/audit-log.md has the table of all fields.
+docs/how-to/audit-log.md has the table of all fields.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 | format | standard | the record is in |
 |---|---|---|
-| `jsonl` | this project (docs/audit-log.md) | the line |
+| `jsonl` | this project (docs/how-to/audit-log.md) | the line |
 | `ocsf` | Open Cybersecurity Schema Framework 1.6.0, class API Activity (6003) | `raw_data` |
 | `cef` | ArcSight's Common Event Format, version 0 (implementation standard 25) | `rawEvent` |
 | `syslog` | RFC 5424 | MSG |

@@ -1,4 +1,4 @@
-"""Signed statements of positions, as they are in an audit log and in an object store (docs/anchors.md)."""
+"""Signed statements of positions, as they are in an audit log and in an object store (docs/how-to/anchors.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One process's audit log on disk: numbered records in segments, each chained to the one before (docs/audit-log.md, "The chain")."""
+"""One process's audit log on disk: numbered records in segments, each chained to the one before.
+
+The chain is described in docs/how-to/audit-log.md, "The chain".
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group(cls=Group, epilog="\b\nExample:\n  strongroom audit verify")
 def audit() -> None:
-    """Verify the audit log, export it, and set its retention. docs/audit-log.md describes it."""
+    """Verify the audit log, export it, and set its retention. docs/how-to/audit-log.md describes it."""
 
 
 @audit.command(

@@ -61,7 +61,7 @@ def codec_server(config_path: Path) -> None:
     async def run(strongroom: Strongroom) -> None:
         config = strongroom.config.codec_server
         if config is None:
-            msg = f"{config_path} has no section [codec_server]; add one, as docs/codec-server.md shows"
+            msg = f"{config_path} has no section [codec_server]; add one, as docs/how-to/codec-server.md shows"
             raise ConfigError(msg)
         handler = logging.StreamHandler()
         handler.setFormatter(_OneLine("%(asctime)s %(message)s"))

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 def import_(config_path: Path, namespace_name: str, file: Path, workflow_id: str | None, run_id: str | None) -> None:
     """Import exported executions from a file, plain or gzip. `-` is standard input.
 
-    The file has JSON Lines as docs/import.md describes, or the output of `temporal workflow show --output json`, of one run or of
-    several runs one after the other. The whole file is checked before anything is written. An interrupted import can be run again.
+    The file has JSON Lines as docs/how-to/import.md describes, or the output of `temporal workflow show --output json`, of one run or
+    of several runs one after the other. The whole file is checked before anything is written. An interrupted import can be run again.
     """
 
     async def run(strongroom: Strongroom) -> None:

@@ -1,4 +1,4 @@
-"""The command line: its groups, and how every command ends. docs/command-line.md lists the exit codes."""
+"""The command line: its groups, and how every command ends. docs/reference/command-line.md lists the exit codes."""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ def serve(config_path: Path, workers: int | None, socket: Path | None, health: s
     """Serve this cell's stores to a Temporal server, over Unix sockets.
 
     A supervisor starts the worker processes, and restarts those that end. On SIGTERM the workers answer the calls that they have, and
-    the server stops with exit code 0. docs/temporal-server.md has the set-up. The options take precedence over the section [serve].
+    the server stops with exit code 0. docs/how-to/temporal-server.md has the set-up. The options take precedence over the section
+    [serve].
     """
     options: dict[str, Any] = {
         "workers": workers,

@@ -128,8 +128,8 @@ def _report(found: LogReport, *, version: int, older: list[str], has_other_hosts
     )
     if not ok:
         line(
-            "keep copies of the folder and of the table audit_checkpoints, and compare with exports: docs/audit-log.md. After a "
-            "restore on purpose, see 'strongroom restore accept --help'"
+            "keep copies of the folder and of the table audit_checkpoints, and compare with exports: docs/how-to/audit-log.md. "
+            "After a restore on purpose, see 'strongroom restore accept --help'"
         )
         raise click.exceptions.Exit(1)
 

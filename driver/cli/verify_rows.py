@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from strongroom.storage.journal.reading import ShardVerification
 
 _ADVICE = (
-    "Stop the services, keep a copy of the database, and compare it with backups: docs/freshness.md. After a restore on purpose, see "
-    "'strongroom restore accept --help'"
+    "Stop the services, keep a copy of the database, and compare it with backups: docs/explanation/freshness.md. "
+    "After a restore on purpose, see 'strongroom restore accept --help'"
 )
 
 

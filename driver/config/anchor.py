@@ -1,4 +1,4 @@
-"""The section `[anchor]`. docs/anchors.md is its page."""
+"""The section `[anchor]`. docs/how-to/anchors.md is its page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section `[codec_server]`. docs/codec-server.md is its page."""
+"""The section `[codec_server]`. docs/how-to/codec-server.md is its page."""
 
 from __future__ import annotations
 

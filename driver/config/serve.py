@@ -1,4 +1,4 @@
-"""The section `[serve]`. docs/temporal-server.md is its page."""
+"""The section `[serve]`. docs/how-to/temporal-server.md is its page."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN takes prece
 # decrypt_ttl_seconds = 3600
 # rotate_after_days = 90
 
-# The audit log: every call of a session, every command, every use of a key. See docs/audit-log.md.
+# The audit log: every call of a session, every command, every use of a key. See docs/how-to/audit-log.md.
 [audit]
 folder = "{audit}"  # relative to this file's folder; every user of the cell must be able to write in it
 
@@ -101,7 +101,7 @@ folder = "{audit}"  # relative to this file's folder; every user of the cell mus
 # ca_certs = "ca.pem"  # relative to this file's folder; certificate and key for a cluster that asks for them
 # api_key_env = "STRONGROOM_ES_API_KEY"
 
-# Callers for whom sealed payloads are opened: see docs/codec-server.md, and `strongroom codec-server`.
+# Callers for whom sealed payloads are opened: see docs/how-to/codec-server.md, and `strongroom codec-server`.
 # [codec_server]
 # listen = "127.0.0.1:8443"
 

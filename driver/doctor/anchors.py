@@ -68,7 +68,9 @@ async def _journal(strongroom: Strongroom) -> Finding:
 
 def _bucket(bucket: AnchorBucket | None) -> Finding:
     if bucket is None:
-        return Finding(ANCHORS, _BUCKET, "none: the audit log alone is the anchor; docs/anchors.md describes [anchor]")
+        return Finding(
+            ANCHORS, _BUCKET, "none: the audit log alone is the anchor; docs/how-to/anchors.md describes [anchor]"
+        )
     if bucket.work.last_error is not None:
         return wrong(
             ANCHORS, _BUCKET, bucket.work.last_error, "The service works, and an older database may not be noticed."

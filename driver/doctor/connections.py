@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 SESSIONS = "sessions"
 SESSION_ADVICE = (
-    "Set pool_mode = session for this database and user, or name the server in database.dsn; see docs/pgbouncer.md."
+    "Set pool_mode = session for this database and user, or name the server in database.dsn; "
+    "see docs/how-to/pgbouncer.md."
 )
 _ROOM = (
     "Allow more connections for this role: max_connections and CONNECTION LIMIT of the server, default_pool_size and "

@@ -38,7 +38,7 @@ KEYS = (
     *("execution_duration_ns", "history_length", "history_size_bytes", "state_transition_count"),
     *("parent_workflow_id", "parent_run_id", "root_workflow_id", "root_run_id", "search_attributes", "memo", "events"),
 )
-"""The keys of an object; docs/import.md describes them."""
+"""The keys of an object; docs/how-to/import.md describes them."""
 _KEY = re.compile(r"[a-z][a-z_]{0,40}", re.IGNORECASE)
 _STATUS = {
     "RUNNING": "Running",

@@ -1,4 +1,7 @@
-"""Metrics and traces by OpenTelemetry (docs/telemetry.md). It needs the API only; the service supplies providers and exporters."""
+"""Metrics and traces by OpenTelemetry, described in docs/how-to/telemetry.md.
+
+It needs the API only; the service supplies providers and exporters.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-//! Number, chain and write audit records (docs/audit-log.md, "The chain") without holding the interpreter's lock.
+//! Number, chain and write audit records (docs/how-to/audit-log.md, "The chain") without holding the interpreter's lock.
 //!
 //! `strongroom.driver.audit.chain.append` is the specification: it writes the same bytes.
 

@@ -45,7 +45,7 @@ _BY_STATE: Mapping[str, tuple[type[StorageError], str]] = {
         DatabaseUnavailable,
         "The server is starting or stopping, or is a standby that takes no queries. Try again when it is ready",
     ),
-    "08P01": (DatabaseUnavailable, "If this is a pooler, check its configuration; see docs/pgbouncer.md"),
+    "08P01": (DatabaseUnavailable, "If this is a pooler, check its configuration; see docs/how-to/pgbouncer.md"),
 }
 _ANOTHER_HOST_HELPS_NOT = (DatabaseAuthenticationError, PoolingNotSupported)
 

@@ -27,7 +27,7 @@ else:
 
 _NOT_COMMITTED = (
     "the statement may be rolled back: a pooler in front of the database opened a transaction and did not end it. Pgpool-II does "
-    "this with backend_clustering_mode = 'raw'. Use another mode, or connect to PostgreSQL directly; see docs/pgbouncer.md"
+    "this with backend_clustering_mode = 'raw'. Use another mode, or connect to PostgreSQL directly; see docs/how-to/pgbouncer.md"
 )
 
 

@@ -41,7 +41,8 @@ _LOST = "the connection to the database was lost"
 _RACED = ("23502", "23505", "40001", "40P01")
 _SHARED = (
     "a prepared statement is missing, or another client has one of the same name: a pooler in front of the database does not keep "
-    "one session for each connection. Set its pooling to session mode, in PgBouncer with pool_mode = session; see docs/pgbouncer.md"
+    "one session for each connection. Set its pooling to session mode, in PgBouncer with pool_mode = session; "
+    "see docs/how-to/pgbouncer.md"
 )
 _TWICE = (
     "the database already has an object that the schema creates (a function, table or type); it was left by another version or by a "

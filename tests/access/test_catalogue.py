@@ -47,7 +47,7 @@ NOT_STORES = {
     "telemetry",
 }
 PLUMBING = {"aclose"}
-PAGE = ROOT / "docs" / "access-control.md"
+PAGE = ROOT / "docs" / "how-to" / "access-control.md"
 # What commands pass besides the arguments of a store's method: they name a namespace by its name, and a run by its workflow.
 FROM_COMMANDS = {"name", "workflow_id", "run_id"}
 

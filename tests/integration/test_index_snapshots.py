@@ -1,4 +1,4 @@
-"""A snapshot of the index, as docs/elasticsearch.md describes it: restored, noticed as older, and brought up to date."""
+"""A snapshot of the index, as docs/how-to/elasticsearch.md describes it: restored, noticed as older, and brought up to date."""
 
 from __future__ import annotations
 

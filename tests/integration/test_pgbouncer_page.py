@@ -25,7 +25,7 @@ from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
-BLOCKS = {(block.language, block.label): block.text for block in code_blocks(ROOT / "docs" / "pgbouncer.md")}
+BLOCKS = {(block.language, block.label): block.text for block in code_blocks(ROOT / "docs" / "how-to" / "pgbouncer.md")}
 
 
 @pytest.fixture

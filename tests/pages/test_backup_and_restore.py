@@ -1,4 +1,4 @@
-"""The commands of docs/backup-and-restore.md, run as they are written: only addresses, folders and the moment are replaced."""
+"""The commands of docs/how-to/backup-and-restore.md, run as they are written: only addresses, folders and the moment are replaced."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
-PAGE = ROOT / "docs" / "backup-and-restore.md"
+PAGE = ROOT / "docs" / "how-to" / "backup-and-restore.md"
 SOURCE = "postgresql://strongroom@db.example.com/strongroom"
 TARGET = "postgresql://strongroom@db2.example.com/strongroom"
 ADMINISTRATOR = "postgresql://postgres@{}.example.com/postgres"
@@ -198,7 +198,7 @@ def test_dump_and_restore_as_a_plain_owner(server_of_two, tmp_path, sample_path)
     assert "row-level security applies to strongroom_driver" in " ".join(limited.stdout.split()), limited.stdout
     assert run_command(new, "query", "payments", "--count", environment=with_role).stdout.split()[0] == str(IMPORTED)
     with pytest.raises(asyncpg.UndefinedObjectError, match="session_of_this_statement"):
-        sql(with_role["STRONGROOM_DSN"], "SELECT count(*) FROM history_node")  # docs/row-level-security.md
+        sql(with_role["STRONGROOM_DSN"], "SELECT count(*) FROM history_node")  # docs/how-to/row-level-security.md
     assert walk.used == set(values) | {"CODE", STATE}
 
 

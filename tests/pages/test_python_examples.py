@@ -18,7 +18,7 @@ from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
-OWN_TEST = {"tutorial-python-service.md"}
+OWN_TEST = {"python-service.md"}
 """Pages whose programs a test of their own runs."""
 
 

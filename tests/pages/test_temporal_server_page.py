@@ -1,4 +1,4 @@
-"""docs/temporal-server.md and the examples that it names, as far as they can be checked without containers and without systemd."""
+"""docs/how-to/temporal-server.md and its examples, as far as they can be checked without containers and without systemd."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.configuration import MINIMAL, parsed
 from tests.support.pages import code_blocks
 from tests.support.tree import ROOT
 
-PAGE = ROOT / "docs" / "temporal-server.md"
+PAGE = ROOT / "docs" / "how-to" / "temporal-server.md"
 DOCKER = ROOT / "docker"
 UNITS = sorted((DOCKER / "systemd").glob("*.service"))
 COMPOSE = yaml.safe_load((DOCKER / "compose.temporal.yml").read_text())

@@ -17,7 +17,7 @@ from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
-PAGE = ROOT / "docs" / "tutorial-python-service.md"
+PAGE = ROOT / "docs" / "tutorials" / "python-service.md"
 PLACEHOLDERS = {"CODE": r"--final (\w+)", "GRANT": r"access approve (\w+)", "sr_...": r"(sr_[\w-]+)"}
 """What a reader fills in, and where the output of an earlier command shows it."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-PAGE = ROOT / "docs" / "telemetry.md"
+PAGE = ROOT / "docs" / "how-to" / "telemetry.md"
 _UNPACKED = ROOT / ".tools" / "prometheus" / "usr" / "bin"
 _COUNTERS = ("_total", "_count", "_sum", "_bucket")
 _QUIET = 1500

@@ -13,7 +13,7 @@ from strongroom.driver.config import ConfigError, Listen, load_config, write_con
 from tests.support.configuration import parse_codec_server
 from tests.support.tree import ROOT
 
-PAGE = (ROOT / "docs" / "codec-server.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "codec-server.md").read_text()
 EXTRAS = ["temporalio", "starlette", "uvicorn", "jwt", "google.protobuf"]
 JWT = {
     "keys": "k",

@@ -158,7 +158,7 @@ def file_settings():
 def test_every_file_of_the_configuration_is_listed():
     """A new setting that names a file is added here and to the page, or this fails."""
     assert file_settings() == (set(USES) - {"the configuration itself"}) | set(FOLDERS)
-    page = (ROOT / "docs" / "files.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "files.md").read_text()
     missing = [name for name in file_settings() if f"`{name.split(' ')[0]}`" not in page]
     assert not missing
 

@@ -1,4 +1,4 @@
-"""Every example on docs/list-filters.md finds the runs, or fails with the message, that the page says."""
+"""Every example on docs/reference/list-filters.md finds the runs, or fails with the message, that the page says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from strongroom.visibility.search.ordering import ranking
 from tests.support.pages import code_blocks
 from tests.support.tree import ROOT
 
-PAGE = ROOT / "docs" / "list-filters.md"
+PAGE = ROOT / "docs" / "reference" / "list-filters.md"
 TYPES = {
     "CustomerId": AttributeType.KEYWORD,
     "Labels": AttributeType.KEYWORD_LIST,

@@ -23,7 +23,7 @@ from tests.support.visibility.conformance import RUNS, TYPES
 from tests.support.visibility.token_queries import holds
 
 ROWS = json.loads((ROOT / "tests/support/visibility/temporal_filters.json").read_text())["rows"]
-PAGE = (ROOT / "docs" / "list-filters.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "list-filters.md").read_text()
 CANARY = "zq_canary_7"
 
 
