@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-freshness bench-visibility bench-search bench-temporal bench-all pins reference vectors claims wheel help clean env bench-env docs docs-env
+.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-freshness bench-visibility bench-search bench-temporal bench-all pins reference vectors claims claim wheels runtime help clean env bench-env docs docs-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -19,9 +19,11 @@ unexport PYTHONDONTWRITEBYTECODE
 # Sources are linked one by one into the environment, so a new or removed file needs a new link.
 SOURCES := $(sort $(shell find kms storage visibility driver -type f -not -name '*.pyc'))
 LISTING := .venv/.sources
+# What the demonstration and the command line need. If the environment for development is here, it is used, because it has all of that too.
+RUNTIME := $(if $(wildcard .venv/.ready),env,runtime)
 LIMIT := benchmarks/sealing/native_limit
 
-demo: env ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
+demo: $(RUNTIME) ## seal real histories in a throw-away PostgreSQL, search them, rotate, shred, and prove each claim (default)
 	@$(BIN)/strongroom demo
 
 temporal: go env ## a real Temporal server on a sealed cell, used and searched for plaintext; needs Go 1.26; KEEP=1 leaves it running
@@ -72,9 +74,9 @@ unit: env ## unit tests, properties and vectors only (seconds, no server)
 integration: env ## tests against real servers, which the fixtures start and stop
 	$(BIN)/pytest tests/integration tests/contract tests/faults tests/packaging
 
-kernel: env ## build the native kernel into the environment, which takes it up; needs cargo (three minutes the first time)
+kernel: $(RUNTIME) ## build the native kernel into the environment, which takes it up; needs cargo (three minutes the first time)
 	@command -v cargo >/dev/null || { echo "no cargo here: the kernel is written in Rust (see rustup). Everything works without it."; exit 2; }
-	@$(UV) pip install -q --python $(BIN)/python --no-deps --reinstall-package strongroom-kernel ./kernel
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --reinstall-package strongroom-kernel --build-constraints requirements/release.txt ./kernel
 	@$(BIN)/python -c 'from strongroom.kms.sealing import ciphers; print("sealing and opening:", ciphers.chosen())'
 
 bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 3 with QUICK=1
@@ -130,32 +132,49 @@ vectors: env ## write tests/vectors again (the frozen files must not change)
 claims: env ## write the table of SECURITY.md from the last test run; a claim without a passing test is left out
 	@$(BIN)/python -m tests.support.claims.table
 
-wheel: env ## build dist/strongroom-*.whl
-	$(BIN)/python -m build --wheel --no-isolation
+claim: env ## run the tests of one claim of SECURITY.md: make claim C=C8; without C, list the claims
+	@$(BIN)/python -m tests.support.claims.prove $(C)
+
+wheels: .venv-release/.ready ## build dist/: wheel, source archive, kernel wheel (needs cargo), bill of materials, digests; TWICE=1 compares two builds; PYTHONS=1 installs it in each Python here
+	@PYTHONPATH=.ci .venv-release/bin/python -m release dist $(if $(TWICE),--twice) $(if $(PYTHONS),--pythons)
+
+PIN := $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
 pins: .tools/.ready ## resolve requirements/*.txt again, with hashes and without addresses
-	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  -o requirements/bootstrap.txt requirements/bootstrap.in
-	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 -o requirements/docs.txt requirements/docs.in
-	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --all-extras --group dev -o requirements/dev.txt pyproject.toml
-	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --extra cli --extra demo --group peers -o requirements/bench.txt pyproject.toml
+	$(PIN) --upgrade -o requirements/bootstrap.txt requirements/bootstrap.in
+	$(PIN) --upgrade --python-version 3.11 -o requirements/docs.txt requirements/docs.in
+	$(PIN) --upgrade --all-extras --group dev -o requirements/dev.txt pyproject.toml
+	$(PIN) --upgrade --extra cli --extra demo --group peers -o requirements/bench.txt pyproject.toml
+	$(PIN) --upgrade -c requirements/dev.txt --extra cli --extra demo -o requirements/run.txt pyproject.toml requirements/run.in
+	$(PIN) --upgrade -c requirements/dev.txt --all-extras -o requirements/product.txt pyproject.toml
+	$(PIN) --upgrade -c requirements/dev.txt -o requirements/release.txt requirements/release.in
+	@if command -v cargo >/dev/null; then PYTHONPATH=.ci $(PYTHON) -m release.kernel; else echo "no cargo here: requirements/kernel.txt stays as it is"; fi
 
 clean: ## remove the environment and what was built
-	rm -rf .tools .venv .venv-bench .venv-docs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .tools .venv .venv-bench .venv-docs .venv-release build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
-env: .venv/.ready
-	@echo "$(SOURCES)" | cmp -s - $(LISTING) || { \
+LINK = @echo "$(SOURCES)" | cmp -s - $(LISTING) || { \
 	  $(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation --reinstall-package strongroom \
 	    --config-settings editable_mode=strict -e . && echo "$(SOURCES)" > $(LISTING); }
 
-.venv/.ready: requirements/dev.txt pyproject.toml .tools/.ready
+env: .venv/.ready
+	$(LINK)
+
+runtime: .venv/.runtime
+	$(LINK)
+
+.venv/.runtime: requirements/run.txt pyproject.toml .tools/.ready
 	@echo "making the environment in .venv ..."
+	@rm -f $(LISTING)
+	@test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv
+	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/run.txt
+	@touch $@
+
+.venv/.ready: requirements/dev.txt pyproject.toml .tools/.ready
+	@echo "making the environment for development in .venv ..."
 	@rm -f $(LISTING)
 	@test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv
 	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
@@ -169,6 +188,12 @@ docs-env: .venv-docs/.ready
 	@echo "making the environment of the pages in .venv-docs ..."
 	@test -x .venv-docs/bin/python || $(UV) venv -q --python .tools/bin/python .venv-docs
 	@$(UV) pip sync -q --python .venv-docs/bin/python --require-hashes requirements/docs.txt
+	@touch $@
+
+# The tools of a release, which are in no other environment.
+.venv-release/.ready: requirements/release.txt .tools/.ready
+	@test -x .venv-release/bin/python || $(UV) venv -q --python .tools/bin/python .venv-release
+	@$(UV) pip sync -q --python .venv-release/bin/python --require-hashes requirements/release.txt
 	@touch $@
 
 # The peers of the benchmarks have an environment of their own, so that no test needs them.

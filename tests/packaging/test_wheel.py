@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -10,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.support.release import listed_files, run
 from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -29,34 +27,6 @@ NEEDED = {
     "strongroom/visibility/py.typed",
 }
 SUFFIXES = {".py", ".sql", ".md", ".lark", ".txt", ".bin", ".gz", ".typed"}
-
-
-def run(*command, folder, **environment):
-    """Run a program; it must succeed, and what it printed is returned."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    result = subprocess.run(
-        command, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def listed_files():
-    """Return what a clone of the working tree would hold: tracked files and new ones, none that is ignored or deleted."""
-    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=ROOT).split("\0")
-    return [name for name in listed if name and (ROOT / name).is_file()]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel that was built from a copy of the working tree and nothing else."""
-    tree = tmp_path_factory.mktemp("tree")
-    for name in listed_files():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, tree / name)
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out", ".", folder=tree)
-    [built] = (tree / "out").glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")

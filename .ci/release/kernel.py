@@ -1,0 +1,92 @@
+"""The wheel of the native kernel, for all Pythons from 3.11 (abi3), on the oldest glibc that its symbols allow (manylinux)."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from checks.tree import ROOT
+from release.tree import run
+
+PINS = ROOT / "requirements" / "kernel.txt"
+"""Each crate as `name==version --hash=sha256:...`. Cargo's own lock file would name the registry."""
+PIN = re.compile(r"([\w-]+)==(\S+) --hash=sha256:([0-9a-f]{64})")
+
+
+def build(tree: Path, out: Path, time: str) -> None:
+    """Build the kernel's wheel from a tree, with the pinned crates.
+
+    Raises:
+        SystemExit: Cargo is missing, a crate is not the pinned one, or the build failed.
+    """
+    kernel = tree / "kernel"
+    lock(kernel)
+    cargo = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    # Paths of this machine would otherwise be in the messages of panics and assertions.
+    places = {str(kernel): "kernel", str(cargo): "cargo", sysroot(): "rust"}
+    run(
+        *(Path(sys.executable).with_name("maturin"), "build", "--release", "--locked", "--out", out),
+        folder=kernel,
+        SOURCE_DATE_EPOCH=time,
+        CARGO_TARGET_DIR=os.environ.get("CARGO_TARGET_DIR", str(kernel / "target")),
+        RUSTFLAGS=" ".join(f"--remap-path-prefix={path}={name}" for path, name in places.items()),
+        CFLAGS=" ".join(f"-ffile-prefix-map={path}={name}" for path, name in places.items()),
+    )
+
+
+def sysroot() -> str:
+    """Return the folder of the Rust compiler."""
+    return subprocess.run(["rustc", "--print", "sysroot"], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S607
+
+
+def lock(kernel: Path) -> None:
+    """Write a lock file with exactly the pinned crates.
+
+    Raises:
+        SystemExit: The lock file has another crate, version or digest; the message says what to do.
+    """
+    wanted = PINS.read_text(encoding="utf-8")
+    run("cargo", "generate-lockfile", folder=kernel)
+    for package, version in downgrades(pinned(kernel), wanted):
+        run("cargo", "update", "--package", package, "--precise", version, folder=kernel)
+    if pinned(kernel) != wanted:
+        raise SystemExit(
+            f"the crates of the kernel are not those of {PINS.name}. Run 'make pins', and read the difference."
+        )
+
+
+def downgrades(found: str, wanted: str) -> list[tuple[str, str]]:
+    """Return each crate that is not pinned, as `name@version`, with the pinned version that is compatible with it."""
+    pins = {(name, compatible(version)): version for name, version, _ in PIN.findall(wanted)}
+    crates = [(name, version) for name, version, _ in PIN.findall(found)]
+    return [
+        (f"{name}@{version}", pins[name, compatible(version)])
+        for name, version in crates
+        if pins.get((name, compatible(version)), version) != version
+    ]
+
+
+def compatible(version: str) -> tuple[str, ...]:
+    """Return the part of a version that all versions compatible with it share: the major number, and for 0 the minor one too."""
+    major, minor, *_ = version.split(".")
+    return (major, minor) if major == "0" else (major,)
+
+
+def pinned(kernel: Path) -> str:
+    """Return the pins of the crates in the lock file. The kernel itself has no digest and is left out."""
+    packages = tomllib.loads((kernel / "Cargo.lock").read_text(encoding="utf-8"))["package"]
+    return "".join(
+        f"{name}=={version} --hash=sha256:{digest}\n"
+        for name, version, digest in sorted(
+            (each["name"], each["version"], each["checksum"]) for each in packages if "checksum" in each
+        )
+    )
+
+
+if __name__ == "__main__":  # `make pins`: take up the newest versions
+    run("cargo", "generate-lockfile", folder=ROOT / "kernel")
+    PINS.write_text(pinned(ROOT / "kernel"), encoding="utf-8")
