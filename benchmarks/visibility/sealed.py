@@ -53,6 +53,9 @@ class Overheard:
         return (await self.fetch(*statement))[0]
 
 
+_PAGE = 100
+
+
 class Sealed:
     """The sealed contender: one namespace, searched through either index."""
 
@@ -97,9 +100,15 @@ class Sealed:
         return found
 
     async def list(self, manager: VisibilityManager, query: str) -> int:
-        """List 100 runs."""
-        page = await manager.list_workflow_executions(self.namespace_id, query, self.types, page_size=100)
-        return len(page.executions)
+        """List 100 runs. A list that is sorted takes several requests if it is not sorted after 3 s."""
+        found, token = 0, None
+        while True:
+            page = await manager.list_workflow_executions(
+                self.namespace_id, query, self.types, page_size=_PAGE - found, page_token=token
+            )
+            found, token = found + len(page.executions), page.next_page_token
+            if found == _PAGE or token is None:
+                return found
 
     async def count(self, manager: VisibilityManager, query: str) -> int:
         """Count the runs of a query."""
