@@ -123,8 +123,8 @@ docs: docs-env ## build the pages into build/docs; a broken link or anchor is an
 	@$(SPHINX) -q -W --keep-going -E -j 2 -b html -c docs . build/docs
 	@echo "build/docs/index.html"
 
-reference: env ## write docs/reference/configuration.* from the schema of the configuration
-	@$(BIN)/python -m strongroom.driver.config.reference docs/reference
+reference: env ## write the generated pages of docs/reference: configuration, Python interface, commands, errors, metrics, operations, record kinds
+	@PYTHONPATH=.ci $(BIN)/python -m reference docs/reference
 
 vectors: env ## write tests/vectors again (the frozen files must not change)
 	$(BIN)/python -m tests.vectors.generate

@@ -85,6 +85,7 @@ from .lifecycle import (
     verify_certificate,
     with_scope,
 )
+from .private_files import UnsafePath, check_shared_folder
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
 from .providers.local import KeyringHead, KeyringLedger, LocalProvider
 from .providers.multi import MultiProvider
@@ -174,6 +175,7 @@ __all__ = [
     "TlsFiles",
     "TokenKey",
     "Unavailable",
+    "UnsafePath",
     "UnsupportedFormat",
     "UnsupportedOperation",
     "Wrapped",
@@ -186,6 +188,7 @@ __all__ = [
     "check_commitment",
     "check_pin",
     "check_region",
+    "check_shared_folder",
     "client_context",
     "commits_several_times",
     "count_to_rewrap",

@@ -26,11 +26,14 @@ from .errors import (
     DatabaseUnavailable,
     DataLoss,
     InvalidPersistenceRequest,
+    KekNotConfigured,
     NamespaceAlreadyExists,
     NamespaceNotFound,
     NexusEndpointVersionConflict,
     NexusTableVersionConflict,
+    NotCommitted,
     NotFound,
+    OlderThanAnchor,
     PageTokenMismatch,
     PoolingNotSupported,
     ResourceExhausted,
@@ -78,7 +81,7 @@ from .histories.branch import BranchInfo, BranchRange, HistoryBranch
 from .histories.manager import HistoryManager
 from .histories.pages import HistoryPage
 from .histories.rows import HistoryAppend, HistoryNode
-from .histories.tree import BranchPage
+from .histories.tree import BranchPage, ListedBranch
 from .keys.changes import follow_key_changes
 from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_versions
 from .keys.keyring_ledger import PostgresKeyringLedger
@@ -91,10 +94,16 @@ from .keys.sealed_copies import SealedCopies
 from .keys.store import PostgresDataKeyStore
 from .matching.task_queue_keys import TaskQueueKey
 from .matching.task_queues import TaskQueue, TaskQueuePage, UnreadableTaskQueue
-from .matching.task_requests import Task, TaskPage
+from .matching.task_requests import Task, TaskPage, UnreadableQueueTask
 from .matching.tasks import TaskStore
 from .matching.user_data import TaskQueueUserDataStore
-from .matching.user_data_rows import TaskQueueUserData, TaskQueueUserDataConflict, UserDataPage, UserDataUpdate
+from .matching.user_data_rows import (
+    TaskQueueUserData,
+    TaskQueueUserDataConflict,
+    UnreadableUserData,
+    UserDataPage,
+    UserDataUpdate,
+)
 from .namespaces.metadata import MetadataStore
 from .namespaces.namespace import Namespace, check_namespace_region
 from .namespaces.namespace_record import NamespacePage, NamespaceRecord
@@ -118,6 +127,7 @@ from .schema.citus import distribute_schema, distribution_statements
 from .schema.migrations import Migration, current_version
 from .schema.schema import apply_schema, check_schema, schema_status
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
+from .shard_numbers import ShardNumbers
 from .visibility_rows.epochs import VisibilityEpochs
 from .visibility_rows.notification import OutboxNotifier
 from .visibility_rows.outbox import BEFORE_ALL, OutboxEntry, RunKey, VisibilityOutbox
@@ -194,7 +204,9 @@ __all__ = [
     "HistoryTaskPage",
     "HistoryTaskStore",
     "InvalidPersistenceRequest",
+    "KekNotConfigured",
     "KeyInUse",
+    "ListedBranch",
     "MetadataStore",
     "Migration",
     "Namespace",
@@ -209,7 +221,9 @@ __all__ = [
     "NexusEndpointVersionConflict",
     "NexusTableVersionConflict",
     "NotAuthenticated",
+    "NotCommitted",
     "NotFound",
+    "OlderThanAnchor",
     "OutboxEntry",
     "OutboxNotifier",
     "PageTokenMismatch",
@@ -236,6 +250,7 @@ __all__ = [
     "ServiceRole",
     "SetWorkflowExecutionRequest",
     "ShardInfo",
+    "ShardNumbers",
     "ShardOwnershipLost",
     "ShardStore",
     "ShredRequest",
@@ -256,8 +271,10 @@ __all__ = [
     "Timeout",
     "TransactionSizeLimit",
     "Unavailable",
+    "UnreadableQueueTask",
     "UnreadableTask",
     "UnreadableTaskQueue",
+    "UnreadableUserData",
     "UpdateMode",
     "UpdateWorkflowExecutionRequest",
     "UserDataPage",

@@ -34,7 +34,7 @@ from .errors import (
     VisibilityError,
 )
 from .filter.parser import parse_filter
-from .filter.tree import Attribute, ListFilter, SearchAttributes
+from .filter.tree import Attribute, ListFilter, Order, SearchAttributes
 from .filter.values import parse_datetime
 from .index.document import check_record, registrable
 from .index.layout import BUCKETS, LENGTHS, PRESETS, Layout, active_layout, new_layout, parse_layout, with_prefixes
@@ -48,6 +48,7 @@ from .jobs.rotation import IndexRotation, Rotation
 from .jobs.sealed_copies import IndexCopies
 from .jobs.token_verifier import TokenTally, TokenVerifier
 from .namespace_attributes import attribute_types
+from .search.cost import Cost, SearchLimits
 from .search.evaluate import matches
 from .search.explain import ExplainedCondition, Explanation
 from .search.manager import ExecutionCount, ExecutionsPage, VisibilityManager
@@ -61,6 +62,7 @@ __all__ = [
     "Attribute",
     "AttributeType",
     "AttributeValue",
+    "Cost",
     "Drift",
     "ExecutionCount",
     "ExecutionsPage",
@@ -79,6 +81,7 @@ __all__ = [
     "ListFilter",
     "MalformedQuery",
     "NamespaceTally",
+    "Order",
     "PresetAdvice",
     "QueryBudgetExceeded",
     "QueryDeadlineExceeded",
@@ -93,6 +96,7 @@ __all__ = [
     "SearchIndexMismatch",
     "SearchIndexTimeout",
     "SearchIndexUnavailable",
+    "SearchLimits",
     "SearchSnapshotExpired",
     "TokenTally",
     "TokenVerifier",

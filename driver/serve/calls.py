@@ -19,7 +19,7 @@ from .values import decoder_of, encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from strongroom.storage.shard_numbers import ShardNumbers
+    from strongroom.storage import ShardNumbers
 
     from .callers import Callers
     from .counts import Counts

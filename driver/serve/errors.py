@@ -10,7 +10,7 @@ from strongroom.storage import InvalidPersistenceRequest, ResourceExhausted, Tra
 from .shard_numbers import FIELD, in_text, replaced
 
 if TYPE_CHECKING:
-    from strongroom.storage.shard_numbers import ShardNumbers
+    from strongroom.storage import ShardNumbers
 
 UNEXPECTED = "InternalError"
 """The kind of an error that is not one of Strongroom's. It is a defect of the server."""

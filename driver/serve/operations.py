@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from strongroom.driver.operations import Operation
-    from strongroom.storage.shard_numbers import ShardNumbers
+    from strongroom.storage import ShardNumbers
 
     from .shard_numbers import Replace
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.driver.config import ConfigError
-from strongroom.storage.schema.migrations import current_version
+from strongroom.storage import current_version
 
 from .callers import callers_of
 from .calls import Service

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.driver.config import ConfigError
-from strongroom.kms.private_files import UnsafePath, check_shared_folder
+from strongroom.kms import UnsafePath, check_shared_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import click
 
-from strongroom.driver.demo.leak_scan import LeakReport, scan
+from strongroom.driver.demo import LeakReport, scan
 
 from .binaries import SERVER, build
 from .interface import check_interface, web_interface

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
-from strongroom.driver.demo.embedded_postgres import embedded_postgres
+from strongroom.driver.demo import embedded_postgres
 
 from .binaries import SQL_TOOL, build, server_module
 from .processes import run

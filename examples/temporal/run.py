@@ -12,8 +12,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from strongroom.driver import Strongroom, load_config
-from strongroom.driver.codec.payload_codec import SealedPayloadCodec
+from strongroom.driver import SealedPayloadCodec, Strongroom, load_config
 
 from .exercise import STEPS
 from .scene import Scene, connected, id_of, prepare

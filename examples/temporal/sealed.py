@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strongroom.driver.demo.embedded_postgres import create_plain_database, embedded_postgres
+from strongroom.driver.demo import create_plain_database, embedded_postgres
 
 from .processes import Process, accepts_on, run, start
 from .server import Datastores

@@ -9,10 +9,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from strongroom.driver.config import ServeConfig, load_config, write_config
-from strongroom.driver.demo.embedded_postgres import embedded_postgres
-from strongroom.driver.serve.server import Server
-from strongroom.driver.strongroom import Strongroom
+from strongroom.driver import ServeConfig, Server, Strongroom, load_config, write_config
+from strongroom.driver.demo import embedded_postgres
 from strongroom.storage import NO_NAMESPACE, Database
 
 if TYPE_CHECKING:
