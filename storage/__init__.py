@@ -6,7 +6,7 @@
 from strongroom.kms import NotAuthenticated, Timeout, Unavailable
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 
-from .cell import AccessPolicyStore, AuditCheckpoint, AuditCheckpointStore
+from .cell import AccessPolicyStore, AuditCheckpointStore
 from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
 from .cluster.metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
 from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
@@ -14,9 +14,9 @@ from .data_blob import DataBlob, Encoding
 from .engine.barrier import Barrier
 from .engine.connection import Connection, Row
 from .engine.database import Database
-from .engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE, SET_BY_FUNCTION, VisibleNamespaces
+from .engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE, VisibleNamespaces
 from .engine.server_address import addresses, check_dsn, is_local, postgres_context
-from .engine.watch import DatabaseWatch, StatementReport
+from .engine.watch import StatementReport
 from .errors import (
     AppendHistoryTimeout,
     CellMismatch,
@@ -87,8 +87,8 @@ from .keys.destruction import COPIES, KeyInUse, destroy_retired_key, retired_ver
 from .keys.keyring_ledger import PostgresKeyringLedger
 from .keys.registry_wait import MARGIN, RegistryWait
 from .keys.reseal import Reseal
-from .keys.reseal_progress import RATE, Resealed
 from .keys.reseal_progress import Progress as ResealProgress
+from .keys.reseal_progress import Resealed
 from .keys.sealed_columns import sealed_columns
 from .keys.sealed_copies import SealedCopies
 from .keys.store import PostgresDataKeyStore
@@ -123,7 +123,6 @@ from .queues import (
     QueueV2Page,
 )
 from .schema.cell import Cell, check_cell, claim_cell
-from .schema.citus import distribute_schema, distribution_statements
 from .schema.migrations import Migration, current_version
 from .schema.schema import apply_schema, check_schema, schema_status
 from .sealing import OFF_LOOP_BYTES, ROW_BYTES, open_rows
@@ -132,12 +131,7 @@ from .visibility_rows.epochs import VisibilityEpochs
 from .visibility_rows.notification import OutboxNotifier
 from .visibility_rows.outbox import BEFORE_ALL, OutboxEntry, RunKey, VisibilityOutbox
 from .visibility_rows.records import (
-    HASHED_COLUMNS,
     VisibilityRow,
-    all_tokens,
-    delete_visibility_record,
-    get_visibility_record,
-    put_visibility_records,
 )
 from .visibility_rows.truth import VisibilityTruth, visibility_key
 
@@ -146,23 +140,19 @@ __all__ = [
     "BEFORE_ALL",
     "COPIES",
     "EVERY_NAMESPACE",
-    "HASHED_COLUMNS",
     "HISTORY_NODE",
     "MARGIN",
     "NO_NAMESPACE",
     "OFF_LOOP_BYTES",
     "OUTBOUND",
-    "RATE",
     "REPLICATION",
     "ROW_BYTES",
-    "SET_BY_FUNCTION",
     "TIMER",
     "TRANSFER",
     "VISIBILITY",
     "AccessPolicyStore",
     "AckLevels",
     "AppendHistoryTimeout",
-    "AuditCheckpoint",
     "AuditCheckpointStore",
     "Barrier",
     "BranchInfo",
@@ -191,7 +181,6 @@ __all__ = [
     "DatabaseAuthenticationError",
     "DatabaseTimeout",
     "DatabaseUnavailable",
-    "DatabaseWatch",
     "Encoding",
     "ExecutionState",
     "ExecutionStore",
@@ -291,7 +280,6 @@ __all__ = [
     "WorkflowState",
     "WorkflowStatus",
     "addresses",
-    "all_tokens",
     "apply_schema",
     "check_cell",
     "check_dsn",
@@ -299,17 +287,12 @@ __all__ = [
     "check_schema",
     "claim_cell",
     "current_version",
-    "delete_visibility_record",
     "destroy_retired_key",
-    "distribute_schema",
-    "distribution_statements",
     "follow_key_changes",
-    "get_visibility_record",
     "is_local",
     "open_rows",
     "postgres_context",
     "purge_namespace",
-    "put_visibility_records",
     "retired_versions",
     "schema_status",
     "sealed_columns",

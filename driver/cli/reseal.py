@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.kms import KeyDestroyed
-from strongroom.storage import RATE, KeyInUse, destroy_retired_key, retired_versions
+from strongroom.storage import KeyInUse, destroy_retired_key, retired_versions
+from strongroom.storage.keys.reseal_progress import RATE
 
 from .cell import with_cell
 from .commands import MOST_WAIT, Command, FiniteRange, refuse, refuse_unused

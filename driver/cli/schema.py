@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.driver.config import load_config
-from strongroom.storage import Database, apply_schema, distribute_schema, distribution_statements, schema_status
+from strongroom.storage import Database, apply_schema, schema_status
+from strongroom.storage.schema.citus import distribute_schema, distribution_statements
 
 from .commands import Group, refuse_unused
 from .interrupts import INTERRUPTS

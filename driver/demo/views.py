@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.driver.importing.history_event import decode_batch, payloads
 from strongroom.driver.importing.importer import history_nodes, imported_branch
-from strongroom.storage import EVERY_NAMESPACE, HISTORY_NODE, all_tokens
+from strongroom.storage import EVERY_NAMESPACE, HISTORY_NODE
+from strongroom.storage.visibility_rows.records import all_tokens
 from strongroom.visibility import matches, parse_filter
 
 if TYPE_CHECKING:

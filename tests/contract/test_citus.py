@@ -22,13 +22,12 @@ from strongroom.storage import (
     TaskQueueKey,
     apply_schema,
     check_schema,
-    distribute_schema,
-    distribution_statements,
     schema_status,
 )
 from strongroom.storage.engine.functions import Function, load_functions
 from strongroom.storage.executions.tasks import TIMER
 from strongroom.storage.fences import ShardFences
+from strongroom.storage.schema.citus import distribute_schema, distribution_statements
 from tests.support.fixtures.citus import install_stand_ins
 from tests.support.fixtures.contract import new_namespace, new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, comparable, tasks

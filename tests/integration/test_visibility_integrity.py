@@ -7,7 +7,8 @@ from types import MappingProxyType
 import pytest
 
 from strongroom.kms import IntegrityError, KeyClass
-from strongroom.storage import EVERY_NAMESPACE, all_tokens
+from strongroom.storage import EVERY_NAMESPACE
+from strongroom.storage.visibility_rows.records import all_tokens
 from strongroom.visibility.index.document import document_id
 from strongroom.visibility.index.tokens import Tokenizer
 from strongroom.visibility.search.compiler import compile_filter

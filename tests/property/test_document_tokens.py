@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.storage import HASHED_COLUMNS
+from strongroom.storage.visibility_rows.records import HASHED_COLUMNS
 from strongroom.visibility import AttributeType, Layout, new_layout
 from strongroom.visibility.fields import PREFIXED
 from strongroom.visibility.index.document_tokens import tokens_of

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from strongroom.storage import HASHED_COLUMNS
+from strongroom.storage.visibility_rows.records import HASHED_COLUMNS
 from strongroom.visibility.attributes import AttributeType
 
 from .tokens import (

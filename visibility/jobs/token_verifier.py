@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strongroom.kms import IntegrityError, commits_several_times
-from strongroom.storage import HASHED_COLUMNS
+from strongroom.storage.visibility_rows.records import HASHED_COLUMNS
 from strongroom.visibility.index.document import document_tokens, open_documents, seal_documents
 from strongroom.visibility.namespace_attributes import stored_types
 

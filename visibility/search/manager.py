@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from strongroom.kms import KeyNotFound
-from strongroom.storage import (
-    NotFound,
+from strongroom.storage import NotFound
+from strongroom.storage.checks import check_shard_id, wanted_page_size
+from strongroom.storage.visibility_rows.records import (
     delete_visibility_record,
     get_visibility_record,
     put_visibility_records,
 )
-from strongroom.storage.checks import check_shard_id, wanted_page_size
 from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
 from strongroom.visibility.filter.tree import SearchAttributes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from strongroom.storage import HASHED_COLUMNS, VisibilityRow
+from strongroom.storage import VisibilityRow
+from strongroom.storage.visibility_rows.records import HASHED_COLUMNS
 from strongroom.visibility.backends.token_query import All, AnyOf, Bucket, Epoch, Not, Some
 
 COLUMNS = {"b1": "close_bucket", "b2": "start_bucket"}

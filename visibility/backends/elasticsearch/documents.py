@@ -12,7 +12,7 @@ from uuid import UUID
 
 from strongroom.kms import IntegrityError, UnsupportedFormat
 from strongroom.kms.sealing.header import parse_header
-from strongroom.storage import all_tokens
+from strongroom.storage.visibility_rows.records import all_tokens
 from strongroom.visibility.backends.drift import SealedCopy
 from strongroom.visibility.backends.search_index import LIST_ORDER
 from strongroom.visibility.index.tokens import GROUP_TOKENS

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import IntegrityError
-from strongroom.storage import all_tokens, visibility_key
+from strongroom.storage import visibility_key
+from strongroom.storage.visibility_rows.records import all_tokens
 from strongroom.visibility.backends.drift import Difference, DocumentCopy, Drift
 from strongroom.visibility.errors import SearchIndexAnswerError
 
