@@ -131,7 +131,13 @@ TASKS = (
     Operation(
         "get_tasks", READ, "read", "namespace", f"{QUEUE} min_task_id max_task_id min_pass subqueue {PAGE}", "get_tasks"
     ),
-    Operation("complete_tasks_less_than", WRITE, "delete", "namespace", f"{QUEUE} max_task_id max_pass limit subqueue"),
+    Operation(
+        "complete_tasks_less_than",
+        WRITE,
+        "delete",
+        "namespace",
+        f"{QUEUE} max_task_id max_pass limit subqueue range_id",
+    ),
 )
 TASK_QUEUE_USER_DATA = (
     Operation("get_task_queue_user_data", READ, "read", "namespace", "task_queue"),

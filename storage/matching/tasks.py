@@ -17,12 +17,13 @@ from strongroom.storage.fences import lease_mac
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
 
-from .journal import changed_queue, completed_tasks
+from .completion import CompletedTasks, check_bounds, delete_tasks, owner_of
+from .journal import changed_queue
 from .task_batches import QueueRow, TaskRange, TaskStatements, TaskWrite
 from .task_pages import open_tasks
 from .task_queue_keys import QueueRowIds, TaskQueueKey, check_subqueue, check_task_queue, row_key
 from .task_queues import TaskQueue, check_owner, list_task_queues, open_task_queue, seal_task_queue
-from .task_requests import LAST_TASK_ID, Task, TaskPage, check_pass, pack_tasks, task_range, token_scope
+from .task_requests import LAST_TASK_ID, Task, TaskPage, pack_tasks, task_range, token_scope
 
 if TYPE_CHECKING:
     from strongroom.kms import Keyring
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 _SQL = load_queries("matching/tasks")
 _GET = "get_tasks"
-_INT32 = 2**31
 
 
 class TaskStore:
@@ -257,7 +257,14 @@ class TaskStore:
         return TaskPage(tasks, token, unreadable)
 
     async def complete_tasks_less_than(
-        self, queue: TaskQueueKey, *, max_task_id: int, max_pass: int = 0, limit: int, subqueue: int = 0
+        self,
+        queue: TaskQueueKey,
+        *,
+        max_task_id: int,
+        max_pass: int = 0,
+        limit: int,
+        subqueue: int = 0,
+        range_id: int | None = None,
     ) -> int:
         """Delete the first tasks of a queue, up to a task that stays.
 
@@ -267,26 +274,25 @@ class TaskStore:
             max_pass: The pass of that task; 0 in a plain queue, 1 or more in a fair one.
             limit: The maximum number of tasks to delete; 1 or more.
             subqueue: The part of the backlog; 0 is the queue itself.
+            range_id: The range id that the queue's owner holds; None for any owner. A former owner must not delete,
+                because the next owner of a fair queue can give its tasks passes that the former one has completed.
 
         Returns:
             The number of tasks that were deleted.
 
         Raises:
+            ConditionFailed: The queue has another range id or does not exist. Nothing was deleted.
+            IntegrityError: The queue's range id was altered. Nothing was deleted.
             InvalidPersistenceRequest: A number is invalid.
             NamespaceNotFound: The namespace does not exist.
         """
         name = check_task_queue(queue)
         check_subqueue(subqueue)
-        check_number("max_task_id", max_task_id)
-        check_pass("max_pass", max_pass, fair=self._fair)
-        check_number("limit", limit, least=1, limit=_INT32)
+        bounds = check_bounds(max_pass, max_task_id, limit, range_id, fair=self._fair)
         keys = await open_keys(self._keyring, queue.namespace_id)
-        key = row_key(keys, queue, name, fair=self._fair, subqueue=subqueue)
-        changes, visible = completed_tasks(key, max_pass, max_task_id), queue.namespace_id
-        async with self._journal.entry(changes) as entry, self._database.connection(visible) as connection:
-            done = await connection.fetchrow(_SQL["complete"], *key, max_pass, max_task_id, limit, *entry.row)
-            entry.answer(done)
-        return 0 if done is None else int(done["tasks"])
+        tasks = CompletedTasks(row_key(keys, queue, name, fair=self._fair, subqueue=subqueue), *bounds)
+        owner = None if range_id is None else owner_of(keys, row_key(keys, queue, name, fair=self._fair), range_id)
+        return await delete_tasks(self._database, self._journal, tasks, owner)
 
     async def aclose(self) -> None:
         """Wait until no write and no read is in flight."""

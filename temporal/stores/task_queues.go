@@ -147,6 +147,9 @@ func (s *taskStore) CompleteTasksLessThan(
 	r.field("max_task_id").Int(request.ExclusiveMaxTaskID)
 	r.field("subqueue").Int(int64(request.Subqueue))
 	r.field("limit").Int(int64(request.Limit))
+	if rangeID := conditionRangeID(request); rangeID != 0 {
+		r.field("range_id").Int(rangeID)
+	}
 	completed := int64(0)
 	err := ask(ctx, s, r, func(reader *wire.Reader) { completed = reader.Int() })
 	return int(completed), err

@@ -298,6 +298,9 @@ QUEUE_WRITES = {
     "create tasks": lambda store, queue: store.create_tasks(queue.queue, [Task(5, blob())], range_id=queue.range_id),
     "renew": lambda store, queue: store.update_task_queue(queue, previous_range_id=queue.range_id),
     "delete": lambda store, queue: store.delete_task_queue(queue.queue, range_id=queue.range_id),
+    "complete tasks": lambda store, queue: store.complete_tasks_less_than(
+        queue.queue, max_task_id=9, limit=9, range_id=queue.range_id
+    ),
 }
 
 
@@ -307,12 +310,13 @@ async def test_a_former_owner_of_a_task_queue_is_refused_after_an_edit(cell, nam
     former = secrets.randbelow(2**60)
     queue = TaskQueue(TaskQueueKey(namespace_id, f"queue {uuid4()}", 1), former, blob())
     await cell.tasks.create_task_queue(queue)
+    await cell.tasks.create_tasks(queue.queue, [Task(1, blob())], range_id=former)
     await cell.tasks.update_task_queue(replace(queue, range_id=former + 1), previous_range_id=former)
     await execute(cell, "UPDATE task_queues SET range_id = $1 WHERE range_id = $2", former, former + 1)
     if is_fenced:
         with pytest.raises(IntegrityError):
             await QUEUE_WRITES[write](cell.tasks, queue)
-        assert not (await cell.tasks.get_tasks(queue.queue, page_size=10)).tasks
+        assert [task.task_id for task in (await cell.tasks.get_tasks(queue.queue, page_size=10)).tasks] == [1]
         return
     keys = await cell.keyring.open(namespace_id)
     async with cell.database.connection(EVERY_NAMESPACE) as connection:

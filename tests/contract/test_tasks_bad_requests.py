@@ -93,6 +93,7 @@ async def test_wrong_ranges_are_refused(task_store, task_queue):
         *({"max_task_id": number} for number in (-1, 2**63, None)),
         *({"max_pass": number} for number in (-1, 1 - task_store.first_pass, None)),
         {"subqueue": -1},
+        *({"range_id": range_id} for range_id in (-1, 2**63, "7", True)),
     ]
     for one in wrong:
         with pytest.raises(InvalidPersistenceRequest):

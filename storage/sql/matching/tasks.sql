@@ -43,18 +43,24 @@ ORDER BY range_hash, namespace_id, task_queue_id, task_type LIMIT $2
 
 -- name: complete
 -- By ctid, because rows of tasks are never updated, and a join of keys would compare every pair.
+-- $9 to $11 are the queue's token, the range id that its row must have, and the MAC of that; NULL if anyone may delete. A new owner's update
+-- of the row waits for this statement, or this statement sees its range id and deletes nothing.
 -- Returns the number of tasks by the length of their images; no row if there are none.
-WITH deleted AS (
+WITH owned AS MATERIALIZED (
+    SELECT FROM task_queues
+    WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $9 AND task_type = $4 AND fair = $5 AND range_id = $10 AND range_mac = $11
+    FOR SHARE
+), deleted AS (
     DELETE FROM tasks
     WHERE range_hash = $1 AND namespace_id = $2 AND task_queue_id = $3 AND task_type = $4 AND fair = $5
       AND ctid = ANY (ARRAY(
         SELECT t.ctid FROM tasks AS t
         WHERE t.range_hash = $1 AND t.namespace_id = $2 AND t.task_queue_id = $3 AND t.task_type = $4 AND t.fair = $5
-          AND (t.pass, t.task_id) < ($6, $7)
+          AND (t.pass, t.task_id) < ($6, $7) AND ($10::bigint IS NULL OR EXISTS (SELECT FROM owned))
         ORDER BY t.pass, t.task_id LIMIT $8))
     RETURNING '\x004807'::bytea || uuid_send(namespace_id) || int4send(range_hash) || task_queue_id || int2send(task_type)
               || boolsend(fair) || int8send(pass) || int8send(task_id) || substr(data, octet_length(data) - 15) AS image
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
-SELECT $9, $10, $11, $12, string_agg(image, '') FROM deleted HAVING count(*) > 0
+SELECT $12, $13, $14, $15, string_agg(image, '') FROM deleted HAVING count(*) > 0
 RETURNING octet_length(replaced) / 74 AS tasks, sha256(replaced) AS digest

@@ -176,33 +176,30 @@ func currentWorkflowConditionFailed(failure *client.Error) error {
 		start := time.Unix(0, number(failure, "start_time")).UTC()
 		result.StartTime = &start
 	}
-	requestIDs, err := requestIDsOf(failure)
+	state, err := currentState(failure)
 	if err != nil {
 		return serviceerror.NewDataLoss("the state of the current run can't be decoded: " + err.Error())
 	}
-	result.RequestIDs = requestIDs
+	result.RequestIDs = state.RequestIds
+	copyFirstExecutionRunID(result, state)
 	return result
 }
 
-// requestIDsOf returns the ids of all requests that the current run answered. A run without a stored state has the one that started it.
-func requestIDsOf(failure *client.Error) (map[string]*persistencespb.RequestIDInfo, error) {
+// currentState returns the state of the current run. A run without a stored one has the id of the request that started it.
+func currentState(failure *client.Error) (*persistencespb.WorkflowExecutionState, error) {
 	fields, ok := failure.Fields["execution_state"].([]any)
 	if !ok || len(fields) == 0 {
 		first, _ := failure.Fields["create_request_id"].(string)
-		return map[string]*persistencespb.RequestIDInfo{
+		return &persistencespb.WorkflowExecutionState{RequestIds: map[string]*persistencespb.RequestIDInfo{
 			first: {EventType: enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, EventId: common.FirstEventID},
-		}, nil
+		}}, nil
 	}
 	blob := &commonpb.DataBlob{EncodingType: enumspb.ENCODING_TYPE_PROTO3}
 	blob.Data, _ = fields[0].([]byte)
 	if len(fields) > 1 {
 		blob.EncodingType = enumspb.EncodingType(asInt(fields[1])) // #nosec G115 - an enum
 	}
-	state, err := serialization.NewSerializer().WorkflowExecutionStateFromBlob(blob)
-	if err != nil {
-		return nil, err
-	}
-	return state.RequestIds, nil
+	return serialization.NewSerializer().WorkflowExecutionStateFromBlob(blob)
 }
 
 func number(failure *client.Error, field string) int64 { return asInt(failure.Fields[field]) }

@@ -140,7 +140,12 @@ def queue_calls(cell, own):
         }
         calls["delete"] |= {
             f"{name}.complete_tasks_less_than": partial(
-                store.complete_tasks_less_than, own.queue, max_task_id=99, max_pass=9 * task_pass, limit=99
+                store.complete_tasks_less_than,
+                own.queue,
+                max_task_id=99,
+                max_pass=9 * task_pass,
+                limit=99,
+                range_id=7 if store is cell.fair_tasks else None,
             ),
             f"{name}.delete_task_queue": partial(store.delete_task_queue, own.queue, range_id=7),
         }
