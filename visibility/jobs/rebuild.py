@@ -40,8 +40,7 @@ _PAUSE = 1.0
 _ATTEMPTS = 60
 """Number of times that documents are sent to an overloaded cluster before they are left to the indexers."""
 _NAMES = 3
-"""Number of names that are tried for a new index. If the answer to its creation is lost, the next name is tried. The build deletes
-the other index in the end."""
+"""Number of names that are tried for a new index. Another process may create an index of the same name at the same time."""
 _ENDED = "another process ended the build of the search index; the present index is unchanged"
 
 Progress: TypeAlias = Callable[[str, int], None]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from strongroom.kms import StrongroomError
-
-from .answers import acknowledged, alias, created, dropped, items
+from .answers import acknowledged, alias, created, dropped, is_missing, items
+from .changes import change, has_settings, server_times
 from .client import own_alias
-from .layout import health, refresh_setting, replicas_setting, stored_bytes
+from .layout import health, made_by, refresh_setting, replicas_setting, stored_bytes
 from .mapping import VERSION, definition
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .client import ElasticsearchClient
     from .layout import ClusterHealth, IndexLayout
 
@@ -52,19 +54,34 @@ async def new_index(
 ) -> str | None:
     """Create an index with the next number; return its name, or None if another process created it meanwhile."""
     shards = settings.shards or await default_shards(client)
+    own = uuid4().hex  # shows whether an index that exists already is this one, whose answer was lost
     body = definition(
         shards=shards,
         changeable={**replicas_setting(settings.replicas), **refresh_setting(settings.refresh_interval)},
+        made=own,
     )
     last = max([0, *(int(name[-_DIGITS:]) for name in await all_indices(client))])
     name = f"{client.name}-v{VERSION}-{last + 1:0{_DIGITS}}"
-    made = await client.send(
+    maker: str | None = None
+
+    async def exists() -> bool:
+        nonlocal maker
+        maker = await client.send(
+            lambda api: api.options(ignore_status=_NOT_FOUND).indices.get_mapping(index=name),
+            lambda body: made_by(body, name),
+        )
+        return maker is not None
+
+    await change(
+        client,
         lambda api: api.options(ignore_status=_BAD_REQUEST).indices.create(
-            index=name, aliases={**aliases, own_alias(name): {}}, **body
+            index=name, aliases={**aliases, own_alias(name): {}}, **server_times(client), **body
         ),
         created,
+        is_done=exists,
+        what=f"the creation of the index {name}",
     )
-    return name if made else None
+    return name if maker == own else None
 
 
 async def default_shards(client: ElasticsearchClient) -> int:
@@ -91,7 +108,18 @@ async def change_settings(
     """Change the replicas, the refresh interval (in seconds), or both, of an index. None does not change a setting."""
     changed: dict[str, Any] = {} if replicas is None else {**replicas_setting(replicas)}
     changed |= {} if refresh_interval is None else refresh_setting(refresh_interval)
-    await client.send(lambda api: api.indices.put_settings(index=index, settings={"index": changed}), acknowledged)
+    await set_settings(client, index, {f"index.{name}": str(value) for name, value in changed.items()})
+
+
+async def set_settings(client: ElasticsearchClient, index: str, settings: Mapping[str, str | None]) -> None:
+    """Change settings of an index, by their full names. None removes a setting."""
+    await change(
+        client,
+        lambda api: api.indices.put_settings(index=index, settings=dict(settings), **server_times(client)),
+        acknowledged,
+        is_done=lambda: has_settings(client, index, settings),
+        what=f"the change of the settings {', '.join(settings)}",
+    )
 
 
 async def all_indices(client: ElasticsearchClient) -> list[str]:
@@ -120,11 +148,13 @@ async def move_alias(client: ElasticsearchClient, before: IndexLayout | None, af
     actions: list[dict[str, Any]] = [{"add": {"index": after, "alias": client.name, "is_write_index": True}}]
     if before is not None:
         actions.insert(0, {"remove": {"index": before.index, "alias": client.name, "must_exist": True}})
-    try:
-        await client.send(lambda api: api.indices.update_aliases(actions=actions), acknowledged)
-    except StrongroomError:  # also of a request that was executed, whose answer was lost, and that was sent again
-        if not await leads_to(client, after):
-            raise
+    await change(
+        client,
+        lambda api: api.indices.update_aliases(actions=actions, **server_times(client)),
+        acknowledged,
+        is_done=lambda: leads_to(client, after),
+        what=f"the move of the alias {client.name} to {after}",
+    )
 
 
 async def leads_to(client: ElasticsearchClient, name: str) -> bool:
@@ -144,4 +174,17 @@ async def drop_index(client: ElasticsearchClient) -> None:
 
 async def delete_index(client: ElasticsearchClient, name: str) -> None:
     """Delete an index and its entry in the alias. It is not an error if it does not exist."""
-    await client.send(lambda api: api.options(ignore_status=_NOT_FOUND).indices.delete(index=name), dropped)
+    await change(
+        client,
+        lambda api: api.options(ignore_status=_NOT_FOUND).indices.delete(index=name, **server_times(client)),
+        dropped,
+        is_done=lambda: _is_gone(client, name),
+        what=f"the deletion of the index {name}",
+    )
+
+
+async def _is_gone(client: ElasticsearchClient, name: str) -> bool:
+    return await client.send(
+        lambda api: api.options(ignore_status=_NOT_FOUND).indices.get_settings(index=name, name="index.uuid"),
+        is_missing,
+    )

@@ -18,8 +18,9 @@ from .administration import (
     drop_index,
     index_bytes,
     is_index_of,
+    set_settings,
 )
-from .answers import acknowledged, by_index, refreshed, term_counts, total
+from .answers import by_index, refreshed, term_counts, total
 from .bulk import BulkAction, require_all
 from .client import SYSTEM_CERTIFICATES, ElasticsearchClient
 from .deletion import delete_documents
@@ -292,6 +293,4 @@ class ElasticsearchIndex:
                 await self._set_gc_deletes(index, None if value == _AT_ONCE else value)
 
     async def _set_gc_deletes(self, index: str, value: str | None) -> None:
-        await self.client.send(
-            lambda api: api.indices.put_settings(index=index, settings={_GC_DELETES: value}), acknowledged
-        )
+        await set_settings(self.client, index, {_GC_DELETES: value})

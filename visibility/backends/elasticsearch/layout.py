@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.visibility.errors import SearchIndexAnswerError, SearchIndexMismatch
 
 from .answers import error_type, is_missing, items, nested
-from .mapping import VERSION
+from .mapping import MADE, VERSION
 from .refusals import CHANGED, SEVERAL
 
 if TYPE_CHECKING:
@@ -83,6 +83,13 @@ def layout(body: Any, name: str, *, is_alias: bool = True) -> IndexLayout | None
         _number(settings.get("number_of_replicas")),
         str(settings.get("refresh_interval", _DEFAULT_REFRESH)),
     )
+
+
+def made_by(body: Any, index: str) -> str | None:
+    """Return the id of the creation of an index, from its mapping; "" if it has none, and None if there is no such index."""
+    if is_missing(body):
+        return None
+    return str(nested(nested(body, index), "mappings").get("_meta", {}).get(MADE, ""))
 
 
 def _check_alias(aliases: Mapping[str, Any], name: str) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """Version of this mapping. An index of another version is not searched; build a new one."""
 
+MADE = "made"
+"""The name of the id of the creation in the metadata of an index."""
 SORT = ("b1", "b2", "d")
 PROPERTIES: dict[str, Any] = {
     "n": {"type": "keyword", "doc_values": False, "norms": False},
@@ -38,12 +40,13 @@ PROPERTIES: dict[str, Any] = {
 }
 
 
-def definition(*, shards: int, changeable: Mapping[str, Any]) -> dict[str, Any]:
+def definition(*, shards: int, changeable: Mapping[str, Any], made: str) -> dict[str, Any]:
     """Return settings and mapping of a new index.
 
     Args:
         shards: Number of primary shards.
         changeable: The settings that can be changed later, see `layout.py`.
+        made: A random id of the creation.
     """
     return {
         "settings": {
@@ -58,7 +61,7 @@ def definition(*, shards: int, changeable: Mapping[str, Any]) -> dict[str, Any]:
         "mappings": {
             "dynamic": "strict",
             "_source": {"enabled": False},
-            "_meta": {"strongroom_version": VERSION},
+            "_meta": {"strongroom_version": VERSION, MADE: made},
             "properties": PROPERTIES,
         },
     }
