@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.storage.visibility_rows.epochs import count_epochs
-from strongroom.visibility.index.tokens import GROUP_TOKENS, last_group_token
+from strongroom.visibility.index.tokens import last_group_token
 
 from .postgres_query import FEW_TOKENS, condition_of, count_from, from_position, split_large, where
-from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, DocumentGroup, IndexPosition
+from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
 from .token_query import without_implied
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from strongroom.storage import Connection, Database, Row, RunKey
@@ -30,8 +30,6 @@ _COLUMNS = "shard_id, id, version, k, b1, b2, s"
 _WALKED = 8
 """Number of documents that are compared with many tokens for each one that is wanted, before each token is looked up."""
 _HEX_ID = 32
-_HIGHEST_TOKENS = f"CASE WHEN r.t[cardinality(r.t) - 7] < {GROUP_TOKENS} THEN r.t[cardinality(r.t) - 7:] ELSE r.t END"
-"""The last eight tokens of a row, or all of them if there can be more group tokens."""
 
 
 class PostgresIndex:
@@ -157,21 +155,40 @@ class PostgresReader:
         row = await self._connection.fetchrow(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
         return list(row.values()) if row else []
 
-    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Sequence[DocumentGroup]:
-        """See `IndexReader.groups`. Tokens are in ascending order and group tokens are the highest, so the last ones suffice."""
-        condition, parameters = self._counted(query)
-        parameters += [first, last_group_token(first)]
-        low, high = f"${len(parameters) - 1}", f"${len(parameters)}"
-        grouped = await self._connection.fetch(
-            "SELECT u.token, count(*) AS documents, min((encode(r.id, 'hex') || r.shard_id) COLLATE \"C\") AS named "
-            f"FROM {self._records} AS r CROSS JOIN LATERAL unnest({_HIGHEST_TOKENS}) AS u (token) "
-            f"WHERE {condition} AND u.token BETWEEN {low} AND {high} GROUP BY u.token LIMIT {most + 1}",
+    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
+        """See `IndexReader.groups`."""
+        tokens, parameters = self._group_tokens(query, first)
+        rows = await self._connection.fetch(
+            f"SELECT g.token, count(*) AS documents FROM ({tokens}) AS g GROUP BY g.token LIMIT {most + 1}", *parameters
+        )
+        return {row["token"]: row["documents"] for row in rows}
+
+    async def of_groups(self, query: TokenQuery, first: int, tokens: Collection[int]) -> Mapping[int, Row]:
+        """See `IndexReader.of_groups`. The groups that are not asked for are left out here, because that costs less than in SQL."""
+        of_query, parameters = self._group_tokens(query, first, ", r.id, r.shard_id")
+        found = await self._connection.fetch(
+            "SELECT g.token, min((encode(g.id, 'hex') || g.shard_id) COLLATE \"C\") AS named "
+            f"FROM ({of_query}) AS g GROUP BY g.token",
             *parameters,
         )
-        keys = [(int(row["named"][_HEX_ID:]), bytes.fromhex(row["named"][:_HEX_ID])) for row in grouped]
-        rows = {(row["shard_id"], row["id"]): row for row in await self.rows(keys)}
-        pairs = zip(grouped, keys, strict=True)
-        return [DocumentGroup(row["token"], row["documents"], rows[key]) for row, key in pairs]
+        keys = {
+            row["token"]: (int(row["named"][_HEX_ID:]), bytes.fromhex(row["named"][:_HEX_ID]))
+            for row in found
+            if row["token"] in tokens
+        }
+        rows = {(row["shard_id"], row["id"]): row for row in await self.rows(list(keys.values()))}
+        return {token: rows[key] for token, key in keys.items() if key in rows}
+
+    def _group_tokens(self, query: TokenQuery, first: int, columns: str = "") -> tuple[str, list[object]]:
+        """Return a statement with a row for each group token of each document, and its parameters.
+
+        The tokens of a document are in ascending order, so those of an attribute follow each other, and `width_bucket` finds them.
+        """
+        condition, parameters = self._counted(query)
+        parameters += [first - 1, last_group_token(first)]
+        low, high = f"${len(parameters) - 1}::bigint", f"${len(parameters)}::bigint"
+        tokens = f"r.t[width_bucket({low}, r.t) + 1 : width_bucket({high}, r.t)]"
+        return f"SELECT unnest({tokens}) AS token{columns} FROM {self._records} AS r WHERE {condition}", parameters
 
     async def rows(self, keys: Sequence[tuple[int, bytes]]) -> Sequence[Row]:
         """See `IndexReader.rows`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 from strongroom.visibility.errors import SearchSnapshotExpired
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -72,21 +72,6 @@ class Refusal:
     passing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentGroup:
-    """The documents that share a group token.
-
-    Attributes:
-        token: The token.
-        documents: The number of documents.
-        row: The row of one of them, like those of `IndexReader.pages`.
-    """
-
-    token: int
-    documents: int
-    row: Row
-
-
 class IndexReader(Protocol):
     """Answers the token queries of one search in one namespace."""
 
@@ -96,8 +81,8 @@ class IndexReader(Protocol):
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """Return, for each of several queries, the number of documents that satisfy it and `within`, all at one moment."""
 
-    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Sequence[DocumentGroup]:
-        """Return the documents of a query, grouped by their group tokens of one attribute.
+    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
+        """Return the number of documents of a query for each of their group tokens of one attribute.
 
         Args:
             query: The query that the documents satisfy.
@@ -106,6 +91,18 @@ class IndexReader(Protocol):
 
         Returns:
             The groups; one more than `most` if there are more. A group of a token of another attribute may be among them.
+        """
+
+    async def of_groups(self, query: TokenQuery, first: int, tokens: Collection[int]) -> Mapping[int, Row]:
+        """Return one document of each of some groups, as rows like those of `pages`.
+
+        Args:
+            query: The query that the documents satisfy.
+            first: The lowest group token of the attribute.
+            tokens: The group tokens, which `groups` returned for the same query.
+
+        Returns:
+            The row for each token. A group without a document is left out.
         """
 
     async def count_and_first(

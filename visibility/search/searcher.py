@@ -15,6 +15,7 @@ from strongroom.visibility.index.tokens import Tokenizer, active_tokenizer, firs
 from .compiler import compile_query
 from .evaluate import predicate
 from .explain import Explanation, explain_conditions
+from .group_names import GroupNames
 from .listing import listed_page, listing_of
 from .scan import matching, open_rows
 from .token_conditions import present
@@ -22,6 +23,8 @@ from .token_conditions import present
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from strongroom.kms import NamespaceKeys
+    from strongroom.storage import Row
     from strongroom.visibility.backends.search_index import IndexReader
     from strongroom.visibility.backends.token_query import TokenQuery
     from strongroom.visibility.filter.tree import Attribute
@@ -46,6 +49,7 @@ class Searcher:
 
     def __init__(self, scanner: Scanner) -> None:
         self._scanner = scanner
+        self._names = GroupNames()
 
     def sorts_until(self) -> float:
         """Return the time until which a list that is asked for now may sort; see `SearchLimits`."""
@@ -138,27 +142,45 @@ class Searcher:
     async def _counted_by_token(
         self, prepared: PreparedFilter, reader: IndexReader, attribute: Attribute, tokenizers: Sequence[Tokenizer]
     ) -> Mapping[str, int]:
-        """Count sure documents by group token, and open one of each group to know its value.
-
-        A value has another token in each epoch. Another attribute may have the same tag; the groups of its tokens are left out.
-        """
-        sure, read = prepared.compiled.sure, value_reader(attribute.name)
+        """Count sure documents by group token. A value has another token in each epoch."""
+        sure = prepared.compiled.sure
         groups: Counter[str] = Counter()
         for tokenizer in tokenizers:
-            key, namespace_id = tokenizer.key(attribute.name), prepared.keys.namespace_id
-            first = first_group_token(key)
+            first = first_group_token(tokenizer.key(attribute.name))
             having = all_of(sure, Epoch(tokenizer.epoch), present(attribute, tokenizer).possible)
             found = await reader.groups(having, first, most=MAX_GROUPS)
             if len(found) > MAX_GROUPS:
                 raise _too_many_groups()
-            records = await open_rows(self._scanner.keyring, namespace_id, [group.row for group in found])
-            values = [_group(read(record)) for record in records]
-            numbers = key.numbers(list(map(grouped(attribute.type), values)))
-            for group, value, number in zip(found, values, numbers, strict=True):
-                if group.token == group_token(first, number):
-                    groups[value] += group.documents
+            known = self._names.known(prepared.keys, tokenizer.epoch, attribute.name)
+            if unknown := found.keys() - known.keys():
+                rows = await reader.of_groups(having, first, unknown)
+                named = await self._named(prepared.keys, attribute, tokenizer, rows)
+                self._names.keep(prepared.keys, tokenizer.epoch, attribute.name, named)
+                known = {**known, **named}
+            for token, documents in found.items():
+                if token in known:
+                    groups[known[token]] += documents
         groups[_NO_VALUE] += await reader.count(sure) - groups.total()
         return groups
+
+    async def _named(
+        self, keys: NamespaceKeys, attribute: Attribute, tokenizer: Tokenizer, rows: Mapping[int, Row]
+    ) -> dict[int, str]:
+        """Open one document of each group, and return the value of each token.
+
+        A token is left out if the value of its document has another one. It is a token of another attribute with the same tag, or was
+        added to the document.
+        """
+        read, key = value_reader(attribute.name), tokenizer.key(attribute.name)
+        records = await open_rows(self._scanner.keyring, keys.namespace_id, list(rows.values()))
+        values = [_group(read(record)) for record in records]
+        numbers = key.numbers(list(map(grouped(attribute.type), values)))
+        first = first_group_token(key)
+        return {
+            token: value
+            for token, value, number in zip(rows, values, numbers, strict=True)
+            if token == group_token(first, number)
+        }
 
     async def _matching(
         self, prepared: PreparedFilter, reader: IndexReader, query: TokenQuery

@@ -68,7 +68,8 @@ EVERYWHERE = {
     "visibility.count_and_first": "as visibility.count",
     "visibility.count, many tokens": "as visibility.count",
     "visibility.groups": "as visibility.count",
-    "visibility.groups, rows": "one run of each group, of any shards",
+    "visibility.of_groups": "as visibility.count",
+    "visibility.of_groups, rows": "one run of each group, of any shards",
     "driver/demo/proofs.py": "the demonstration has a PostgreSQL of its own, and tampers with any row",
     "driver/demo/views.py": "as proofs.py: shows a stored row",
     "driver/demo/plaintext_copy.py": "as proofs.py: tables of plaintext with the same names, in another database",
@@ -160,11 +161,12 @@ async def of_visibility():
     _ = [rows async for rows in reader.pages(query, start=IndexPosition((1, 1)))]
     await reader.count_and_first(query, query, limit=200)
     await reader.groups(query, 1, most=5)
+    await reader.of_groups(query, 1, {1})
     many = AnyOf(frozenset(range(400)))
     await reader.count(all_of(many, Not(many)))
     names = (
         *("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first"),
-        *("visibility.groups", "visibility.groups, rows", "visibility.count, many tokens"),
+        *("visibility.groups", "visibility.of_groups", "visibility.of_groups, rows", "visibility.count, many tokens"),
     )
     return {name: [text] for name, text in zip(names, sent, strict=True)}
 

@@ -157,13 +157,12 @@ def term_counts(body: Any, name: str) -> Mapping[int, int]:
     return {_count(_object(each).get("key")): documents(each) for each in _list(found.get("buckets"))}
 
 
-def group_buckets(body: Any, name: str, hit: str, *, most: int) -> list[tuple[int, int, Any]]:
-    """Return token, number of documents and one hit of each bucket of a `terms` aggregation over group tokens.
+def group_buckets(body: Any, name: str, *, most: int) -> dict[int, Mapping[str, Any]]:
+    """Return the bucket of each token of a `terms` aggregation over group tokens.
 
     Args:
         body: The body of the answer.
         name: The name of the aggregation.
-        hit: The name of the `top_hits` aggregation in it.
         most: Maximum number of buckets of a complete answer.
     """
     found = aggregation(body, name)
@@ -172,13 +171,23 @@ def group_buckets(body: Any, name: str, hit: str, *, most: int) -> list[tuple[in
         found.get("sum_other_doc_count") != 0 or found.get("doc_count_error_upper_bound") != 0
     ):
         raise SearchIndexAnswerError
-    groups = []
+    groups = {}
     for bucket in buckets:
-        key, named = _object(bucket).get("key"), hits(_object(bucket).get(hit))
-        if not isinstance(key, str) or _GROUP_KEY.fullmatch(key) is None or len(named) != 1:
+        key = _object(bucket).get("key")
+        if not isinstance(key, str) or _GROUP_KEY.fullmatch(key) is None:
             raise SearchIndexAnswerError
-        groups.append((int(key, 16), documents(bucket), _object(named[0])))
+        groups[int(key, 16)] = _object(bucket)
+    if len(groups) < len(buckets):
+        raise SearchIndexAnswerError
     return groups
+
+
+def only_hit(bucket: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the only hit of a `top_hits` aggregation of a bucket."""
+    found = hits(bucket.get(name))
+    if len(found) != 1:
+        raise SearchIndexAnswerError
+    return _object(found[0])
 
 
 def found_documents(body: Any, names: Sequence[str]) -> dict[str, int]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.visibility.backends.search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, DocumentGroup
+from strongroom.visibility.backends.search_index import CHUNK, LARGE_CHUNK, LIST_ORDER
 from strongroom.visibility.backends.token_query import any_of
 from strongroom.visibility.index.tokens import GROUP_TAG_BITS
 
-from .answers import aggregation, documents, filter_counts, group_buckets, hits, total
-from .documents import document_name, namespace_text, tie_break, to_row, unsorted_row
+from .answers import aggregation, documents, filter_counts, group_buckets, hits, only_hit, total
+from .documents import document_name, group_texts, namespace_text, tie_break, to_row, unsorted_row
 from .mapping import SORT
 from .query import to_clause, to_query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from uuid import UUID
 
     from strongroom.storage import Row
@@ -50,28 +50,33 @@ class ElasticsearchReader:
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
         filters = {str(number): to_clause(part) for number, part in enumerate(parts)}
-        body = {
-            "query": to_query(self._namespace_id, within),
-            "size": 0,
-            "track_total_hits": False,
-            "aggs": {"parts": {"filters": {"filters": filters}}},
-        }
-        return filter_counts(await self._search(body), "parts", list(filters))
+        answer = await self._search(self._aggregated(within, {"parts": {"filters": {"filters": filters}}}))
+        return filter_counts(answer, "parts", list(filters))
 
-    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Sequence[DocumentGroup]:
+    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
         """See `IndexReader.groups`. More than 10,000 groups are below Elasticsearch's default `search.max_buckets`."""
         tag = f"{first:016x}"[: GROUP_TAG_BITS // 4]
-        one = {"top_hits": {"size": 1, **_UNSORTED_FIELDS}}
-        body = {
+        terms = {"field": "g", "include": f"{tag}.*", "size": most + 1}
+        answer = await self._search(self._aggregated(query, {"groups": {"terms": terms}}))
+        return {token: documents(bucket) for token, bucket in group_buckets(answer, "groups", most=most).items()}
+
+    async def of_groups(self, query: TokenQuery, first: int, tokens: Collection[int]) -> Mapping[int, Row]:
+        """See `IndexReader.of_groups`."""
+        del first
+        terms = {"field": "g", "include": group_texts(sorted(tokens)), "size": len(tokens)}
+        one = {"one": {"top_hits": {"size": 1, **_UNSORTED_FIELDS}}}
+        answer = await self._search(self._aggregated(query, {"groups": {"terms": terms, "aggs": one}}))
+        found = group_buckets(answer, "groups", most=len(tokens))
+        return {token: unsorted_row(only_hit(bucket, "one")) for token, bucket in found.items()}
+
+    def _aggregated(self, query: TokenQuery, aggregations: dict[str, Any]) -> dict[str, Any]:
+        """Return a search that returns aggregations of the documents of a query, and no documents."""
+        return {
             "query": to_query(self._namespace_id, query),
             "size": 0,
             "track_total_hits": False,
-            "aggs": {
-                "groups": {"terms": {"field": "g", "include": f"{tag}.*", "size": most + 1}, "aggs": {"one": one}}
-            },
+            "aggs": aggregations,
         }
-        found = group_buckets(await self._search(body), "groups", "one", most=most)
-        return [DocumentGroup(token, documents, unsorted_row(hit)) for token, documents, hit in found]
 
     async def rows(self, keys: Sequence[tuple[int, bytes]]) -> Sequence[Row]:
         """See `IndexReader.rows`."""
