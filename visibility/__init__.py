@@ -37,7 +37,17 @@ from .filter.parser import parse_filter
 from .filter.tree import Attribute, ListFilter, Order, SearchAttributes
 from .filter.values import parse_datetime
 from .index.document import check_record, registrable
-from .index.layout import BUCKETS, LENGTHS, PRESETS, Layout, active_layout, new_layout, parse_layout, with_prefixes
+from .index.layout import (
+    BUCKETS,
+    LENGTHS,
+    PRESETS,
+    Layout,
+    active_layout,
+    new_layout,
+    parse_layout,
+    prefixed_names,
+    with_prefixes,
+)
 from .index.record import AttributeValue, VisibilityRecord
 from .jobs.advice import Advice, IndexAdviser, PresetAdvice
 from .jobs.indexer import Indexer, IndexerState
@@ -114,6 +124,7 @@ __all__ = [
     "parse_datetime",
     "parse_filter",
     "parse_layout",
+    "prefixed_names",
     "registrable",
     "with_prefixes",
 ]

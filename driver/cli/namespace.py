@@ -9,7 +9,15 @@ import click
 
 from strongroom.kms import KekRef
 from strongroom.storage import check_namespace_region, purge_namespace
-from strongroom.visibility import PRESETS, AttributeType, new_layout, registrable
+from strongroom.visibility import (
+    PRESETS,
+    AttributeType,
+    new_layout,
+    parse_layout,
+    prefixed_names,
+    registrable,
+    with_prefixes,
+)
 
 from .cell import SUITES, as_id, with_cell
 from .commands import Group, refuse
@@ -43,7 +51,8 @@ def namespace() -> None:
 @namespace.command(
     "create",
     epilog="\b\nExamples:\n  strongroom namespace create payments\n"
-    "  strongroom namespace create payments --kek local:payments --create-kek -a CustomerId=Keyword -a Amount=Double",
+    "  strongroom namespace create payments --kek local:payments --create-kek -a CustomerId=Keyword -a Amount=Double\n"
+    "  strongroom namespace create payments -a CustomerId=Keyword --preset strict --prefixes CustomerId",
 )
 @click.argument("name")
 @click.option(
@@ -68,6 +77,13 @@ def namespace() -> None:
     help="Preset of the index. With compatible, an attacker with a copy of the index and the data of a similar service recognises "
     "most types and statuses. With strict the index shows less, and searches open more. `strongroom index rotate` changes it.",
 )
+@click.option(
+    "--prefixes",
+    multiple=True,
+    metavar="NAME",
+    help="Custom Keyword of -a whose prefixes and ranges the index answers; with a Temporal server the field, for example Keyword01. "
+    "The index then reveals which values share a prefix. It can be given several times. `strongroom index rotate` changes it.",
+)
 @click.option("--region", help="Region that it is bound to. It must be the cell's.")
 @click.pass_obj
 def create_namespace(
@@ -78,10 +94,13 @@ def create_namespace(
     pairs: tuple[str, ...],
     suite: str,
     preset: str,
+    *,
+    prefixes: tuple[str, ...],
     region: str | None,
 ) -> None:
     """Create a namespace with data keys of its own."""
     attributes = _distinct(map(_search_attribute, pairs), "--search-attribute")
+    types = {attribute: AttributeType(kind) for attribute, kind in attributes.items()}
     if create_kek and uri is None:
         refuse(
             "--create-kek would have no effect: without --kek a new KEK is made in any case. Add --kek, or leave it out"
@@ -91,6 +110,7 @@ def create_namespace(
         # The KEK's id contains no name, because the id is in clear in the registry and in the KMS's logs.
         config, kek = strongroom.config, None
         check_namespace_region(region, config.cell.region)  # before a KEK is made
+        prefixed_names(prefixes, types)  # also before
         if uri is not None or config.namespaces.kek is None:
             kek = KekRef.parse(uri or f"{next(iter(config.kms))}:ns-{uuid4().hex[:12]}")
             if create_kek or uri is None:
@@ -101,12 +121,18 @@ def create_namespace(
             search_attributes=attributes,
             suite=SUITES[suite],
             index_layout=str(new_layout(preset)),
+            mark_layout=lambda text, keys: str(with_prefixes(parse_layout(text), keys, prefixes, types)),
             region=region,
         )
         used = (await strongroom.keyring.store.list_data_keys(created.namespace_id))[0]
         kek = KekRef(used.provider, used.kek_id)
         result(
-            {"namespace_id": created.namespace_id, "kek": str(kek), "region": created.region},
+            {
+                "namespace_id": created.namespace_id,
+                "kek": str(kek),
+                "region": created.region,
+                "prefixes": len(set(prefixed_names(prefixes, types))),
+            },
             f"created {created.namespace_id}, its keys wrapped by {kek}",
             cli_show.revocation(strongroom.config.cache),
         )

@@ -9,12 +9,13 @@ from strongroom.kms.commits import commits_several_times
 from strongroom.kms.errors import KeyConflict, KeyDestroyed, KeyNotFound, RegistryAltered, UnsupportedOperation
 from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.keys import derivation
+from strongroom.kms.keys.identity_keys import IdentityKeys
 from strongroom.kms.keys.registry import UNREGISTERED, DataKeyRecord, KeyClass, KeyContext, KeyState
 from strongroom.kms.provider import KekRef
 from strongroom.kms.sealing.header import Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from strongroom.kms.keyring.keyring import Keyring
@@ -29,6 +30,7 @@ async def create_data_keys(
     *,
     suite: Suite = Suite.XAES_256_GCM,
     index_layout: str = "",
+    mark_layout: Callable[[str, IdentityKeys], str] | None = None,
 ) -> None:
     """Generate, wrap and register the first key of each class for a namespace.
 
@@ -38,18 +40,23 @@ async def create_data_keys(
         kek: The KEK that wraps the keys.
         suite: The suite of the data key.
         index_layout: The layout of the documents of the first epoch.
+        mark_layout: Function that adds to the layout what is made with the namespace's identity keys; None to add nothing.
 
     Raises:
         KeyConflict: The namespace has keys already.
         KmsError: The KEK does not exist, or its KMS refuses or does not answer.
     """
-    layouts = {KeyClass.INDEX: index_layout}
-    contexts = (_context(keyring, namespace_id, key_class, 1, layouts.get(key_class, "")) for key_class in KeyClass)
+
+    async def root(key_class: KeyClass, layout: str = "") -> tuple[DataKeyRecord, Secret]:
+        return await _new_root(keyring, _context(keyring, namespace_id, key_class, 1, layout), kek, suite)
+
     event = KeyEvent("key.create", provider=kek.provider, kek_id=kek.key_id, namespace_id=namespace_id)
     async with recording_change(keyring.key_events, event):
-        made = [await _new_root(keyring, context, kek, suite) for context in contexts]
+        made = [await root(KeyClass.DATA), identity := await root(KeyClass.IDENTITY)]
+        layout = index_layout if mark_layout is None else mark_layout(index_layout, IdentityKeys(identity[1]))
+        made.append(await root(KeyClass.INDEX, layout))
         if namespace_id == keyring.cell_id:  # the registry begins with these keys
-            keyring.registry.begin(next(root for key, root in made if key.key_class is KeyClass.IDENTITY))
+            keyring.registry.begin(identity[1])
         try:
             await keyring.store.insert_data_keys([key for key, _ in made])
         except BaseException as error:

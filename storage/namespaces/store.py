@@ -40,7 +40,7 @@ from .rows import NamespaceDetails, NamespaceRows, check_name, check_region_of, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from strongroom.kms import Keyring
+    from strongroom.kms import IdentityKeys, Keyring
     from strongroom.storage.engine.connection import Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.journal.writer import Journal
@@ -96,6 +96,7 @@ class NamespaceStore:
         search_attributes: Mapping[str, str] | None = None,
         suite: Suite = Suite.XAES_256_GCM,
         index_layout: str | None = None,
+        mark_layout: Callable[[str, IdentityKeys], str] | None = None,
         region: str | None = None,
     ) -> Namespace:
         """Create a namespace with its own keys.
@@ -106,6 +107,7 @@ class NamespaceStore:
             search_attributes: The custom search attributes, name to type.
             suite: The cipher suite of the namespace's rows.
             index_layout: The layout of the namespace's visibility documents; None for the layout of this store.
+            mark_layout: Function that adds to the layout what is made with the namespace's identity keys; None to add nothing.
             region: The region of the namespace, which must be the cell's region; None also means the cell's region.
 
         Returns:
@@ -121,8 +123,8 @@ class NamespaceStore:
         """
         check_namespace_region(region, self._keyring.region)
         check_texts("search_attributes", {} if search_attributes is None else search_attributes)
-        if index_layout is not None:
-            check_text("index_layout", index_layout)
+        layout = self._index_layout if index_layout is None else index_layout
+        check_text("index_layout", layout)
         if await self._rows.by_token(await self._rows.name_token(name)) is not None:
             raise NamespaceAlreadyExists
         attributes = MappingProxyType(dict(search_attributes or {}))
@@ -130,16 +132,14 @@ class NamespaceStore:
             uuid4(), name, 1, datetime.now(UTC), search_attributes=attributes, region=self._keyring.region
         )
         # The keys are created first, so that a crash leaves unused keys, but never a namespace without keys.
-        layout = self._index_layout if index_layout is None else index_layout
-        kek = await wanted_kek(kek, self._kek_rule, namespace.namespace_id)
-        await create_data_keys(self._keyring, namespace.namespace_id, kek, suite=suite, index_layout=layout)
+        own = namespace.namespace_id
+        kek = await wanted_kek(kek, self._kek_rule, own)
+        await create_data_keys(self._keyring, own, kek, suite=suite, index_layout=layout, mark_layout=mark_layout)
         details = NamespaceDetails(name, attributes, region=namespace.region)
         try:
-            await self._rows.insert(
-                namespace.namespace_id, details, created_at=namespace.created_at, data=DataBlob(b""), is_global=False
-            )
+            await self._rows.insert(own, details, created_at=namespace.created_at, data=DataBlob(b""), is_global=False)
         except NamespaceAlreadyExists:
-            await destroy_data_keys(self._keyring, namespace.namespace_id)
+            await destroy_data_keys(self._keyring, own)
             raise
         return namespace
 

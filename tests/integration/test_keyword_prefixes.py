@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
-from strongroom.kms import activate_index_key, begin_index_rotation
+from strongroom.driver.config import load_config
+from strongroom.driver.strongroom import Strongroom
+from strongroom.kms import activate_index_key, begin_index_rotation, index_keys
 from strongroom.storage import InvalidPersistenceRequest, VisibilityEpochs
 from strongroom.visibility import (
     IndexAdviser,
@@ -16,6 +19,9 @@ from strongroom.visibility import (
     new_layout,
     with_prefixes,
 )
+from tests.support.fixtures.cell import initialised
+from tests.support.fixtures.command_line import run_command
+from tests.support.plaintext_copy.records import record_of
 from tests.support.sealed_namespace import sealed
 from tests.support.searches import BASE, run
 
@@ -135,3 +141,42 @@ async def test_a_later_rotation_keeps_the_choice_and_advice_names_it(config_path
         advice = await IndexAdviser(records, cell.keyring).advise(ours.namespace_id, ours.types)
         chosen = {each.name: each.prefixes.chosen for each in advice.attributes if each.prefixes is not None}
         assert chosen == {"Customer": True, "Other": False}
+
+
+@pytest.mark.parametrize("preset", ["compatible", "strict"])
+async def test_a_new_namespace_has_prefixes_from_the_beginning(config_path, preset):
+    """The layout is that of a rotation with the same choice. Counts of prefixes open no document, and no rotation was needed."""
+    await initialised(config_path)
+    folder = config_path.parent
+    chosen = ("-a", "Customer=Keyword", "-a", "Pieces=Int", "--preset", preset, "--prefixes", "Customer")
+    made = run_command(folder, "namespace", "create", "shop", *chosen, "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["prefixes"] == 1
+    async with Strongroom.open(load_config(config_path)) as cell:
+        shop = await cell.namespaces.get("shop")
+        keys, types = await cell.keyring.open(shop.namespace_id), attribute_types(shop)
+        assert active_layout(keys) == with_prefixes(new_layout(preset), keys, ["Customer"], types)
+        records = [(1, 1, record_of(run(n, start=BASE + n, Customer=f"cust-{n}"))) for n in range(30)]
+        await cell.visibility.record_workflow_executions(shop.namespace_id, records, types)
+        query = "Customer STARTS_WITH 'cust-1'"
+        assert (await cell.visibility.count_workflow_executions(shop.namespace_id, query, types)).count == 11
+        assert (await cell.visibility.explain(shop.namespace_id, query, types)).exact
+        assert len(await index_keys(cell.keyring, shop.namespace_id)) == 1
+
+
+async def test_a_new_namespace_refuses_prefixes_of_other_attributes_before_anything_is_made(config_path):
+    """Only a Keyword has prefixes. Neither a KEK nor a namespace is made, and the refusal names no attribute."""
+    await initialised(config_path)
+    folder = config_path.parent
+    keks = run_command(folder, "kek", "list", "--json").stdout
+    for name in ("Pieces", "WorkflowId", "Nobody"):
+        refused = run_command(folder, "namespace", "create", "shop", "-a", "Pieces=Int", "--prefixes", name)
+        assert refused.returncode != 0
+        assert "type Keyword" in refused.stderr
+        assert name not in refused.stderr
+    assert run_command(folder, "kek", "list", "--json").stdout == keks
+    assert "shop" not in run_command(folder, "namespace", "list").stdout
+    made = run_command(
+        folder, "namespace", "create", "shop", "--prefixes", "Keyword01"
+    )  # the field of a Temporal server
+    assert made.returncode == 0, made.stderr

@@ -30,7 +30,7 @@ from strongroom.visibility.namespace_attributes import stored_type
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from strongroom.kms import NamespaceKeys
+    from strongroom.kms import IdentityKeys, NamespaceKeys
     from strongroom.visibility.fields import Profile
     from strongroom.visibility.filter.tree import SearchAttributes
 
@@ -181,17 +181,15 @@ def _without_prefixes(text: str) -> Layout | None:
     return Layout("strict", salts, bucket, length) if is_known and salts.keys() <= set(STATUS_NAMES) else None
 
 
-def attribute_mark(keys: NamespaceKeys, name: str) -> str:
+def attribute_mark(keys: NamespaceKeys | IdentityKeys, name: str) -> str:
     """Return the mark of an attribute in a layout: a keyed token of its name. It is the same in all epochs."""
     return keys.identity("visibility attribute").token(name.encode("utf-8", "surrogatepass"))[:8].hex()
 
 
-def with_prefixes(layout: Layout, keys: NamespaceKeys, names: Iterable[str], types: SearchAttributes) -> Layout:
-    """Return a layout in which the prefixes of some custom Keywords have tokens, and of no others.
+def prefixed_names(names: Iterable[str], types: SearchAttributes) -> list[str]:
+    """Return the names of the custom Keywords that are chosen for tokens of their prefixes, without duplicates and aliases.
 
     Args:
-        layout: The layout.
-        keys: The keys of the namespace.
         names: The names of the Keywords, or their aliases.
         types: The namespace's custom search attributes.
 
@@ -207,7 +205,24 @@ def with_prefixes(layout: Layout, keys: NamespaceKeys, names: Iterable[str], typ
         )
     if len(chosen) > MOST_PREFIXED:
         raise InvalidPersistenceRequest(f"at most {MOST_PREFIXED} Keywords can have tokens of their prefixes")
-    return replace(layout, prefixed=frozenset(attribute_mark(keys, name) for name in chosen))
+    return chosen
+
+
+def with_prefixes(
+    layout: Layout, keys: NamespaceKeys | IdentityKeys, names: Iterable[str], types: SearchAttributes
+) -> Layout:
+    """Return a layout in which the prefixes of some custom Keywords have tokens, and of no others.
+
+    Args:
+        layout: The layout.
+        keys: The keys of the namespace.
+        names: As for `prefixed_names`.
+        types: The namespace's custom search attributes.
+
+    Raises:
+        InvalidPersistenceRequest: See `prefixed_names`.
+    """
+    return replace(layout, prefixed=frozenset(attribute_mark(keys, name) for name in prefixed_names(names, types)))
 
 
 def active_layout(keys: NamespaceKeys) -> Layout:
