@@ -57,7 +57,7 @@ from .jobs.restored import compare_marks
 from .jobs.rotation import IndexRotation, Rotation
 from .jobs.sealed_copies import IndexCopies
 from .jobs.token_verifier import TokenTally, TokenVerifier
-from .namespace_attributes import attribute_types
+from .namespace_attributes import attribute_types, filter_types
 from .search.cost import Cost, SearchLimits
 from .search.evaluate import matches
 from .search.explain import ExplainedCondition, Explanation
@@ -119,6 +119,7 @@ __all__ = [
     "attribute_types",
     "check_record",
     "compare_marks",
+    "filter_types",
     "matches",
     "new_layout",
     "parse_datetime",

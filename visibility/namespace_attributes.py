@@ -25,12 +25,33 @@ _FIELD = re.compile(
     r"(?:Temporal(?:LowCardinality(?=Keyword[0-9]))?)?(Bool|Datetime|Double|Int|Keyword|KeywordList|Text)(?:0[1-9]|[1-9][0-9])"
 )
 """Temporal's fields for custom search attributes, and with `Temporal` before them those for components of CHASM."""
+_NAME = re.compile(r"[A-Za-z0-9]+")
+_BEFORE = "Temporal"
 
 
-def attribute_types(namespace: Namespace) -> SearchAttributes:
+def attribute_types(namespace: Namespace) -> dict[str, Attribute | AttributeType]:
     """Return the custom search attributes of a namespace with their types, and the aliases."""
     types = {name: AttributeType(kind) for name, kind in namespace.search_attributes.items()}
     return {**types, **{alias: Attribute(name, types[name]) for alias, name in namespace.aliases.items()}}
+
+
+def filter_types(namespace: Namespace, query: str) -> SearchAttributes:
+    """Return the search attributes of a namespace, together with the fields of a Temporal server that a filter names.
+
+    Fields that are registered, with or without `Temporal` before them, keep their registered types.
+
+    Args:
+        namespace: The namespace.
+        query: A list filter.
+    """
+    types = attribute_types(namespace)
+    named = {name: kind for name in _NAME.findall(query) if (kind := stored_type(name, {})) is not None}
+    return types | {name: kind for name, kind in named.items() if types.keys().isdisjoint(_spellings(name))}
+
+
+def _spellings(name: str) -> frozenset[str]:
+    """Return the names with and without `Temporal` before them, because a filter finds an attribute by either."""
+    return frozenset({name, f"{_BEFORE}{name}", name.removeprefix(_BEFORE)})
 
 
 def stored_type(name: str, types: Mapping[str, object]) -> AttributeType | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import product
 from uuid import UUID
 
@@ -10,8 +11,8 @@ import pytest
 from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, index_keys
-from strongroom.storage import DataBlob
-from strongroom.visibility import AttributeType, InvalidRecord
+from strongroom.storage import DataBlob, Namespace
+from strongroom.visibility import AttributeType, InvalidRecord, attribute_types, filter_types
 from strongroom.visibility.namespace_attributes import stored_type
 from tests.support.fixtures.cell import initialised
 from tests.support.fixtures.command_line import run_command
@@ -76,6 +77,38 @@ async def test_the_key_rotates_and_tokens_are_compared_although_the_namespace_ha
             assert found.count == count, query
         explained = await cell.visibility.explain(SHOP, "Keyword01 STARTS_WITH 'c-1'", TYPES)
         assert explained.exact
+
+
+async def test_a_query_knows_the_fields_of_a_temporal_server(config_path):
+    """An operator searches the namespace of a Temporal server without registering its fields. A name that is none stays unknown."""
+    await initialised(config_path)
+    async with Strongroom.open(load_config(config_path)) as cell:
+        await created(cell)
+    folder = config_path.parent
+    for query, count in (
+        ("Keyword01 = 'c-7' OR `Keyword01` = 'c-8'", 2),
+        ("Keyword01 STARTS_WITH 'c-1' AND Int01 = 7", 11),
+        (f"{LOW} = 'c-1' AND TemporalDouble01 > 1.4 AND Text01 = 'Int02'", 0),
+        ("Keyword77 IS NULL", 30),
+    ):
+        counted = run_command(folder, "query", "shop", query, "--count")
+        assert counted.stdout.split() == [str(count)], (query, counted.stderr)
+        listed = run_command(folder, "query", "shop", query, "--limit", "100", "--json")
+        assert len(listed.stdout.splitlines()) == count, (query, listed.stderr)
+        assert run_command(folder, "query", "shop", query, "--explain").returncode == 0, query
+    assert "Keyword01" in run_command(folder, "index", "advise", "shop").stdout
+    unknown = run_command(folder, "query", "shop", "Keyword1 = 'c-7'", "--count")
+    assert unknown.returncode != 0
+    assert "no such search attribute" in unknown.stderr
+
+
+def test_a_registered_attribute_comes_before_the_field_of_the_same_name():
+    """A namespace's own attributes keep their types, however a filter spells them."""
+    own = Namespace(
+        SHOP, "shop", 1, datetime.now(UTC), search_attributes={"Keyword01": "Int", "TemporalBool02": "Text"}
+    )
+    types = filter_types(own, "Keyword01 = 1 AND TemporalKeyword01 = 1 AND Bool02 = 'x' AND Double03 > 1")
+    assert types == attribute_types(own) | {"Double03": AttributeType.DOUBLE}
 
 
 async def test_a_rotation_is_refused_before_it_begins_if_an_attribute_has_no_known_type(config_path):

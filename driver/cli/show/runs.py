@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.driver.importing.history_event import decode_batch, payloads
 from strongroom.storage import Encoding, NotFound
-from strongroom.visibility import attribute_types
+from strongroom.visibility import attribute_types, filter_types
 
 from .branches import branch_of
 from .output import busy, json_line, json_wanted, line, moment, result, table
@@ -62,7 +62,7 @@ async def _list(
     strongroom: Strongroom, namespace: Namespace, query: str, limit: int, page_token: bytes | None
 ) -> ExecutionsPage:
     return await strongroom.visibility.list_workflow_executions(
-        namespace.namespace_id, query, attribute_types(namespace), page_size=limit, page_token=page_token
+        namespace.namespace_id, query, filter_types(namespace, query), page_size=limit, page_token=page_token
     )
 
 
@@ -70,7 +70,7 @@ async def count(strongroom: Strongroom, name: str, query: str) -> None:
     """Print a count."""
     namespace = await strongroom.namespaces.get(name)
     found = await strongroom.visibility.count_workflow_executions(
-        namespace.namespace_id, query, attribute_types(namespace)
+        namespace.namespace_id, query, filter_types(namespace, query)
     )
     if json_wanted():
         result({"count": found.count, "groups": dict(found.groups)})
@@ -83,7 +83,7 @@ async def count(strongroom: Strongroom, name: str, query: str) -> None:
 async def explanation(strongroom: Strongroom, name: str, query: str) -> None:
     """Print how a filter is answered."""
     namespace = await strongroom.namespaces.get(name)
-    found = await strongroom.visibility.explain(namespace.namespace_id, query, attribute_types(namespace))
+    found = await strongroom.visibility.explain(namespace.namespace_id, query, filter_types(namespace, query))
     conditions = [
         {
             "attribute": each.attribute,
