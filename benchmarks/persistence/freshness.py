@@ -2,8 +2,9 @@
 
 Four contenders take turns on one server, each in its own database: the stores, the same stores again (the difference is noise), the
 stores without entries of the journal, and without digests and MACs too (`without_freshness.py` says what is left out). A figure is CPU
-time of this process and of the contender's server processes for one call, and ratios are medians of the rounds. Folding, which runs
-in the background, has figures of its own. Then the verification is measured (`verification.py`).
+time of this process and of the contender's server processes for one call. A round consists of short turns, of which the median
+counts, and ratios are medians of the rounds. So the load of the machine, which changes within seconds, is the same for all contenders.
+Folding, which runs in the background, has figures of its own. Then the verification is measured (`verification.py`).
 """
 
 from __future__ import annotations
@@ -130,6 +131,11 @@ def difference(
     }
 
 
+def medians(turns: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each figure."""
+    return {name: statistics.median(turn[name] for turn in turns) for name in turns[0]}
+
+
 def microseconds_of(process_id: int) -> float:
     """Return the CPU time of a process, in microseconds. It is 0 if the process has ended."""
     with suppress(OSError):
@@ -137,7 +143,9 @@ def microseconds_of(process_id: int) -> float:
     return 0
 
 
-async def compare(operations: Sequence[str], callers: Sequence[int], rounds: int, calls: int, journal: Journal) -> None:
+async def compare(
+    operations: Sequence[str], callers: Sequence[int], rounds: int, turns: int, calls: int, journal: Journal
+) -> None:
     """Measure each operation in turns."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -157,10 +165,11 @@ async def compare(operations: Sequence[str], callers: Sequence[int], rounds: int
                 for side in sides.values():
                     await side.prepare()
             for operation, many in missing:
-                figures = {
-                    name: await sides[name].measure(admin, operation, many, calls)
-                    for name in rotated(list(CONTENDERS), number)
-                }
+                samples: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+                for turn in range(turns):
+                    for name in rotated(list(CONTENDERS), number + turn):
+                        samples[name].append(await sides[name].measure(admin, operation, many, calls))
+                figures = {name: medians(several) for name, several in samples.items()}
                 if operation in WRITES:
                     figures["folding"] = await sides["checked"].fold(admin)
                     await sides["again"].fold_all()
@@ -208,8 +217,9 @@ def shown(found: Sequence[float]) -> str:
 @click.command()
 @click.option("--callers", multiple=True, type=int, default=(16, 64), show_default=True, help="Of writes.")
 @click.option("--operation", "operations", multiple=True, type=click.Choice(WRITES + READS), default=WRITES + READS)
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--calls", default=1000, show_default=True, help="Calls of one measurement.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--turns", default=9, show_default=True, help="Turns of each contender in a round.")
+@click.option("--calls", default=200, show_default=True, help="Calls in a turn.")
 @click.option("--rows", default=1_000_000, show_default=True, help="Rows to verify; 0 for none.")
 @click.option(
     "--entries", default=100_000, show_default=True, help="Entries of a shard to verify and fold; 0 for none."
@@ -220,15 +230,16 @@ def main(
     callers: tuple[int, ...],
     operations: tuple[str, ...],
     rounds: int,
+    turns: int,
     calls: int,
     rows: int,
     entries: int,
     out: Path | None,
 ) -> None:
     """Measure and print."""
-    journal = Journal(out, calls=calls)
+    journal = Journal(out, turns=turns, calls=calls)
     if rounds:
-        asyncio.run(compare(operations, callers, rounds, calls, journal))
+        asyncio.run(compare(operations, callers, rounds, turns, calls, journal))
         print_operations(operations, callers, journal)
     if rows or entries:
         asyncio.run(verifying(rows, entries, journal))

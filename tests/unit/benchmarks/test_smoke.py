@@ -18,7 +18,7 @@ SHORT = {
     "benchmarks.persistence.bridge": "--rounds 1 --calls 32",
     "benchmarks.persistence.contest": "--rounds 1 --seconds 0.1 --callers 2 --operations get",
     "benchmarks.persistence.audit": "--rounds 1 --seconds 0.1 --callers 2 --operation get --records 1000",
-    "benchmarks.persistence.freshness": "--rounds 1 --calls 32 --callers 2 --rows 1000 --entries 50",
+    "benchmarks.persistence.freshness": "--rounds 1 --turns 2 --calls 32 --callers 2 --rows 1000 --entries 50",
     "benchmarks.persistence.row_level_security": "--rounds 1 --seconds 0.1 --callers 2 --operation get",
     "benchmarks.persistence.stores": "--smoke",
     "benchmarks.sealing.batches": "--smoke",
