@@ -8,23 +8,22 @@ has it. So it is found if what an entry replaced is edited afterwards.
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import asynccontextmanager, contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from strongroom.kms.sealing.record_kinds import JOURNAL_ENTRY
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.engine.transaction_ends import Outcome, at_end
 from strongroom.storage.errors import StorageError
 
+from .blocks import EntriesBlock, OneEntryBlock, TransactionBlock
 from .elements import ElementHash
 from .entry import DIGEST_BYTES, NOTHING_REPLACED, Changes, Entry
 from .outcomes import Outcomes, Settled
-from .tickets import Entries, OneEntry, Ticket
+from .tickets import Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Sequence
 
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Connection
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("journal/journal")
 _MOST_REFUSED = 64
 """Refused entries of a shard, after which it is folded even if nothing was committed, so that the process forgets them."""
-
-
-_SETTLED = {
-    Outcome.COMMITTED: Settled.COMMITTED,
-    Outcome.ROLLED_BACK: Settled.REFUSED,
-    Outcome.UNKNOWN: Settled.UNKNOWN,
-}
 
 
 class Journal:
@@ -87,61 +79,23 @@ class Journal:
             raise
         return [Ticket(shard_id, number, entry) for ((shard_id, _, number), _), entry in zip(rows, sealed, strict=True)]
 
-    @asynccontextmanager
-    async def entry(self, changes: Changes) -> AsyncIterator[OneEntry]:
-        """Make an entry for a block that writes it, and settle it by the block's end.
+    def entry(self, changes: Changes) -> OneEntryBlock:
+        """Return a block that writes an entry, and settles it by its end.
 
-        Raises:
-            KmsError: The cell's keys are not available.
+        Entering it raises `KmsError` if the cell's keys are not available.
         """
-        tickets = await self.record([changes])
-        one = OneEntry(changes.shard_id, (self.writer, tickets[0].number, tickets[0].entry))
-        with self._settling(tickets, one):
-            yield one
+        return OneEntryBlock(self, [changes])
 
-    @asynccontextmanager
-    async def entries(
-        self, changes: Sequence[Changes], *, transaction: Connection | None = None
-    ) -> AsyncIterator[Entries]:
-        """Make entries for a block that writes all of them or none, and settle them by the block's end.
+    def entries(self, changes: Sequence[Changes], *, transaction: Connection | None = None) -> EntriesBlock:
+        """Return a block that writes all entries or none, and settles them by its end.
+
+        Entering it raises `KmsError` if the cell's keys are not available.
 
         Args:
             changes: The changes, each of one shard.
-            transaction: The connection of a transaction whose end settles them instead; None for none. In a transaction that
-                `Database` did not begin, their outcome counts as unknown.
-
-        Raises:
-            KmsError: The cell's keys are not available.
+            transaction: The connection of a transaction whose end settles them instead; None for none. See `TransactionBlock`.
         """
-        tickets = await self.record(changes)
-        shards, numbers, sealed = (list(column) for column in zip(*tickets, strict=True)) if tickets else ([], [], [])
-        made = Entries((self.writer, shards, numbers, sealed))
-        if transaction is not None:
-
-            def end(outcome: Outcome) -> None:
-                # A caller can handle the error and commit. The statement may have been executed, or never sent.
-                settled = Settled.UNKNOWN if made.failed and outcome is Outcome.COMMITTED else _SETTLED[outcome]
-                self._ended(tickets, made, settled)
-
-            if not at_end(transaction, end):
-                self.settle(tickets, Settled.UNKNOWN)
-            try:
-                yield made
-            except BaseException:
-                made.failed = True
-                raise
-        else:
-            with self._settling(tickets, made):
-                yield made
-
-    @contextmanager
-    def _settling(self, tickets: Sequence[Ticket], made: OneEntry | Entries) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            self.failed(tickets, error)
-            raise
-        self._ended(tickets, made, Settled.COMMITTED)
+        return EntriesBlock(self, changes) if transaction is None else TransactionBlock(self, changes, transaction)
 
     async def write(self, connection: Connection, *changes: Changes) -> None:
         """Insert the entries of the current transaction, as its last statement. The transaction's end settles them.
@@ -158,11 +112,6 @@ class Journal:
         if changed:
             async with self.entries(changed, transaction=connection) as made:
                 await connection.execute(_SQL["write"], *made.arguments)
-
-    def _ended(self, tickets: Sequence[Ticket], made: OneEntry | Entries, settled: Settled) -> None:
-        """Note the outcome of entries after their block or their transaction."""
-        digests = [made.digests.get(each.shard_id) for each in tickets]
-        self.settle(tickets, Settled.REFUSED if made.refused else settled, digests)
 
     def settle(self, tickets: Sequence[Ticket], settled: Settled, digests: Sequence[bytes | None] = ()) -> None:
         """Note the outcome of entries.

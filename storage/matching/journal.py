@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.storage.journal.entry import Changes
-from strongroom.storage.journal.images import TASKS, tag, task_queue_group
+from strongroom.storage.journal.images import TAG_BYTES, TASKS, tag, task_queue_group
 from strongroom.storage.journal.rows import RowImages
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     _Request: TypeAlias = tuple[int, UUID, int, _Parts]
 
 _QUEUE = struct.Struct(">B16si16sh?")
-_TASK = struct.Struct(">qq")
+_TASK = struct.Struct(f">{_QUEUE.size}sqq{TAG_BYTES}s")
 _QUEUES, _TASKS = RowImages("task_queues"), RowImages("tasks")
 _USER_DATA, _BUILD_IDS = RowImages("task_queue_user_data"), RowImages("build_id_to_task_queue")
 
@@ -36,13 +37,16 @@ def added_tasks(requests: Iterable[_Request], fair: bool, sealed: Sequence[bytes
         sealed: The sealed tasks, in the order of the requests.
     """
     changes: dict[int, Changes] = {}
-    values = iter(sealed)
+    tags = map(itemgetter(slice(-TAG_BYTES, None)), sealed)
+    pack = _TASK.pack
     for range_hash, namespace_id, task_type, parts in requests:
         group = task_queue_group(range_hash)
-        images = changes.setdefault(group, Changes(group)).images
+        change = changes.get(group)
+        if change is None:
+            change = changes[group] = Changes(group)
         for queue_id, rows in parts:
             prefix = _QUEUE.pack(TASKS, namespace_id.bytes, range_hash, queue_id, task_type, fair)
-            images += [prefix + _TASK.pack(*key) + tag(next(values)) for key, _ in rows]
+            change.images += [pack(prefix, *key, own) for (key, _), own in zip(rows, tags)]  # noqa: B905 - of all requests
     return list(changes.values())
 
 
