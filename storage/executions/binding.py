@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from strongroom.storage.column_sealer import Column
     from strongroom.storage.engine.connection import Connection, Row
 
-
 _DIGEST = Struct(">i32s")
+RUN_MACS_BYTES, CURRENT_MACS_BYTES = 80, 96
+"""The bytes of a row in `RunColumns.macs` and in `CurrentColumns.macs`. The last 16 are the tag of the row that is replaced."""
 
 
 class CurrentRule(IntEnum):
@@ -57,7 +58,7 @@ class Refusal(IntEnum):
     RUN_NOT_FOUND = 4
     ALTERED = ALTERED
     STALE = 6
-    """The run's row is not the one that the writer knows. Read it, and try again."""
+    """The row of the run, or of the current run, is not the one that the writer knows. Read the run, and try again."""
     DIGESTS = 7
     """No refusal. The row has the digests of what the entries of the journal replaced."""
 
@@ -75,7 +76,7 @@ class RequestColumns:
 
 @dataclass(slots=True)
 class CurrentColumns:
-    """The expected current runs, and their new values."""
+    """The expected current runs, and their new values. `macs` has the tag of the row that is replaced, too."""
 
     request: list[int] = field(default_factory=list)
     rule: list[int] = field(default_factory=list)
@@ -87,10 +88,6 @@ class CurrentColumns:
     version: list[int | None] = field(default_factory=list)
     macs: bytearray = field(default_factory=bytearray)
     data: Column = field(default_factory=list)
-
-
-RUN_MACS_BYTES = 80
-"""The bytes of a run in `RunColumns.macs`. The last 16 are the tag of the row that is replaced."""
 
 
 @dataclass(slots=True)

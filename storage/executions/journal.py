@@ -10,7 +10,8 @@ from strongroom.storage.journal.entry import Changes
 from strongroom.storage.journal.images import CURRENT_EXECUTIONS, EXECUTIONS, HISTORY_TASKS, TAG_BYTES, tag
 from strongroom.storage.visibility_rows.journal import add_record
 
-from .binding import RUN_MACS_BYTES, CurrentRule, RunRule
+from .binding import CURRENT_MACS_BYTES, RUN_MACS_BYTES, CurrentRule, RunRule
+from .known_runs import UNKNOWN_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _ARCHETYPE = struct.Struct(">q")
 _TASK = struct.Struct(">hqq")
+_RUN = struct.Struct(f">B16s32s{TAG_BYTES}s")
+_TASK_IMAGE = struct.Struct(f">B16shqq{TAG_BYTES}s")
 _RUN_NUMBER, _CURRENT_NUMBER, _TASK_NUMBER = bytes([EXECUTIONS]), bytes([CURRENT_EXECUTIONS]), bytes([HISTORY_TASKS])
 
 
@@ -37,30 +40,36 @@ def changes_of(
     """
     changes = [Changes(write.plan.shard_id) for write in writes]
     namespaces = [write.keys.namespace_id.bytes for write in writes]
-    runs = columns.runs
-    for place, (number, rule, name, data) in enumerate(zip(runs.request, runs.rule, names, runs.data, strict=True), 1):
+    runs, macs = columns.runs, bytes(columns.runs.macs)
+    end = 0
+    for number, rule, name, data in zip(runs.request, runs.rule, names, runs.data, strict=True):
         assert data is not None  # noqa: S101 - every place was sealed
-        change = changes[number - 1]
-        row = _RUN_NUMBER + namespaces[number - 1] + name
-        change.images.append(row + tag(data))
+        change, namespace = changes[number - 1], namespaces[number - 1]
+        change.images.append(_RUN.pack(EXECUTIONS, namespace, name, tag(data)))
+        end += RUN_MACS_BYTES
         if rule != RunRule.INSERT:  # the statement compares the stored row's tag with the one that it is given
-            end = place * RUN_MACS_BYTES
-            change.replaced.append(row + runs.macs[end - TAG_BYTES : end])
-    currents = columns.currents
+            change.replaced.append(_RUN.pack(EXECUTIONS, namespace, name, macs[end - TAG_BYTES : end]))
+    currents, macs = columns.currents, bytes(columns.currents.macs)
+    end = 0
     for number, rule, archetype_id, data in zip(
         currents.request, currents.rule, currents.archetype, currents.data, strict=True
     ):
+        end += CURRENT_MACS_BYTES
         if rule != CurrentRule.NOT_EXPECTED:
             assert data is not None  # noqa: S101 - every place was sealed
             row = current_row(namespaces[number - 1], writes[number - 1].workflow, archetype_id)
-            changes[number - 1].overwrite(row, tag(data))
+            known = macs[end - TAG_BYTES : end]
+            if known == UNKNOWN_TAG:  # the statement names the row that it replaces
+                changes[number - 1].overwrite(row, tag(data))
+            else:
+                changes[number - 1].replace(row, known, tag(data))
     tasks = columns.tasks
     for number, category_id, fire_time, task_id, data in zip(
         tasks.request, tasks.category, tasks.fire_time, tasks.task, tasks.data, strict=True
     ):
         assert data is not None  # noqa: S101 - every place was sealed
         changes[number - 1].images.append(
-            _TASK_NUMBER + namespaces[number - 1] + _TASK.pack(category_id, fire_time, task_id) + tag(data)
+            _TASK_IMAGE.pack(HISTORY_TASKS, namespaces[number - 1], category_id, fire_time, task_id, tag(data))
         )
     changed_history(changes, namespaces, columns.history, first=1)
     for number, write in enumerate(writes):

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from typing import Final, TypeAlias
 
-from strongroom.storage.journal.images import TAG_BYTES
+from strongroom.storage.journal.images import TAG_BYTES, tag
 
 from .packing import BRANCH, branch_of
 
 DEFAULT_LIMIT: Final = 100_000
 """The most runs and map rows together. A run takes about 600 bytes, and a map row 100."""
 UNKNOWN_TAG: Final = b"\xff" * TAG_BYTES
-"""The tag of a run that is not known. No row has it."""
+"""The tag of a row that is not known. No row has it."""
 
-RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None]
+RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None, bytes | None]
 """A stored state of a run.
 
 1. The tag: the last 16 bytes of the run's sealed row. Another state, or the same one sealed again, has another tag.
 2. The binding of the row's plaintext (`packing.py`): the digest of the map rows and the end of the current branch.
 3. The stamps of the map rows, by map and item (`run_digest.py`). None if there are none.
+4. The archetype, in 8 bytes, and the tag of the row of `current_executions` that names the run. None if this process does not know it.
 
 A plain tuple of these types is not tracked by the garbage collector, which would have to look at each of many thousands.
 """
+
+_ARCHETYPE = struct.Struct(">q")
+
+
+def current_state(archetype_id: int, sealed: bytes | None) -> bytes | None:
+    """Return the fourth part of a `RunState`, given the archetype and the sealed value of a row of `current_executions`."""
+    return None if sealed is None else _ARCHETYPE.pack(archetype_id) + tag(sealed)
+
+
+def known_tag(current: bytes | None, archetype_id: int) -> bytes:
+    """Return the tag of the row of `current_executions` with an archetype, or `UNKNOWN_TAG`; `current` is as in `RunState`."""
+    if current is None or not current.startswith(_ARCHETYPE.pack(archetype_id)):
+        return UNKNOWN_TAG
+    return current[_ARCHETYPE.size :]
 
 
 class KnownRuns:
@@ -48,7 +64,7 @@ class KnownRuns:
 
     def put(self, run: bytes, state: RunState) -> None:
         """Keep the state of a run."""
-        _, binding, rows = state
+        _, binding, rows, _ = state
         before = self._states.get(run)
         if before is None:
             self._weight += 1

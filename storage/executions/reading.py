@@ -148,7 +148,7 @@ class ExecutionReader:
         packed, opened, rows = await open_rows(self._keyring, key.namespace_id, size, use, keys=keys)
         if before is not None and is_known:
             return row, packed, opened, before
-        state = stored_tag, packed[:BINDING_BYTES], rows
+        state = stored_tag, packed[:BINDING_BYTES], rows, None
         if self._known.get(name) is before:  # if not, a write of this process was committed since
             self._known.put(name, state)
         return row, packed, opened, state

@@ -9,7 +9,7 @@ from strongroom.storage.column_sealer import ColumnSealer
 from strongroom.storage.fences import NO_MAC, RunFences, current_mac
 
 from .binding import CurrentRule, RunRule, WriteExecutionsColumns
-from .known_runs import UNKNOWN_TAG
+from .known_runs import UNKNOWN_TAG, known_tag
 from .maps import mutation_entries, snapshot_entries
 from .packing import pack_current, pack_execution
 from .requests import WorkflowMutation
@@ -52,8 +52,9 @@ class ExecutionWrite(NamedTuple):
         return self.keys.namespace_id, self.workflow
 
 
-RunWrite: TypeAlias = "tuple[int, bytes, NextState]"
-"""A run that a statement writes: the index of its request, its workflow token and run id, and its state after the commit."""
+RunWrite: TypeAlias = "tuple[int, bytes, NextState, bool]"
+"""A run that a statement writes: the index of its request, its workflow token and run id, its state after the commit, and whether it
+becomes the current run."""
 
 
 async def sealed_columns(
@@ -98,16 +99,21 @@ class _Rows:
         requests.namespace.append(write.keys.namespace_id)
         requests.workflow.append(write.workflow)
         fences = RunFences(write.keys, plan.shard_id, write.workflow)
-        for run, known in zip(plan.runs, write.known, strict=True):
-            self._add_run(number, write, run, known, fences)
-        if plan.current is not None:
-            self._add_current(number, write, plan.current, fences)
+        current, known_current = plan.current, None
+        for run, before in zip(plan.runs, write.known, strict=True):
+            known = self._add_run(number, write, run, before, fences)
+            if known is not None and current is not None and current.expected is run[1].run_id:
+                known_current = known[3]
+        if current is not None:
+            self._add_current(number, write, current, fences, known_current)
         for append in plan.appends:
             self.columns.history.add(self.sealer, write.keys, number, append)
         for row in plan.visibility:
             self._add_visibility(number, row)
 
-    def _add_current(self, number: int, write: ExecutionWrite, current: CurrentPlan, fences: RunFences) -> None:
+    def _add_current(
+        self, number: int, write: ExecutionWrite, current: CurrentPlan, fences: RunFences, known: bytes | None
+    ) -> None:
         columns, archetype_id, expected = self.columns.currents, current.archetype_id, current.expected
         expected_macs, version_mac = NO_MAC + NO_MAC, NO_MAC
         if expected is not None:
@@ -124,7 +130,7 @@ class _Rows:
             columns.run.append(None)
             columns.state.append(None)
             columns.version.append(None)
-            columns.macs += NO_MAC + NO_MAC
+            columns.macs += NO_MAC + NO_MAC + UNKNOWN_TAG
             columns.data.append(None)
             return
         run_id, state, version = current.becomes
@@ -134,12 +140,14 @@ class _Rows:
         columns.version.append(version)
         macs = expected_macs if run_id == expected else fences.current(archetype_id, run_id.bytes)
         columns.macs += current_mac(macs, state_number) + fences.write_version(run_id.bytes, version)
+        columns.macs += known_tag(known, archetype_id)
         key = (write.plan.shard_id, write.workflow, archetype_id, run_id.bytes, state_number, version)
         self.sealer.add(columns.data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
 
     def _add_run(
         self, number: int, write: ExecutionWrite, planned: PlannedRun, known: RunState | None, fences: RunFences
-    ) -> None:
+    ) -> RunState | None:
+        """Add a run. Return its known state before the write."""
         rule, run, appends = planned
         columns, keys, shard_id, run_bytes = self.columns.runs, write.keys, write.plan.shard_id, run.run_id.bytes
         next_event_id, version, record_version = run.next_event_id, run.last_write_version, run.db_record_version
@@ -168,7 +176,9 @@ class _Rows:
             columns.macs += UNKNOWN_TAG if known is None else known[0]
         entries, replaced = _entries(write, run), rule is RunRule.REPLACE
         state = next_state(keys, run_bytes, entries, self._stamp, known=known, replaced=replaced, appends=appends)
-        self.runs.append((number - 1, name, state))
+        current = write.plan.current
+        is_current = current is not None and current.becomes is not None and current.becomes.run_id is run.run_id
+        self.runs.append((number - 1, name, state, is_current))
         key = (shard_id, write.workflow, run_bytes, next_event_id, version, record_version)
         packed = state[0] + pack_execution(run.execution_info, run.execution_state.blob)
         self.sealer.add(columns.data, keys, EXECUTION, key, packed)
@@ -183,6 +193,7 @@ class _Rows:
                 tasks.task.append(task_id)
                 task_key = (shard_id, category_id, fire_time, task_id)
                 self.sealer.add(tasks.data, keys, HISTORY_TASK, task_key, blob.pack())
+        return known
 
     def _add_entries(
         self, number_of_run: int, write: ExecutionWrite, run_bytes: bytes, entries: Sequence[Entry]

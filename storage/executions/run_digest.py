@@ -38,8 +38,14 @@ NextState: TypeAlias = tuple[bytes, dict[bytes, bytes] | None, dict[bytes, bytes
 if there are none), and the stamp of each map row that the write changes (None for one that it deletes)."""
 
 
-def committed(state: NextState, tag: bytes) -> RunState:
-    """Return the state after the commit. It takes over the map rows of the state before, which must not be used any more."""
+def committed(state: NextState, tag: bytes, current: bytes | None) -> RunState:
+    """Return the state after the commit. It takes over the map rows of the state before, which must not be used any more.
+
+    Args:
+        state: The state that was written.
+        tag: The tag of the run's row.
+        current: What is known of the row of the current run; see `RunState`.
+    """
     binding, rows, changes = state
     if changes:
         rows = {} if rows is None else rows
@@ -48,7 +54,7 @@ def committed(state: NextState, tag: bytes) -> RunState:
                 rows.pop(place, None)
             else:
                 rows[place] = stamp
-    return tag, binding, rows or None
+    return tag, binding, rows or None, current
 
 
 def new_stamp() -> bytes:
@@ -77,7 +83,7 @@ def next_state(
         replaced: Whether all earlier map rows are deleted.
         appends: The history of the write.
     """
-    binding, before = (NO_BINDING, None) if known is None else known[1:]
+    binding, before = (NO_BINDING, None) if known is None else known[1:3]
     end = binding[multiset.SUM_BYTES :]
     if appends:
         end = packed_end_after(appends, end)

@@ -15,6 +15,7 @@ from strongroom.storage.journal.outcomes import Settled
 from .binding import Refusal, RunRule, WriteExecutions
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from .journal import changes_of
+from .known_runs import current_state
 from .packing import workflow_token
 from .reading import RunKey, open_current
 from .rows import ExecutionWrite, sealed_columns
@@ -131,10 +132,10 @@ class ExecutionWriter:
         columns, runs = await sealed_columns(in_order, self._known, outbox=self._outbox)
         try:
             refused = await self._call(
-                connection, columns, changes_of(in_order, columns, [name for _, name, _ in runs])
+                connection, columns, changes_of(in_order, columns, [name for _, name, *_ in runs])
             )
         except BaseException:  # the outcome may be unknown, also after a cancellation
-            for _, name, _ in runs:
+            for _, name, *_ in runs:
                 self._known.forget(name)
             raise
         self._remember(columns, runs, refused)
@@ -157,11 +158,14 @@ class ExecutionWriter:
     def _remember(self, columns: WriteExecutionsColumns, runs: Sequence[RunWrite], refused: Sequence[Row]) -> None:
         """Keep the states of the runs that were written, and forget those of refused requests."""
         missed = {row["request"] - 1 for row in refused if row["reason"] != Refusal.NONE}
-        for (request, name, state), sealed in zip(runs, columns.runs.data, strict=True):
+        currents = columns.currents
+        rows = dict(zip(currents.request, zip(currents.archetype, currents.data, strict=True), strict=True))
+        for (request, name, state, is_current), sealed in zip(runs, columns.runs.data, strict=True):
             if request in missed:
                 self._known.forget(name)
             elif sealed is not None:
-                self._known.put(name, committed(state, tag(sealed)))
+                current = current_state(*rows[request + 1]) if is_current else None
+                self._known.put(name, committed(state, tag(sealed), current))
 
     async def _call(
         self, connection: Connection, columns: WriteExecutionsColumns, changes: list[Changes]
@@ -179,9 +183,9 @@ class ExecutionWriter:
             self._journal.failed(tickets, error)
             raise
         numbers = {row["request"] for row in refused if row["reason"] != Refusal.NONE}
-        for number, ticket in enumerate(tickets, 1):
-            settled = Settled.REFUSED if number in numbers else Settled.COMMITTED
-            self._journal.settle([ticket], settled, [digests.get(number)])
+        written = [(each, digests.get(number)) for number, each in enumerate(tickets, 1) if number not in numbers]
+        self._journal.settle([each for each, _ in written], Settled.COMMITTED, [digest for _, digest in written])
+        self._journal.settle([tickets[number - 1] for number in numbers], Settled.REFUSED)
         return refused
 
     async def _error(self, write: ExecutionWrite, row: Row) -> StrongroomError | None:

@@ -9,6 +9,7 @@ import asyncio
 
 import pytest
 
+from strongroom.kms import rotate_data_key
 from strongroom.storage import ShardInfo, TaskKey
 from strongroom.storage.errors import OlderThanAnchor
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
@@ -19,6 +20,7 @@ from strongroom.storage.journal.writer import Journal
 from tests.support.earlier_rows import administrator
 from tests.support.fixtures.driver_role import owner_dsn
 from tests.support.fixtures.executions import COMPLETED, blob, task, tasks
+from tests.support.processes import new_process
 
 pytestmark = pytest.mark.integration
 
@@ -114,6 +116,34 @@ async def test_attacks_are_found(workflow, updated_run, admin_of_shard, attack, 
     assert (await verify(workflow, folded=folded)).tables == [table]
     await workflow.like(workflow_id="order 2").create()
     assert table in (await verify(workflow, folded=folded)).tables
+
+
+async def test_a_known_current_run_is_taken_out_of_the_sums_by_its_writer(workflow, admin_of_shard):
+    """A process that wrote the current run names its tag itself, so the entry lists no replaced row that an edit could change.
+
+    The older row that is put back is found by every process at once, and a write of the run goes on and hides nothing.
+    """
+    created = await workflow.create()
+    before = await admin_of_shard.copies("current_executions")
+    await workflow.update(workflow.mutation(created.run_id))
+    assert not any(row["replaced"] for row in await admin_of_shard.copies("journal"))
+    assert (await verify(workflow)).ok
+    await admin_of_shard.delete("current_executions")
+    await admin_of_shard.put_back("current_executions", before)
+    assert (await verify(workflow)).tables == ["current_executions"]
+    await workflow.update(workflow.mutation(created.run_id, db_record_version=3))
+    assert (await verify(workflow, folded=True)).tables == ["current_executions"]
+
+
+async def test_a_current_run_that_another_writer_replaced_is_read_again(workflow, updated_run):
+    """A resealing and another process replace the row of the current run. The process that knew the row before then writes it."""
+    cell, other = workflow.cell, workflow.like(cell=new_process(workflow.cell))
+    await rotate_data_key(cell.keyring, workflow.namespace_id)
+    resealed = (await cell.reseal(wait=0.1).run(workflow.namespace_id, rate=0)).resealed
+    assert resealed["current_executions.data"] == 1
+    for number, writer in enumerate((workflow, other, workflow, workflow), 3):
+        await writer.update(workflow.mutation(updated_run.run_id, db_record_version=number))
+        assert (await verify(workflow, folded=number % 2 == 0)).ok
 
 
 async def test_an_entry_that_vanished_is_found(workflow, updated_run, admin_of_shard):

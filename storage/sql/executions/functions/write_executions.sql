@@ -4,8 +4,8 @@
 --
 -- reason 0: not refused, and `data` has the MACs of the current run that rule 4 passed, which only the caller can check; 1: the shard has
 -- another range_id; 2: the current run is not what the rule expects; 3: the run is at another version, or exists already; 4: the run
--- does not exist; 5: a clear column does not fit its MAC; 6: the run is at the expected version, and its sealed row is not the known one.
--- reason 7 is of no request. Its `data` has the digests of what the entries of the journal replaced: for each entry that replaced rows its
+-- does not exist; 5: a clear column does not fit its MAC; 6: the run or the current run is the expected one, and its sealed row is not the
+-- known one. reason 7 is of no request. Its `data` has the digests of what the entries of the journal replaced: for each entry that replaced rows its
 -- request in 4 bytes and the digest in 32 bytes.
 CREATE FUNCTION write_executions(
     p_shard integer,          -- on a Citus cluster the shard of all requests; not used elsewhere
@@ -24,7 +24,7 @@ CREATE FUNCTION write_executions(
     c_run uuid[],
     c_state smallint[],
     c_version bigint[],
-    c_macs bytea,             -- 80 bytes for each: of c_expected in another state than COMPLETED, and in it; of its version; of the new row
+    c_macs bytea,             -- 96 bytes for each: of c_expected in another state than COMPLETED, and in it; of its version; of the new row; the known row's tag
     c_data bytea[],
     x_request integer[],      -- runs
     x_rule smallint[],        -- 1 insert, 2 update, 3 update with all maps emptied first
@@ -90,7 +90,8 @@ DECLARE
     refused integer[] := '{}';
     failing integer[];
     forged integer[];         -- requests whose row has a clear column that does not fit its MAC
-    stale integer[];          -- requests whose run is at the expected version, but is not the known one
+    stale integer[];          -- requests whose row fits, but is not the known one
+    unknown CONSTANT bytea := '\xffffffffffffffffffffffffffffffff'; -- stands for the tag of a current run that the caller does not know
     old_request integer[];    -- images of the rows that are replaced (kms/FORMAT.md section 7.7), each after its length
     old_image bytea[];
     digests bytea;
@@ -122,13 +123,15 @@ BEGIN
     END IF;
 
     IF cardinality(c_request) > 0 THEN
-        -- Bit 1 of a verdict: the clear columns fit the rule. Bit 2: their MACs do.
-        SELECT array_agg(k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict IN (1, 2)),
+        -- Bit 1 of a verdict: the clear columns fit the rule. Bit 2: their MACs do. Bit 3: the sealed row is not the known one. The caller
+        -- takes a known row out of the sums itself, and needs the image of any other one.
+        SELECT array_agg(k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict & 3 IN (1, 2)),
+               array_agg(k.request) FILTER (WHERE k.verdict = 7),
                array_agg(k.request) FILTER (WHERE k.image IS NOT NULL), array_agg(k.image) FILTER (WHERE k.image IS NOT NULL)
-        INTO failing, forged, old_request, old_image
+        INTO failing, forged, stale, old_request, old_image
         FROM (
             SELECT c.request,
-                   CASE WHEN c.rule <> 4 THEN '\x003902'::bytea || uuid_send(r_namespace[c.request]) || r_workflow[c.request]
+                   CASE WHEN c.rule <> 4 AND c.known = unknown THEN '\x003902'::bytea || uuid_send(r_namespace[c.request]) || r_workflow[c.request]
                         || int8send(c.archetype_id) || e.tag END AS image,
                    coalesce(CASE c.rule
                 WHEN 1 THEN CASE WHEN e.run_id IS NULL THEN 3
@@ -145,12 +148,13 @@ BEGIN
                 WHEN 3 THEN (e.run_id = c.expected)::integer + 2 * (substr(e.macs, 1, 16) IN (c.open_mac, c.completed_mac))::integer
                 ELSE (e.run_id IS DISTINCT FROM c.expected)::integer
                     + 2 * ((substr(e.macs, 1, 16) IN (c.open_mac, c.completed_mac)) IS NOT TRUE)::integer
-            END, 0) AS verdict
+            END, 0) + CASE WHEN c.known IN (unknown, e.tag) THEN 0 ELSE 4 END AS verdict
             FROM (
                 SELECT u.request, u.rule, u.archetype_id, u.expected, u.expected_version,
-                       substr(c_macs, u.number::integer * 80 - 79, 16) AS open_mac,
-                       substr(c_macs, u.number::integer * 80 - 63, 16) AS completed_mac,
-                       substr(c_macs, u.number::integer * 80 - 47, 16) AS version_mac
+                       substr(c_macs, u.number::integer * 96 - 95, 16) AS open_mac,
+                       substr(c_macs, u.number::integer * 96 - 79, 16) AS completed_mac,
+                       substr(c_macs, u.number::integer * 96 - 63, 16) AS version_mac,
+                       substr(c_macs, u.number::integer * 96 - 15, 16) AS known
                 FROM unnest(c_request, c_rule, c_archetype, c_expected, c_expected_version)
                      WITH ORDINALITY AS u (request, rule, archetype_id, expected, expected_version, number)
             ) AS c
@@ -168,7 +172,7 @@ BEGIN
         IF failing IS NOT NULL THEN
             refused := refused || failing;
             RETURN QUERY
-            SELECT c.request, CASE WHEN c.request = ANY (forged) THEN 5 ELSE 2 END::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint,
+            SELECT c.request, CASE WHEN c.request = ANY (forged) THEN 5 WHEN c.request = ANY (stale) THEN 6 ELSE 2 END::smallint, e.run_id, e.state, e.last_write_version, e.data, NULL::bigint, NULL::bigint,
                    coalesce(x.last_write_version, e.last_write_version)
             FROM unnest(c_request, c_archetype) AS c (request, archetype_id)
             LEFT JOIN strongroom.current_executions e
@@ -182,7 +186,7 @@ BEGIN
         END IF;
     END IF;
 
-    -- Bits 1 and 2 as above. Bit 3: the sealed row is not the known one.
+    -- The bits are as above.
     SELECT array_agg(DISTINCT k.request) FILTER (WHERE k.verdict <> 3), array_agg(k.request) FILTER (WHERE k.verdict & 3 IN (1, 2)),
            array_agg(k.request) FILTER (WHERE k.verdict = 7)
     INTO failing, forged, stale
@@ -247,7 +251,7 @@ BEGIN
     IF cardinality(c_request) > 0 THEN
         UPDATE strongroom.current_executions e
         SET run_id = c.run_id, state = c.state, last_write_version = c.last_write_version,
-            macs = substr(c_macs, c.number::integer * 80 - 31, 32), data = c.data
+            macs = substr(c_macs, c.number::integer * 96 - 47, 32), data = c.data
         FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
              WITH ORDINALITY AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data, number)
         WHERE c.rule <> 4 AND c.request <> ALL (refused)
@@ -259,7 +263,7 @@ BEGIN
             INSERT INTO strongroom.current_executions
                 (shard_id, namespace_id, workflow_id, archetype_id, run_id, state, last_write_version, macs, data)
             SELECT r_shard[c.request], r_namespace[c.request], r_workflow[c.request], c.archetype_id,
-                   c.run_id, c.state, c.last_write_version, substr(c_macs, c.number::integer * 80 - 31, 32), c.data
+                   c.run_id, c.state, c.last_write_version, substr(c_macs, c.number::integer * 96 - 47, 32), c.data
             FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
                  WITH ORDINALITY AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data, number)
             WHERE c.rule = 1 AND c.request <> ALL (refused)
