@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from strongroom.storage.visibility_rows.epochs import count_epochs
 from strongroom.visibility.index.tokens import last_group_token
 
-from .postgres_query import FEW_TOKENS, condition_of, count_from, from_position, split_large, where
+from .postgres_lists import COLUMNS, Page, in_order, next_documents
+from .postgres_query import FEW_TOKENS, condition_of, count_from, where
 from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
 from .token_query import without_implied
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from .token_query import TokenQuery
 
 _FEW_CONNECTIONS = 2
-_COLUMNS = "shard_id, id, version, k, b1, b2, s"
-_WALKED = 8
-"""Number of documents that are compared with many tokens for each one that is wanted, before each token is looked up."""
 _HEX_ID = 32
 
 
@@ -143,8 +141,9 @@ class PostgresReader:
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
         found, parameters = count_from(self._namespace_id, without_implied(query), self._records)
-        row = await self._connection.fetchrow(f"SELECT count(*) AS documents FROM {found}", *parameters)
-        return int(row["documents"]) if row else 0
+        # Not `fetchrow`: it asks for one row, and PostgreSQL runs a statement in parallel only if all rows are asked for.
+        rows = await self._connection.fetch(f"SELECT count(*) AS documents FROM {found}", *parameters)
+        return int(rows[0]["documents"])
 
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """See `IndexReader.counts`."""
@@ -152,8 +151,8 @@ class PostgresReader:
         columns = ", ".join(
             f"count(*) FILTER (WHERE {condition_of(without_implied(part), parameters)})" for part in parts
         )
-        row = await self._connection.fetchrow(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
-        return list(row.values()) if row else []
+        rows = await self._connection.fetch(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
+        return list(rows[0].values())
 
     async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
         """See `IndexReader.groups`."""
@@ -196,7 +195,7 @@ class PostgresReader:
         for start in range(0, len(keys), LARGE_CHUNK):
             shards, identifiers = zip(*keys[start : start + LARGE_CHUNK], strict=True)
             rows += await self._connection.fetch(
-                f"SELECT {_COLUMNS} FROM {self._records} WHERE namespace_id = $1 "
+                f"SELECT {COLUMNS} FROM {self._records} WHERE namespace_id = $1 "
                 "AND (shard_id, id) IN (SELECT n.shard_id, n.id FROM unnest($2::integer[], $3::bytea[]) AS n (shard_id, id))",
                 self._namespace_id,
                 list(shards),
@@ -210,7 +209,7 @@ class PostgresReader:
         """See `IndexReader.count_and_first`. One statement sees one snapshot."""
         found, parameters = count_from(self._namespace_id, without_implied(counted), self._records)
         documents = f"SELECT count(*) AS documents FROM {found}"
-        page = self._page(f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
+        page = in_order(self._records, f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
         rows = await self._connection.fetch(
             f"WITH c AS ({documents}), p AS ({page}) SELECT c.documents, p.* FROM c LEFT JOIN p ON true", *parameters
         )
@@ -226,53 +225,17 @@ class PostgresReader:
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`."""
         size, following, position = chunk, CHUNK, start
-        while rows := await self._next_page(query, order, position, size):
-            yield rows
+        while True:
+            page = Page(self._records, self._namespace_id, order, position, size)
+            rows = await next_documents(self._connection, query, page)
+            if rows:
+                yield rows
             if len(rows) < size:
                 return
             last = rows[-1]
             position = IndexPosition(tuple(last[column] for column in order.columns), last["id"])
             size, following = following, LARGE_CHUNK
 
-    async def _next_page(
-        self, query: TokenQuery, order: IndexOrder, start: IndexPosition | None, size: int
-    ) -> Sequence[Row]:
-        """Return the next documents of a query in an order."""
-        if (parts := split_large(query)) is not None:
-            # Many tokens are often common together. Then the next documents of the order have enough of them.
-            rows = await self._walked(*parts, order, start, size)
-            if len(rows) == size:
-                return rows
-        condition, parameters = self._listed(query, order, start)
-        return await self._connection.fetch(self._page(condition, size, order), *parameters)
-
-    async def _walked(
-        self, large: TokenQuery, others: TokenQuery, order: IndexOrder, start: IndexPosition | None, size: int
-    ) -> Sequence[Row]:
-        """Return those of the next documents that have one of many tokens, and no more than `size`."""
-        condition, parameters = self._listed(others, order, start)
-        walked = self._page(condition, _WALKED * size, order, f"{_COLUMNS}, t")
-        return await self._connection.fetch(
-            f"SELECT {_COLUMNS} FROM ({walked}) AS w WHERE {condition_of(large, parameters)} "
-            f"ORDER BY {_ordered(order)} LIMIT {size}",
-            *parameters,
-        )
-
-    def _listed(self, query: TokenQuery, order: IndexOrder, start: IndexPosition | None) -> tuple[str, list[object]]:
-        """Return the condition of a list from a position on, and its parameters."""
-        condition, parameters = where(self._namespace_id, query, self._records)
-        if start is not None:
-            condition = f"({condition}) AND {from_position(order, start, parameters)}"
-        return condition, parameters
-
     def _counted(self, query: TokenQuery) -> tuple[str, list[object]]:
         """Return the condition of a count and its parameters."""
         return where(self._namespace_id, without_implied(query), self._records, compared=FEW_TOKENS)
-
-    def _page(self, condition: str, limit: int, order: IndexOrder = LIST_ORDER, columns: str = _COLUMNS) -> str:
-        return f"SELECT {columns} FROM {self._records} WHERE {condition} ORDER BY {_ordered(order)} LIMIT {limit}"
-
-
-def _ordered(order: IndexOrder) -> str:
-    direction = "DESC" if order.descending else "ASC"
-    return ", ".join(f"{column} {direction}" for column in (*order.columns, "id"))

@@ -59,14 +59,7 @@ def count_from(namespace_id: UUID, query: TokenQuery, records: str) -> tuple[str
         return f"{records} WHERE {condition}", parameters
     others = all_of(*(item for item in items if item is not large[0]))
     condition, parameters = where(namespace_id, others, records, compared=FEW_TOKENS)
-    return f"{_found_by_gin(large[0].tokens, parameters, records)} WHERE {condition}", parameters
-
-
-def split_large(query: TokenQuery) -> tuple[TokenQuery, TokenQuery] | None:
-    """Return the conditions with so many tokens that a list would look each up, and the other conditions; None if there is none."""
-    items = conjuncts(query)
-    large = [item for item in items if isinstance(item, AnyOf) and _is_large(item)]
-    return (all_of(*large), all_of(*(item for item in items if item not in large))) if large else None
+    return f"{found_by_gin(large[0].tokens, parameters, records)} WHERE {condition}", parameters
 
 
 def condition_of(query: TokenQuery, parameters: list[object]) -> str:
@@ -122,11 +115,11 @@ def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> 
     MATERIALIZED keeps the planner from looking for tokens row by row. Before a table has statistics, it takes each step for one row,
     and would look all tokens up again for each row.
     """
-    found = f"SELECT n.shard_id, n.id FROM {_found_by_gin(tokens, parameters, records)} WHERE n.namespace_id = $1"
+    found = f"SELECT n.shard_id, n.id FROM {found_by_gin(tokens, parameters, records)} WHERE n.namespace_id = $1"
     return f"((shard_id, id) IN (WITH found AS MATERIALIZED ({found}) SELECT shard_id, id FROM found))"
 
 
-def _found_by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
+def found_by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
     """Return the SQL of a join that finds the documents of tokens in the GIN, some at a time. A document can come repeatedly."""
     parameters.append(sorted(tokens))
     array = f"${len(parameters)}::bigint[]"

@@ -16,7 +16,8 @@ from strongroom.storage.namespaces.purge import PURGED_TABLES
 from strongroom.storage.schema.citus import distribution_statements
 from strongroom.storage.schema.tables import TABLES as DESCRIPTORS
 from strongroom.visibility.backends.postgres import PostgresReader
-from strongroom.visibility.backends.search_index import IndexPosition
+from strongroom.visibility.backends.postgres_lists import Page, listed_set, looked_up, walked
+from strongroom.visibility.backends.search_index import LIST_ORDER, IndexPosition
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
 from tests.support.confinement import faults, faults_of_function
 from tests.support.tree import ROOT
@@ -67,6 +68,8 @@ EVERYWHERE = {
     "visibility.pages, next": "as visibility.pages",
     "visibility.count_and_first": "as visibility.count",
     "visibility.count, many tokens": "as visibility.count",
+    "visibility.walk": "as visibility.pages",
+    "visibility.look-up": "as visibility.pages",
     "visibility.groups": "as visibility.count",
     "visibility.of_groups": "as visibility.count",
     "visibility.of_groups, rows": "one run of each group, of any shards",
@@ -168,7 +171,9 @@ async def of_visibility():
         *("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first"),
         *("visibility.groups", "visibility.of_groups", "visibility.of_groups, rows", "visibility.count, many tokens"),
     )
-    return {name: [text] for name, text in zip(names, sent, strict=True)}
+    page, listed = Page("visibility_records", uuid4(), LIST_ORDER, IndexPosition((1, 1)), 200), listed_set(many)
+    sent += [walked(listed, page, 400)[0], looked_up(many, many.tokens, page, 400)[0]]
+    return {name: [text] for name, text in zip((*names, "visibility.walk", "visibility.look-up"), sent, strict=True)}
 
 
 def statements_in_python():
