@@ -170,6 +170,10 @@ class Database:
         finally:
             connection.terminate()
 
+    async def connect(self) -> OwnSession:
+        """Open a connection that is not one of the `size` connections. The caller closes it."""
+        return await self._connector.connect()
+
     def has_row_level_security(self, connection: Connection) -> bool:
         """Return whether row-level security applies to the session of a connection that was lent."""
         return bool(unwrapped(connection).session.row_level_security)

@@ -2,6 +2,9 @@
 
 A `pre` step runs before a new version of the software is rolled out, so the old version must still work after it. A `post` step runs
 after the old version is gone, and may remove what only that version used.
+
+The statements of consecutive steps are one transaction. An `online` step, `0002_post_online_name.sql`, builds or drops indexes outside
+of a transaction, so that services go on writing (`online_steps.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _FILE = re.compile(r"(\d{4})_(?:pre|post)_\w+\.sql")
+_ONLINE = re.compile(r"\d{4}_(?:pre|post)_online_")
 _FOLDER = files("strongroom.storage") / "sql" / "schema" / "migrations"
 
 
@@ -31,6 +35,11 @@ class Migration:
     version: int
     name: str
     sql: str
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the step runs outside of a transaction."""
+        return _ONLINE.match(self.name) is not None
 
 
 def migrations(folder: Traversable = _FOLDER) -> list[Migration]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from strongroom.kms import commits_several_times
 from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
@@ -12,6 +14,7 @@ from strongroom.storage.errors import SchemaMismatch
 
 from .driver_role import driver_roles, grant_driver_role
 from .migrations import current_version, migrations
+from .online_steps import run_online_step
 from .owner import ensure_schema
 from .policies import create_policies
 
@@ -28,12 +31,14 @@ if TYPE_CHECKING:
 _LOCK = 0x5374726F6E67  # "Strong"; a number that no other program locks in this database
 
 
+@commits_several_times
 async def apply_schema(
     database: Database, *, driver_role: str | None = None, steps: Sequence[Migration] | None = None
 ) -> list[Migration]:
     """Run the migrations that the database lacks, create missing policies and functions, and grant rights, in one transaction.
 
-    Concurrent callers run each migration once.
+    An online step ends the transaction, and runs by itself. Run it again after an interruption. Concurrent callers run each migration
+    once.
 
     Args:
         database: A connection as the owner of the schema, or as the role that will own it.
@@ -51,6 +56,20 @@ async def apply_schema(
     """
     steps = migrations() if steps is None else steps
     await database.check_sessions()
+    ran: list[Migration] = []
+    while True:
+        done, online = await _apply(database, driver_role, steps)
+        ran += done
+        if online is None:
+            return ran
+        if await run_online_step(database, online):
+            ran.append(online)
+
+
+async def _apply(
+    database: Database, driver_role: str | None, steps: Sequence[Migration]
+) -> tuple[list[Migration], Migration | None]:
+    """Run the migrations up to the next online step. Return them, and that step; None if there is none and all is done."""
     async with database.transaction(NO_NAMESPACE, unlimited=True) as connection:
         await locked(connection)
         await ensure_schema(connection)
@@ -64,20 +83,23 @@ async def apply_schema(
         present = await _version(connection)
         _refuse_newer(present, steps[-1].version)
         missing = [step for step in steps if step.version > present]
-        for step in missing:
+        done = list(takewhile(lambda step: not step.is_online, missing))
+        for step in done:
             await connection.execute(step.sql)
             await connection.execute(
                 "INSERT INTO strongroom.schema_version (version, name, applied_at) VALUES ($1, $2, now())",
                 step.version,
                 step.name,
             )
+        if len(done) < len(missing):
+            return done, missing[len(done)]
         await create_policies(connection)
         for function in await missing_functions(connection):
             await connection.execute(function.sql)
         roles = {*await driver_roles(connection), *(() if driver_role is None else (driver_role,))}
         for role in sorted(roles):
             await grant_driver_role(connection, role)
-    return missing
+    return done, None
 
 
 async def _check_search_path(connection: Connection) -> None:

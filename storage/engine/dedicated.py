@@ -1,0 +1,34 @@
+"""A connection for statements that PostgreSQL refuses in a transaction, without time limits."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from .connection import UnlimitedConnection
+from .noted_commits import noted
+from .translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .connection import Connection
+    from .database import Database
+
+
+@asynccontextmanager
+async def dedicated_connection(database: Database) -> AsyncIterator[Connection]:
+    """Open a connection without time limits whose statements are transactions of their own. It sees no namespace.
+
+    It is not one of the connections of the pool.
+
+    Raises:
+        DatabaseUnavailable: The server can't be reached.
+    """
+    connection = await database.connect()
+    try:
+        with translated():
+            await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            yield noted(UnlimitedConnection(connection))
+    finally:
+        connection.terminate()
