@@ -35,6 +35,7 @@ from .schema import (
 from .serve import ServeConfig
 
 MOST_SHARDS = 16384
+MOST_NAMESPACES = 1_000_000
 _WEEK = 7 * 24 * 3600
 _CACHE, _ROTATION = CachePolicy(), RotationPolicy()
 Seconds = Annotated[Number, Field(gt=0, le=_WEEK)]
@@ -127,6 +128,11 @@ class KeysSection:
     decrypt_ttl_seconds: Annotated[
         Seconds, about("Age at which keys no longer open rows, even if the KMS can't be reached.", unit="seconds")
     ] = _CACHE.decrypt_ttl
+    max_namespaces: Annotated[
+        Count,
+        Field(ge=1, le=MOST_NAMESPACES),
+        about("Number of namespaces whose keys a process caches. Choose more than the cell has.", unit="namespaces"),
+    ] = _CACHE.max_namespaces
     rotate_after_days: Annotated[
         Number, Field(gt=0, le=3650), about("Age at which a data key is due for rotation.", unit="days")
     ] = float(_ROTATION.max_age.days)
@@ -146,7 +152,8 @@ class KeysSection:
 
     def cache(self) -> CachePolicy:
         """Return the times as the key cache takes them."""
-        return CachePolicy(self.soft_ttl_seconds, self.encrypt_ttl_seconds, self.decrypt_ttl_seconds)
+        times = self.soft_ttl_seconds, self.encrypt_ttl_seconds, self.decrypt_ttl_seconds
+        return CachePolicy(*times, max_namespaces=self.max_namespaces)
 
     def rotation(self) -> RotationPolicy:
         """Return the limits as the rotation of keys takes them."""

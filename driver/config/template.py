@@ -80,6 +80,7 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN takes prece
 # soft_ttl_seconds = 300
 # encrypt_ttl_seconds = 900
 # decrypt_ttl_seconds = 3600
+# max_namespaces = 20000  # more than the cell has
 # rotate_after_days = 90
 
 # The audit log: every call of a session, every command, every use of a key. See docs/how-to/audit-log.md.

@@ -255,6 +255,11 @@ async def _namespaces(strongroom: Strongroom) -> AsyncIterator[Finding]:
     readable = [namespace for namespace in listed if namespace.shredded_at is None and namespace.shred_due_at is None]
     closed = [namespace for namespace in readable if namespace.unreadable is not None]
     yield Finding(NAMESPACES, "open", f"{len(readable) - len(closed)} of {len(readable)}")
+    cached = strongroom.keyring.policy.max_namespaces
+    if len(listed) >= cached:  # the cell's own keys are cached too
+        text = f"{cached} namespaces; the cell has {len(listed)}, so a list of them calls the KMS for each one again"
+        advice = f"Set max_namespaces to {2 * len(listed)} or more under [keys] in the configuration of every host."
+        yield Finding(NAMESPACES, "key cache", text, "note", advice)
     for namespace in closed:
         advice = "See its KEK above; strongroom keys list NAMESPACE shows which one it is."
         yield Finding(NAMESPACES, f"namespace {namespace.namespace_id}", namespace.unreadable or "", "wrong", advice)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .cache_policy import CachePolicy
 
+_MANY = 100
+"""Number of cached namespaces from which on the first refreshes are spread over all of the soft TTL."""
+
 
 class Load(Enum):
     """State of the task that unwraps a namespace's keys again."""
@@ -52,6 +55,19 @@ class KeyAge:
     retry_at: float = 0.0
 
 
+def least_jitter(namespaces: int, *, is_first: bool) -> float:
+    """Return the least factor for the soft TTL.
+
+    A list of namespaces unwraps all their keys within seconds. If all were due in the last tenth of the soft TTL, ten times as many
+    would be refreshed then as on average. After the first refresh they stay apart.
+
+    Args:
+        namespaces: Number of cached namespaces.
+        is_first: Whether the keys were not cached before.
+    """
+    return 0.1 if is_first and namespaces >= _MANY else 0.9
+
+
 def new_age(policy: CachePolicy, *, asked_at: float, incomplete: bool, jitter: float) -> KeyAge:
     """Return the age of keys that were unwrapped now.
 
@@ -59,7 +75,7 @@ def new_age(policy: CachePolicy, *, asked_at: float, incomplete: bool, jitter: f
         policy: The policy of the cache.
         asked_at: Time at which their KMS was asked.
         incomplete: Whether a version is missing because its KMS refused.
-        jitter: Factor for the soft TTL, 0.9 to 1.0, so that namespaces that were unwrapped together are not all due together.
+        jitter: Factor for the soft TTL, from `least_jitter` to 1.0.
     """
     fresh = policy.failure_ttl if incomplete else policy.soft_ttl * jitter
     return KeyAge(asked_at, asked_at, asked_at + fresh, incomplete)

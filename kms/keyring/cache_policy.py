@@ -12,7 +12,7 @@ class CachePolicy:
     """Limits of the key cache. Times are in seconds since the keys were last unwrapped, unless stated otherwise.
 
     Attributes:
-        soft_ttl: Time after which the next use unwraps the keys again in the background, shortened at random by up to a tenth.
+        soft_ttl: Time after which the next use unwraps the keys again in the background, shortened at random (`ageing.least_jitter`).
         encrypt_ttl: Time after which the keys seal nothing until they are unwrapped again. If the registry was
             last read longer ago than this, the keys are not used at all. Every process has therefore read a change of the
             registry when this time has passed.
@@ -31,7 +31,7 @@ class CachePolicy:
     decrypt_ttl: float = 3600.0
     failure_ttl: float = 5.0
     retry_pause: float = 1.0
-    max_namespaces: int = 10_000
+    max_namespaces: int = 20_000
     refreshes: int = 20
 
     def __post_init__(self) -> None:

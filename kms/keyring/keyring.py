@@ -15,7 +15,7 @@ from strongroom.kms.key_events import NO_KEY_EVENTS
 from strongroom.kms.keys.leases import Leases
 from strongroom.kms.region import check_region
 
-from .ageing import Action, Load, new_age, next_action
+from .ageing import Action, Load, least_jitter, new_age, next_action
 from .cache_policy import CachePolicy
 from .cached_keys import CachedKeys
 from .elapsed import elapsed
@@ -290,7 +290,8 @@ class Keyring:
             raise
         with suppress(StrongroomError):
             await self._leases.report(namespace_id)
-        jitter = random.uniform(0.9, 1.0)  # noqa: S311 - not a secret
+        least = least_jitter(len(self._cache), is_first=cached is None)
+        jitter = random.uniform(least, 1.0)  # noqa: S311 - not a secret
         age = new_age(self.policy, asked_at=asked_at, incomplete=keys.incomplete, jitter=jitter)
         return CachedKeys(keys, records, errors, age, used_at=asked_at)
 

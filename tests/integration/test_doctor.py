@@ -55,6 +55,18 @@ async def test_each_fault_of_a_configuration_is_in_one_line(config_path):
     assert "\\n" not in done.stdout
 
 
+@pytest.mark.parametrize(("limit", "state"), [(1, "note"), (2, None)])
+async def test_a_key_cache_that_is_too_small_is_a_note(doctor_cell, config_path, limit, state):
+    """With a namespace and the cell's own keys in a cache of one, each list would call the KMS. A cache of two is enough."""
+    assert doctor_cell.namespaces is not None
+    text = config_path.read_text()
+    config_path.write_text(f"{text}\n[keys]\nmax_namespaces = {limit}\n")
+    found = not_well(await examine(config_path)).get("key cache")
+    assert (found and found.state) == state
+    if found:
+        assert "max_namespaces" in found.advice
+
+
 async def test_an_older_version_of_a_kek_is_a_note(doctor_cell, config_path):
     """An older KEK version is a note with the command for it. The command ends with 0, and the note goes away when it was run."""
     await doctor_cell.keyring.provider("local").rotate_kek(KekRef.parse("local:tenant"))

@@ -122,6 +122,7 @@ policy = "any"
 soft_ttl_seconds = 60
 encrypt_ttl_seconds = 120.5
 decrypt_ttl_seconds = 240
+max_namespaces = 50000
 rotate_after_days = 30
 rotate_after_rows = 1000
 [audit]

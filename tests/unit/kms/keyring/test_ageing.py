@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from strongroom.kms import CachePolicy
-from strongroom.kms.keyring.ageing import Action, KeyAge, Load, new_age, next_action
+from strongroom.kms.keyring.ageing import Action, KeyAge, Load, least_jitter, new_age, next_action
 
 POLICY = CachePolicy(soft_ttl=100, encrypt_ttl=200, decrypt_ttl=500, failure_ttl=5, retry_pause=1)
 FRESH = KeyAge(unwrapped_at=0, confirmed_at=0, fresh_until=100)
@@ -74,3 +74,11 @@ def test_fresh_keys_are_due_after_the_soft_or_the_failure_ttl(incomplete, jitter
     """Complete keys are due after the soft TTL times the jitter. Incomplete keys are due after the failure TTL."""
     age = new_age(POLICY, asked_at=50, incomplete=incomplete, jitter=jitter)
     assert age == KeyAge(50, 50, fresh_until, incomplete)
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "is_first", "least"), [(99, True, 0.9), (100, True, 0.1), (10_000, True, 0.1), (10_000, False, 0.9)]
+)
+def test_first_refreshes_of_many_namespaces_are_spread(namespaces, is_first, least):
+    """Namespaces that a list unwrapped together are refreshed over all of the soft TTL. Later refreshes keep their distance."""
+    assert least_jitter(namespaces, is_first=is_first) == least

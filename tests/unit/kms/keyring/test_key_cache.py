@@ -141,6 +141,25 @@ async def test_refreshes_are_bounded(deployment):
     assert most == 3
 
 
+async def test_namespaces_that_were_loaded_together_are_not_due_together(deployment):
+    """No tenth of the soft TTL has a third of the refreshes of 600 namespaces in constant use. The control: a small cell."""
+    for count, spread in ((600, True), (60, False)):
+        ring = deployment.keyring = deployment.another_process()
+        namespaces = [await deployment.namespace() for _ in range(count)]
+        for namespace in namespaces:
+            await ring.open(namespace)
+        asked = []
+        for _ in range(10):
+            before = deployment.provider.unwraps
+            deployment.clock.now += SOFT / 10
+            for namespace in namespaces:
+                await ring.open(namespace)
+            await Opened(deployment, None, None).settled()
+            asked.append(deployment.provider.unwraps - before)
+        assert (max(asked) < count / 3) is spread
+        assert sum(asked) >= count
+
+
 async def test_number_of_namespaces_is_bounded(deployment):
     """The cache holds the configured number of namespaces, and evicts the least recently used one."""
     ring = deployment.another_process(policy=CachePolicy(max_namespaces=2))
