@@ -134,7 +134,10 @@ CREATE TABLE history_node (
     prev_txn_id  bigint  NOT NULL,
     data         bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id, node_id, txn_id)
-) WITH (toast_tuple_target = 8160); -- sealed bytes do not compress; a row that fits a page is read without a second look-up
+) WITH (
+    toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1
+); -- sealed bytes do not compress; a row that fits a page is read without a second look-up
 
 CREATE TABLE history_tree (
     shard_id     integer NOT NULL,
@@ -143,7 +146,7 @@ CREATE TABLE history_tree (
     branch_id    uuid    NOT NULL,
     data         bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, tree_id, branch_id)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
 
 -- The newest visibility record of each run. It is the PostgreSQL index, and any other index can be rebuilt from it.
 CREATE TABLE visibility_records (
@@ -165,7 +168,7 @@ CREATE TABLE visibility_records (
     PRIMARY KEY (shard_id, namespace_id, id)
 ) WITH (
     toast_tuple_target = 8160,
-    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_insert_scale_factor = 0.02,
     autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 200
 );
 
@@ -210,7 +213,10 @@ CREATE TABLE executions (
     macs               bytea   NOT NULL,
     data               bytea   NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, workflow_id, run_id)
-) WITH (fillfactor = 70, toast_tuple_target = 8160);
+) WITH (
+    fillfactor = 70, toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.05
+);
 
 -- Activities, timers, children, cancels, signals, requested signals, CHASM nodes and buffered events, one row for each.
 CREATE TABLE execution_maps (
@@ -222,7 +228,10 @@ CREATE TABLE execution_maps (
     item         bytea    NOT NULL CHECK (octet_length(item) IN (8, 16)),
     data         bytea    NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, workflow_id, run_id, map, item)
-) WITH (fillfactor = 90, toast_tuple_target = 8160);
+) WITH (
+    fillfactor = 90, toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.05
+);
 
 CREATE TABLE current_executions (
     shard_id           integer  NOT NULL,
@@ -235,7 +244,10 @@ CREATE TABLE current_executions (
     macs               bytea    NOT NULL,
     data               bytea    NOT NULL,
     PRIMARY KEY (shard_id, namespace_id, workflow_id, archetype_id)
-) WITH (fillfactor = 70, toast_tuple_target = 8160);
+) WITH (
+    fillfactor = 70, toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.05
+);
 
 -- Immediate categories have fire_time 0, so they are ordered by task_id.
 CREATE TABLE history_tasks (
@@ -246,7 +258,10 @@ CREATE TABLE history_tasks (
     namespace_id uuid     NOT NULL,
     data         bytea    NOT NULL,
     PRIMARY KEY (shard_id, category_id, fire_time, task_id)
-) WITH (toast_tuple_target = 8160);
+) WITH (
+    toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000
+);
 
 CREATE INDEX history_tasks_namespace ON history_tasks (namespace_id);
 
@@ -282,7 +297,10 @@ CREATE TABLE tasks (
     task_id       bigint   NOT NULL,
     data          bytea    NOT NULL,
     PRIMARY KEY (range_hash, namespace_id, task_queue_id, task_type, fair, pass, task_id)
-) WITH (toast_tuple_target = 8160);
+) WITH (
+    toast_tuple_target = 8160,
+    autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000
+);
 
 CREATE TABLE task_queue_user_data (
     range_hash    integer NOT NULL,
@@ -384,7 +402,10 @@ CREATE TABLE visibility_outbox (
     refusal      text    CHECK (length(refusal) <= 200),
     retry_at     timestamptz,
     PRIMARY KEY (shard_id, namespace_id, id)
-) WITH (fillfactor = 70);
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000
+);
 
 -- Runs whose record was deleted, so that a late write of an older version does not restore it.
 CREATE TABLE visibility_deletes (
@@ -445,7 +466,7 @@ CREATE TABLE journal (
     data     bytea   NOT NULL,
     replaced bytea   NOT NULL,
     PRIMARY KEY (shard_id, writer, number)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000);
 
 -- The sums of the live rows of each shard.
 CREATE TABLE journal_sums (
