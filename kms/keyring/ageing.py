@@ -46,6 +46,7 @@ class KeyAge:
         fresh_until: Time until which the keys are used without a check.
         incomplete: Whether a version is missing because its KMS refused to unwrap it.
         retry_at: Time before which a failed load is not repeated.
+        due_at: Time at which their KMS is asked again. `fresh_until` is earlier while it is unknown whether the registry has changed.
     """
 
     unwrapped_at: float
@@ -53,6 +54,7 @@ class KeyAge:
     fresh_until: float
     incomplete: bool = False
     retry_at: float = 0.0
+    due_at: float = 0.0
 
 
 def least_jitter(namespaces: int, *, is_first: bool) -> float:
@@ -78,7 +80,7 @@ def new_age(policy: CachePolicy, *, asked_at: float, incomplete: bool, jitter: f
         jitter: Factor for the soft TTL, from `least_jitter` to 1.0.
     """
     fresh = policy.failure_ttl if incomplete else policy.soft_ttl * jitter
-    return KeyAge(asked_at, asked_at, asked_at + fresh, incomplete)
+    return KeyAge(asked_at, asked_at, asked_at + fresh, incomplete, due_at=asked_at + fresh)
 
 
 def next_action(

@@ -40,3 +40,11 @@ class CachedKeys:
     def new_errors(self, errors: Mapping[int, StrongroomError]) -> list[StrongroomError]:
         """Return the errors of rows that were unwrapped when these keys were loaded."""
         return [error for position, error in errors.items() if position not in self.errors]
+
+    def confirm(self, asked_at: float) -> bool:
+        """Note that the registry has the same rows. Return whether the keys are used without a call of their KMS."""
+        self.age.confirmed_at = asked_at
+        if asked_at >= self.age.due_at:
+            return False
+        self.age.fresh_until = self.age.due_at
+        return True

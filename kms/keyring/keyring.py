@@ -162,7 +162,7 @@ class Keyring:
         ]
 
     def doubt(self) -> None:
-        """Unwrap all keys again at their next use, because notifications of changes may have been lost."""
+        """Read the registry again at the next use of each namespace: a notification may have been lost. Unchanged keys are kept."""
         for cached in self._cache.values():
             cached.age.fresh_until = self._clock()
 
@@ -274,8 +274,8 @@ class Keyring:
             if cached is not None and records != cached.records:
                 self._drop(namespace_id, cached)
                 cached = None
-            if cached is not None:
-                cached.age.confirmed_at = asked_at
+            if cached is not None and cached.confirm(asked_at):
+                return cached
             roots = await self._loader.unwrap_all(namespace_id, records)
             errors = {position: root for position, root in enumerate(roots) if isinstance(root, StrongroomError)}
             if cached is not None and (lost := cached.new_errors(errors)):
@@ -290,8 +290,7 @@ class Keyring:
             raise
         with suppress(StrongroomError):
             await self._leases.report(namespace_id)
-        least = least_jitter(len(self._cache), is_first=cached is None)
-        jitter = random.uniform(least, 1.0)  # noqa: S311 - not a secret
+        jitter = random.uniform(least_jitter(len(self._cache), is_first=cached is None), 1.0)  # noqa: S311 - not a secret
         age = new_age(self.policy, asked_at=asked_at, incomplete=keys.incomplete, jitter=jitter)
         return CachedKeys(keys, records, errors, age, used_at=asked_at)
 

@@ -73,7 +73,7 @@ def test_keys_never_gain_rights_with_age():
 def test_fresh_keys_are_due_after_the_soft_or_the_failure_ttl(incomplete, jitter, fresh_until):
     """Complete keys are due after the soft TTL times the jitter. Incomplete keys are due after the failure TTL."""
     age = new_age(POLICY, asked_at=50, incomplete=incomplete, jitter=jitter)
-    assert age == KeyAge(50, 50, fresh_until, incomplete)
+    assert age == KeyAge(50, 50, fresh_until, incomplete, due_at=fresh_until)
 
 
 @pytest.mark.parametrize(

@@ -424,6 +424,21 @@ async def test_doubt_looks_again_at_the_next_use(deployment, warm):
         await warm.opens()
 
 
+async def test_doubt_about_unchanged_keys_asks_no_kms(deployment, warm):
+    """A lost connection costs a read of the registry for each namespace, and no KMS call. The KMS is asked when it was due before."""
+    reads = deployment.store.reads
+    deployment.clock.now += 0.5 * SOFT
+    deployment.keyring.doubt()
+    for _ in range(3):
+        await warm.seals()
+        await warm.settled()
+    assert (warm.asked, deployment.store.reads) == (1, reads + 1)
+    deployment.clock.now += 0.5 * SOFT
+    await warm.seals()
+    await warm.settled()
+    assert warm.asked == 2
+
+
 # --- use counts, closing, configuration
 
 
