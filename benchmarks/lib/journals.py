@@ -23,8 +23,11 @@ TITLES = {
     "temporal": "A Temporal server: sealed, and on its own PostgreSQL stores",
     "visibility": "Visibility: sealed divided by plaintext, and the plaintext's milliseconds",
     "search": "Search in large namespaces: sealed divided by plaintext, end to end, and the plaintext's milliseconds",
+    "size": "Size: searches, writes, verification and bytes by the number of rows",
+    "many_namespaces": "Many namespaces: a process that opens a cell and lists its namespaces",
+    "churn": "Churn: bytes of a table whose rows were replaced, divided by its bytes after VACUUM FULL",
 }
-PLOTS = {"temporal": PLOT, "search": "search.png"}
+PLOTS = {"temporal": PLOT, "search": "search.png", "size": "size.png"}
 RATIOS = {
     "persistence": (("sealed", "temporal"), ("sealed", "plain")),
     "audit": (("logged", "bare"), ("unlogged", "bare")),
@@ -125,15 +128,17 @@ def render(folder: Path) -> str:
 
 
 def draw(folder: Path) -> None:
-    """Draw the plots of servers and of searches, if matplotlib is installed."""
+    """Draw the plots of servers, searches and sizes, if matplotlib is installed."""
     try:
-        from benchmarks.temporal import plots  # noqa: PLC0415 - the tables do not need matplotlib
+        from benchmarks.size import plots as sizes  # noqa: PLC0415 - the tables do not need matplotlib
+        from benchmarks.temporal import plots  # noqa: PLC0415
         from benchmarks.visibility import plots as searches  # noqa: PLC0415
     except ModuleNotFoundError as error:
         print(f"no plot: {error.name} is not installed", file=sys.stderr)
     else:
         plots.draw(folder)
         searches.draw(folder)
+        sizes.draw(folder)
 
 
 if __name__ == "__main__":

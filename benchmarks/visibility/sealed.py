@@ -64,11 +64,11 @@ class Sealed:
         self.elastic = strongroom.visibility
         self.postgres = VisibilityManager(strongroom.database, strongroom.keyring, strongroom.journal.journal)
 
-    async def write(self, found: Sequence[dict[str, Any]]) -> float:
+    async def write(self, found: Sequence[dict[str, Any]], *, version: int = 1) -> float:
         """Write documents to the database; return the CPU seconds of this process to seal them."""
         records = [record_of({k: v for k, v in each.items() if k != "Memo"}, memo=each["Memo"]) for each in found]
         shard_of = self.strongroom.shards.shard_of
-        rows = [(await shard_of(self.namespace_id, record.workflow_id), 1, record) for record in records]
+        rows = [(await shard_of(self.namespace_id, record.workflow_id), version, record) for record in records]
         began = time.process_time()
         await self.elastic.record_workflow_executions(self.namespace_id, rows, self.types)
         return time.process_time() - began

@@ -28,6 +28,9 @@ SHORT = {
     "benchmarks.sealing.latency": "--smoke",
     "benchmarks.sealing.memory": "--smoke",
     "benchmarks.sealing.scale": "--smoke",
+    "benchmarks.size.churn": "--rows 500 --rounds 2 --pause 0",
+    "benchmarks.size.contest": "--rows 300",
+    "benchmarks.size.namespaces": "--namespaces 3",
     "benchmarks.visibility.cost": "--smoke",
     "benchmarks.visibility.scale": "--documents 400 --only postgres --blocks 1",
 }
