@@ -79,7 +79,7 @@ kernel: $(RUNTIME) ## build the native kernel into the environment, which takes 
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --reinstall-package strongroom-kernel --build-constraints requirements/release.txt ./kernel
 	@$(BIN)/python -c 'from strongroom.kms.sealing import ciphers; print("sealing and opening:", ciphers.chosen())'
 
-bench: bench-env ## measure all, write benchmarks/report and the README's table: 20 minutes, or 3 with QUICK=1
+bench: bench-env ## measure all, write benchmarks/report and the tables of docs/how-to/sizing.md: 20 minutes, or 3 with QUICK=1
 	@$(BENCH)/pytest -q -c benchmarks/pytest.ini --noconftest tests/unit/benchmarks/sealing/test_contenders.py
 	$(BENCH)/python -m benchmarks.lib.report $(if $(QUICK),--quick)
 

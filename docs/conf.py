@@ -25,7 +25,6 @@ exclude_patterns = [".*", "**/.*", "build", "dist", "kernel/target", "temporal/b
 nitpicky = True
 suppress_warnings = ["toc.not_included", "misc.highlighting_failure"]  # only the index has a navigation
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
 
 html_theme = "furo"
 html_title = "Strongroom"
@@ -33,7 +32,6 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_theme_options = {"light_logo": "mark-light.svg", "dark_logo": "mark-dark.svg"}
 
 SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)\.md\)")

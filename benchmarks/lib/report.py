@@ -1,4 +1,4 @@
-"""Measure all parts, each in its own process, and write the report and the README's table: `make bench`.
+"""Measure all parts, each in its own process, and write the report and the table of docs/how-to/sizing.md: `make bench`.
 
 python -m benchmarks.lib.report            # everything, about 20 minutes
 python -m benchmarks.lib.report --quick    # rough, 3 minutes
@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from benchmarks.lib import readme, tables
+from benchmarks.lib import page, tables
 from benchmarks.lib.part import KEPT_HEAP
 
 ROOT = Path(__file__).parents[2]
@@ -73,13 +73,13 @@ def save(report: dict[str, Any]) -> None:
 
 
 def write(report: dict[str, Any]) -> None:
-    """Write JSON, text, plots and the README's table."""
+    """Write JSON, text, plots and the table of docs/how-to/sizing.md."""
     save(report)
     render(report)
 
 
 def render(report: dict[str, Any]) -> None:
-    """Write text, plots and the README's table."""
+    """Write text, plots and the table of docs/how-to/sizing.md."""
     try:
         from benchmarks.lib import plots  # noqa: PLC0415 - the tables do not need matplotlib
     except ModuleNotFoundError as error:
@@ -90,8 +90,7 @@ def render(report: dict[str, Any]) -> None:
             (FOLDER / old).unlink(missing_ok=True)
         drawn = plots.draw(report, FOLDER)
     (FOLDER / "README.md").write_text(tables.document(report, drawn))
-    path = ROOT / "README.md"
-    path.write_text(readme.replaced(path.read_text(), tables.readme_block(report)))
+    page.PAGE.write_text(page.replaced(page.PAGE.read_text(), tables.page_block(report)))
 
 
 @click.command()

@@ -155,8 +155,8 @@ def contenders(report: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def readme_block(report: dict[str, Any]) -> str:
-    """Return the README's table: speed relative to the hand-written loop, and the overhead end to end."""
+def page_block(report: dict[str, Any]) -> str:
+    """Return the tables of docs/how-to/sizing.md: speed relative to the hand-written loop, and the overhead end to end."""
     sizes = [size for size in SIZES if size <= 65536]
     seal, open_ = speedups(report, "seal", 100), speedups(report, "open", 100)
     rows = [
@@ -188,6 +188,6 @@ def readme_block(report: dict[str, Any]) -> str:
         lines += ["1,000 sealed rows into and out of PostgreSQL, time as a multiple of plaintext:", table(head, ends)]
     lines.append(
         summary(report) + " Method, peers, plots and every target met or missed: "
-        "[benchmarks/report](benchmarks/report/README.md)."
+        "[benchmarks/report](../../benchmarks/report/README.md)."
     )
     return "\n\n".join(lines)

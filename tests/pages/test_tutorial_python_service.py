@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.support.fixtures.command_line import sql
 from tests.support.pages import code_blocks
-from tests.support.services.postgres import programs_of
+from tests.support.reader import Reader
 from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -22,44 +18,10 @@ PLACEHOLDERS = {"CODE": r"--final (\w+)", "GRANT": r"access approve (\w+)", "sr_
 """What a reader fills in, and where the output of an earlier command shows it."""
 
 
-class Reader:
-    """A reader at a terminal. They type each line of a block, and fill in what earlier commands printed."""
-
-    def __init__(self, folder, dsn):
-        path = os.pathsep.join([str(Path(sys.executable).parent), str(programs_of(18)), os.environ["PATH"]])
-        self.folder = folder
-        self.environment = {**os.environ, "PATH": path, "STRONGROOM_DSN": dsn, "NO_COLOR": "1", "COLUMNS": "200"}
-        self.seen = {}
-
-    def type(self, line):
-        """Run a line; return what it printed."""
-        for placeholder, value in self.seen.items():
-            line = line.replace(placeholder, value)
-        exported = re.fullmatch(r"export (\w+)=(\S+)", line)
-        if exported:
-            self.environment[exported[1]] = exported[2]
-            return ""
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {line}"],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, (line, done.stdout, done.stderr)
-        for placeholder, pattern in PLACEHOLDERS.items():
-            found = re.search(pattern, done.stdout + done.stderr)
-            if found:
-                self.seen[placeholder] = found[1]
-        return done.stdout
-
-
 @pytest.fixture
 def reader(dsn, tmp_path):
     """A reader with an empty folder and the database of the page's section 2."""
-    return Reader(tmp_path, dsn)
+    return Reader(tmp_path, dsn, PLACEHOLDERS)
 
 
 def follow(reader):

@@ -17,7 +17,7 @@ class CodeBlock(NamedTuple):
     Attributes:
         language: The first word of the fence, such as `sh`, `python` or `ini`; "" without one.
         label: The rest of the fence's line, such as the name of a file; "" without one.
-        text: The lines between the fences.
+        text: The lines between the fences, without the indentation of the opening fence, which a block in a list has.
         line: The number of the opening fence's line, from 1.
     """
 
@@ -39,13 +39,16 @@ def code_blocks(page: Path) -> list[CodeBlock]:
 def _blocks(lines: list[str]) -> Iterator[CodeBlock]:
     opening: int | None = None
     for number, line in enumerate(lines):
-        if not line.startswith(FENCE):
+        if not line.lstrip().startswith(FENCE):
             continue
         if opening is None:
             opening = number
             continue
-        language, _, label = lines[opening].removeprefix(FENCE).strip().partition(" ")
-        yield CodeBlock(language, label.strip(), "\n".join([*lines[opening + 1 : number], ""]), opening + 1)
+        first = lines[opening]
+        indentation = first[: len(first) - len(first.lstrip())]
+        language, _, label = first.strip().removeprefix(FENCE).strip().partition(" ")
+        text = [each.removeprefix(indentation) for each in lines[opening + 1 : number]]
+        yield CodeBlock(language, label.strip(), "\n".join([*text, ""]), opening + 1)
         opening = None
     if opening is not None:
         msg = f"the code block that begins in line {opening + 1} has no end"

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from benchmarks.lib import readme, tables
+from benchmarks.lib import page, tables
 from benchmarks.lib.figures import duration, factor, size_name
 from benchmarks.lib.part import rounded
-from benchmarks.lib.report import RESULT, ROOT
+from benchmarks.lib.report import RESULT
 from benchmarks.lib.targets import MET, MISSED, UNKNOWN, Target, targets
 from benchmarks.sealing.contenders import bare_loop, hand_written
 from benchmarks.sealing.contenders.names import LIMIT, NATIVE, PYTHON
@@ -83,10 +83,10 @@ def test_the_report_says_what_was_missed_and_left_out():
     assert "**Left out:** stores: ended with exit code 1." in text
 
 
-def test_the_readme_has_the_table_of_the_report():
-    """Nothing in the README's table is typed in: it is what the report's figures make, or there is none without a report."""
-    stands = readme.block((ROOT / "README.md").read_text())
-    wanted = tables.readme_block(json.loads(RESULT.read_text())).strip() if RESULT.exists() else ""
+def test_the_page_has_the_tables_of_the_report():
+    """Nothing in the page's tables is typed in: it is what the report's figures make, or there is none without a report."""
+    stands = page.block(page.PAGE.read_text())
+    wanted = tables.page_block(json.loads(RESULT.read_text())).strip() if RESULT.exists() else ""
     assert stands == wanted
 
 
@@ -106,21 +106,21 @@ def test_the_report_s_text_is_of_its_figures():
 
 def test_a_table_takes_the_place_of_the_last_one():
     """The text around the markers stays, and a new table replaces the old one completely."""
-    text = f"before\n\n{readme.BEGIN}\n{readme.END}\n\nafter\n"
-    once = readme.replaced(text, "| one |")
-    assert readme.block(once) == "| one |"
-    twice = readme.replaced(once, "| two |")
-    assert readme.block(twice) == "| two |"
+    text = f"before\n\n{page.BEGIN}\n{page.END}\n\nafter\n"
+    once = page.replaced(text, "| one |")
+    assert page.block(once) == "| one |"
+    twice = page.replaced(once, "| two |")
+    assert page.block(twice) == "| two |"
     assert twice.startswith("before\n")
     assert twice.endswith("after\n")
     assert "one" not in twice
 
 
-@pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}{readme.BEGIN}", f"{readme.BEGIN * 2}{readme.END}"])
-def test_a_readme_without_its_markers_is_refused(text):
+@pytest.mark.parametrize("text", ["", page.BEGIN, f"{page.END}{page.BEGIN}", f"{page.BEGIN * 2}{page.END}"])
+def test_a_page_without_its_markers_is_refused(text):
     """A table never ends up in the wrong place."""
-    with pytest.raises(ValueError, match="README needs one line"):
-        readme.replaced(text, "| one |")
+    with pytest.raises(ValueError, match="page needs one line"):
+        page.replaced(text, "| one |")
 
 
 def test_figures_are_shown_in_their_units():

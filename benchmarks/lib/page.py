@@ -1,6 +1,10 @@
-"""Put the report's table between the README's markers, so that the README always shows the measured figures."""
+"""Put the report's tables between the markers of a page, so that it always shows the measured figures."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "sizing.md"
 
 BEGIN = "<!-- written by `make bench`: from here -->"
 END = "<!-- written by `make bench`: to here -->"
@@ -13,7 +17,7 @@ def block(text: str) -> str:
         ValueError: A marker is missing, or occurs twice.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        msg = f"the README needs one line {BEGIN!r} and after it one line {END!r}"
+        msg = f"the page needs one line {BEGIN!r} and after it one line {END!r}"
         raise ValueError(msg)
     return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
 
