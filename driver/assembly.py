@@ -173,10 +173,9 @@ async def assembled(
         lock_timeout: See `LOCK_TIMEOUT`, in seconds.
     """
     async with AsyncExitStack() as stack:
-        new_database = partial(Database, config.dsn, **config.database_transport())
-        distributed = config.cell.distributed
+        new_database = partial(Database, config.dsn, distributed=config.cell.distributed, **config.database_transport())
         database = new_database(size=config.connections)
-        by_key = new_database(size=config.connections, lock_timeout=lock_timeout, by_key=True, distributed=distributed)
+        by_key = new_database(size=config.connections, lock_timeout=lock_timeout, by_key=True)
         # Keys are read while transactions hold all other connections. Waiting for one of those connections would be a deadlock.
         # A change that waits for a lock must not keep it from loads of keys for long.
         registry = new_database(size=1, lock_timeout=REGISTRY_LOCK_TIMEOUT)

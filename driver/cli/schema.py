@@ -85,7 +85,7 @@ def apply(config_path: Path, driver_role: str | None, dsn: str | None, distribut
             )
         result({**document, "driver_role": driver_role}, *lines)
 
-    INTERRUPTS.run(_on_database(config_path, run, dsn))
+    INTERRUPTS.run(_on_database(config_path, run, dsn, distributed=distributed))
 
 
 @schema.command("status", epilog="\b\nExample:\n  strongroom schema status")
@@ -125,10 +125,13 @@ def status(config_path: Path) -> None:
     INTERRUPTS.run(_on_database(config_path, run))
 
 
-async def _on_database(config_path: Path, run: Callable[[Database], Awaitable[None]], dsn: str | None = None) -> None:
+async def _on_database(
+    config_path: Path, run: Callable[[Database], Awaitable[None]], dsn: str | None = None, *, distributed: bool = False
+) -> None:
     """Run a command on the configured database, or with another dsn. The schema is not checked."""
     config = load_config(config_path)
-    database = Database(dsn or config.dsn, size=2, **config.database_transport())
+    on_citus = distributed or config.cell.distributed
+    database = Database(dsn or config.dsn, size=2, distributed=on_citus, **config.database_transport())
     try:
         await run(database)
     finally:

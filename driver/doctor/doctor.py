@@ -25,6 +25,7 @@ from strongroom.storage import (
 
 from .access import access_control, audit_log
 from .anchors import anchors
+from .citus import cluster
 from .clock import server_clock
 from .connections import SESSION_ADVICE, SESSIONS, connections
 from .damaged import damaged_rows
@@ -151,6 +152,8 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         await check_cell(strongroom.database, strongroom.config.cell)
         yield Finding(DATABASE, "schema", f"version {current_version()}, of this cell")
         yield await row_level_security(strongroom.database)
+        for finding in await cluster(strongroom.database, distributed=strongroom.config.cell.distributed):
+            yield finding
     except PoolingNotSupported as error:
         yield wrong(DATABASE, SESSIONS, error, SESSION_ADVICE)
     except (DatabaseUnavailable, DatabaseAuthenticationError) as error:

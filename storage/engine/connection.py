@@ -36,6 +36,12 @@ def unwrapped(connection: Connection) -> Any:
     return connection
 
 
+def is_distributed(connection: Connection) -> bool:
+    """Return whether tables of a connection are on other nodes of a Citus cluster."""
+    session = getattr(unwrapped(connection), "session", None)
+    return session is not None and bool(session.distributed)
+
+
 class UnlimitedConnection:
     """A connection that waits a day for an answer.
 

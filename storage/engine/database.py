@@ -147,6 +147,8 @@ class Database:
         async with self._lent(namespaces) as connection:
             with translated(), noted_at_commit() as noting:
                 async with transaction_on(connection, isolation=isolation, read_only=read_only):
+                    if connection.for_nodes:
+                        await connection.show_on_nodes()
                     if unlimited:
                         await connection.execute("SET LOCAL statement_timeout = 0")
                     yield noting(UnlimitedConnection(connection) if unlimited else connection)
@@ -220,6 +222,7 @@ class Database:
         """
         if self.watch is not None:
             self.lent -= 1
+        connection.for_nodes = ""
         if connection.is_closed():
             self._free.release()
         elif broken or self._closed or is_cancelling(connection) or connection.is_in_transaction():

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from .connection import SCHEMA
+from .queries import confined
 from .translate import translated
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from .connection import Connection, Row
 
 _CREATE = re.compile(r"^CREATE FUNCTION (\w+)\((.*?)\)\s*\nRETURNS", re.MULTILINE | re.DOTALL)
-_CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
+_ONLY_DISTRIBUTED = "/* on a cluster only */"
+"""The beginning of a file whose function does what one statement does on a single server."""
 
 _INTEGERS = frozenset({"smallint[]", "integer[]", "bigint[]"})
 
@@ -48,12 +50,15 @@ class Function:
         names: The names of the parameters, in order.
         types: The types of the parameters, in order.
         sql: The statement that creates the function.
+        distributed: Whether it is for a Citus cluster. Citus sends a call to a node as text, in which an array literal of a parameter
+            has a type that no function has.
     """
 
     name: str
     names: tuple[str, ...]
     types: tuple[str, ...]
     sql: str
+    distributed: bool = False
 
     async def call(self, connection: Connection, *arguments: object, timeout: float | None = None) -> Sequence[Row]:  # noqa: ASYNC109 - asyncpg's
         """Call the function and return its rows. The value of a function without columns has the name `result`.
@@ -67,15 +72,21 @@ class Function:
             StorageError: The call failed; see `translate.py`.
         """
         encoded = [
-            _integers(cast(Iterable[int | None], argument)) if kind in _INTEGERS else argument
-            for kind, argument in zip(self.types, arguments, strict=True)
+            _integers(cast(Iterable[int | None], argument)) if is_literal else argument
+            for is_literal, argument in zip(self._literals, arguments, strict=True)
         ]
         with translated():
             return await connection.fetch(self._statement, *encoded, timeout=timeout)
 
     @cached_property
+    def _literals(self) -> tuple[bool, ...]:
+        """Whether each argument travels as an array literal."""
+        return tuple(kind in _INTEGERS and not self.distributed for kind in self.types)
+
+    @cached_property
     def _statement(self) -> str:
-        casts = (f"${n}::text::{kind}" if kind in _INTEGERS else f"${n}" for n, kind in enumerate(self.types, 1))
+        numbered = enumerate(zip(self.types, self._literals, strict=True), 1)
+        casts = (f"${n}::text::{kind}" if is_literal else f"${n}" for n, (kind, is_literal) in numbered)
         return f"SELECT * FROM {SCHEMA}.{self.name}({', '.join(casts)}) AS result"  # noqa: S608 - our own name
 
 
@@ -92,11 +103,12 @@ def load_functions(*, distributed: bool) -> Mapping[str, Function]:
         if (package / "functions").is_dir()
         for entry in (package / "functions").iterdir()
     ]
-    return MappingProxyType(dict(sorted(_function(text, distributed=distributed) for text in texts)))
+    wanted = [text for text in texts if distributed or not text.startswith(_ONLY_DISTRIBUTED)]
+    return MappingProxyType(dict(sorted(_function(text, distributed=distributed) for text in wanted)))
 
 
 def _function(text: str, *, distributed: bool) -> tuple[str, Function]:
-    text = _CONFINED.sub(r"\1" if distributed else "", text)
+    text = confined(text) if distributed else text
     match = _CREATE.search(text)
     assert match is not None, "a file of sql/functions creates one function"  # noqa: S101 - our own files
     base = match[1]
@@ -105,4 +117,4 @@ def _function(text: str, *, distributed: bool) -> tuple[str, Function]:
     parameters = [line.split("--")[0].strip().rstrip(",").split() for line in match[2].strip().splitlines()]
     names, types = zip(*parameters, strict=True)
     sql = text.replace(f"CREATE FUNCTION {base}(", f"CREATE FUNCTION {SCHEMA}.{name}(", 1)
-    return base, Function(name, names, types, sql)
+    return base, Function(name, names, types, sql, distributed)

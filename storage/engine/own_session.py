@@ -7,6 +7,7 @@ nothing, and no round trip is needed to check it.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ import asyncpg
 
 from strongroom.storage.errors import PoolingNotSupported
 
-from .row_level_security import SET_NAMESPACES
+from .row_level_security import SET_NAMESPACES, SETTING
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from .session_settings import Session
     from .transaction_ends import TransactionEnds
 
@@ -41,15 +44,17 @@ class OwnSession(_Connection):
         session: The session, once it has begun.
         ends: The ends of the current transaction of `Database`; None outside of one.
         command_tag: The tag of the last command of `execute`.
+        for_nodes: The setting of row-level security that the nodes of a Citus cluster get in each transaction; empty for none.
     """
 
-    __slots__ = ("_mark", "_own", "_shown", "command_tag", "ends", "session")
+    __slots__ = ("_mark", "_own", "_shown", "command_tag", "ends", "for_nodes", "session")
 
     session: Session
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._own = token_hex(8)
         self._mark = self._shown = ""  # no namespace, until a borrower sets one
+        self.for_nodes = ""
         self.ends: TransactionEnds | None = None
         self.command_tag = ""
         super().__init__(*args, **kwargs)
@@ -63,8 +68,12 @@ class OwnSession(_Connection):
         """Run a statement; see `asyncpg.Connection`."""
         if self.ends is not None:
             self.ends.sent(query)
-        # With arguments asyncpg prepares the statement.
-        self.command_tag = await super().execute(query if args else self._mark + query, *args, timeout=timeout)
+        # With arguments asyncpg prepares the statement, and `_execute` runs it.
+        if self.for_nodes and not args:
+            async with self._on_nodes():
+                self.command_tag = await super().execute(self._mark + query, timeout=timeout)
+        else:
+            self.command_tag = await super().execute(query if args else self._mark + query, *args, timeout=timeout)
         self._check_end()
         return self.command_tag
 
@@ -79,19 +88,45 @@ class OwnSession(_Connection):
         Raises:
             PoolingNotSupported: The statement reached another session, and changed nothing.
         """
-        if setting == self._shown or not self.session.row_level_security:
+        if not self.session.row_level_security:
             return
+        if setting != self._shown:
+            try:
+                done = await super().fetch(SET_NAMESPACES, self._mark, setting)
+            except BaseException:
+                self.terminate()
+                raise
+            if not done:
+                raise PoolingNotSupported
+            self._shown = setting
+        if self.session.distributed:
+            self.for_nodes = self._mark + setting
+
+    async def show_on_nodes(self) -> None:
+        """Set the namespaces on the nodes of a Citus cluster too, until the end of the current transaction."""
+        await super().execute(f"{self._mark}SET LOCAL {SETTING} = '{self.for_nodes}'")
+
+    @asynccontextmanager
+    async def _on_nodes(self) -> AsyncIterator[None]:
+        """Run the block in a transaction whose nodes know the namespaces, because a setting of the session does not reach them."""
+        begun = self._top_xact  # type: ignore[attr-defined]  # asyncpg's own transaction, also before its BEGIN
+        if begun is not None or self.is_in_transaction():
+            yield
+            return
+        await super().execute(f"BEGIN; SET LOCAL {SETTING} = '{self.for_nodes}'")
         try:
-            done = await super().fetch(SET_NAMESPACES, self._mark, setting)
-        except BaseException:
-            self.terminate()
+            yield
+        except asyncpg.PostgresError:
+            await super().execute("ROLLBACK")
             raise
-        if not done:
-            raise PoolingNotSupported
-        self._shown = setting
+        await super().execute("COMMIT")
 
     async def _execute(self, *args: Any, **kwargs: Any) -> Any:
-        result = await super()._execute(*args, **kwargs)  # type: ignore[misc]
+        if self.for_nodes:
+            async with self._on_nodes():
+                result = await super()._execute(*args, **kwargs)  # type: ignore[misc]
+        else:
+            result = await super()._execute(*args, **kwargs)  # type: ignore[misc]
         self._check_end()
         return result
 

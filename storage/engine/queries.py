@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
+_CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
+
+
+def confined(statement: str) -> str:
+    """Return the form of a statement for a Citus cluster: comments that begin with `confined:` become conditions."""
+    return _CONFINED.sub(r"\1", statement)
+
+
 def load_queries(store: str) -> Mapping[str, str]:
     """Return the statements of a file by name.
 

@@ -40,6 +40,14 @@ _BY_KEY = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
+_PROPAGATED = "citus.propagate_set_commands"
+_ON_CITUS = {
+    "plan_cache_mode": "auto",
+    # Otherwise each look at the catalogue compares every table with the names of all shards: asyncpg's of array types took 3 to 27 s.
+    "citus.override_table_visibility": "off",
+    # SET LOCAL goes to the nodes of its transaction, so that the policies there know the namespaces.
+    _PROPAGATED: "local",
+}
 # If the table of histories is missing, the policies count as active. Setting the namespaces does no harm if no policy applies.
 _STATE = f"""
 SELECT current_setting('search_path') AS search_path, current_setting('{SETTING}', true) AS namespaces, pg_backend_pid() AS process,
@@ -58,11 +66,13 @@ class Session:
         process: The server's process of the session.
         mark: A random text that only this session has. Its setting for row-level security begins with it.
         row_level_security: Whether the policies apply to the session's role.
+        distributed: Whether tables are on other nodes, which the session's settings do not reach.
     """
 
     process: int
     mark: str
     row_level_security: bool
+    distributed: bool = False
 
 
 def session_settings(
@@ -74,7 +84,7 @@ def session_settings(
         "lock_timeout": str(int(lock_timeout * 1000)),
     }
     settings |= _BY_KEY if by_key else {}
-    return settings | ({"plan_cache_mode": "auto"} if distributed else {})
+    return settings | (_ON_CITUS if distributed else {})
 
 
 async def begin_session(connection: Connection, settings: Mapping[str, str]) -> Session:
@@ -89,7 +99,7 @@ async def begin_session(connection: Connection, settings: Mapping[str, str]) -> 
     row = await connection.fetchrow(_STATE)
     if row is None or row["namespaces"] != mark or row["search_path"] != SCHEMA:
         raise PoolingNotSupported
-    return Session(row["process"], mark, bool(row["row_level_security"]))
+    return Session(row["process"], mark, bool(row["row_level_security"]), _PROPAGATED in settings)
 
 
 async def keeps_session(connection: Connection, session: Session) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.storage.engine.connection import is_distributed
 from strongroom.storage.engine.queries import load_queries
 
 from .folding import UNKNOWN_AFTER
@@ -53,7 +54,8 @@ class Gaps:
         waits = self._waits.get(shard_id, {})
         over = [wait for (*_, is_missing), wait in waits.items() if is_missing and now - wait.since >= UNKNOWN_AFTER]
         if over:
-            running = frozenset([row["transaction"] for row in await connection.fetch(_SQL["writing"])])
+            writing = _SQL["writing_on_nodes" if is_distributed(connection) else "writing"]
+            running = frozenset([row["transaction"] for row in await connection.fetch(writing)])
             for wait in over:
                 wait.running = running if wait.running is None else wait.running & running
         return {each: now - wait.since for each, wait in waits.items() if not wait.running}

@@ -74,6 +74,8 @@ _BINARY: Final[Mapping[str, str]] = MappingProxyType(
         "bytea": "{0}",
     }
 )
+_IMMUTABLE: Final[Mapping[str, str]] = MappingProxyType({"text": r"decode(replace({0}, '\', '\\'), 'escape')"})
+"""The same, if the database's encoding is UTF8."""
 
 
 def tag(sealed: bytes) -> bytes:
@@ -120,14 +122,16 @@ def shard_sql(table: Table, alias: str = "") -> str:
     return f"{alias}shard_id" if table.partition_column == "shard_id" else str(CELL)
 
 
-def image_sql(table: Table, alias: str = "") -> str:
+def image_sql(table: Table, alias: str = "", *, on_cluster: bool = False) -> str:
     """Return the SQL expression of a row's image.
 
     Args:
         table: The table's descriptor.
         alias: What precedes the name of a column: an alias with a dot, or nothing.
+        on_cluster: Whether it is for the RETURNING clause of a statement for a Citus cluster, whose functions must be immutable.
     """
-    columns = [_BINARY[type_].format(alias + name) for name, type_ in table.key if name not in {NAMESPACE, "shard_id"}]
+    binary = {**_BINARY, **_IMMUTABLE} if on_cluster else _BINARY
+    columns = [binary[type_].format(alias + name) for name, type_ in table.key if name not in {NAMESPACE, "shard_id"}]
     namespace = f"uuid_send({alias}{NAMESPACE})" if table.namespaced else f"'\\x{NO_NAMESPACE_ID.hex()}'::bytea"
     none = f"'\\x{bytes(TAG_BYTES).hex()}'::bytea"  # for an absent value, so that all images of a table have one length of tags
     tags = [

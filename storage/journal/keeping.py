@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from strongroom.kms import Background
 from strongroom.kms.sealing.record_kinds import JOURNAL_SUMS
+from strongroom.storage.engine.connection import is_distributed
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import ConditionFailed
@@ -21,9 +22,10 @@ from strongroom.storage.schema.tables import TABLES
 from .elements import ElementHash
 from .folding import fold
 from .gaps import Gaps
-from .images import NAMES, NUMBERS
+from .images import CELL, NAMES, NUMBERS
 from .reading import ShardVerification, opened
 from .scanning import scan
+from .several_nodes import agreed
 from .sums import differing, digest_of
 
 if TYPE_CHECKING:
@@ -201,12 +203,10 @@ class JournalKeeper:
         return problems
 
     async def verify(self, shard_id: int) -> ShardVerification:
-        """Compare the rows of a shard with its sums and entries, as of one snapshot.
+        """Compare the rows of a shard with its sums and entries; raise what `fold` raises."""
+        return await agreed(partial(self._verified, shard_id))
 
-        Raises:
-            KmsError: The cell's keys are not available.
-            StorageError: The database does not answer.
-        """
+    async def _verified(self, shard_id: int) -> tuple[ShardVerification, bool]:
         keys = await self._keyring.open(self._keyring.cell_id)
         elements = ElementHash(keys, shard_id)
         known = self._known(shard_id)
@@ -214,11 +214,11 @@ class JournalKeeper:
             stored_sums = await connection.fetchrow(_SQL["sums"], shard_id)
             result = await self._folded(connection, elements, shard_id, stored_sums, known, limit=None)
             live, rows = await scan(connection, shard_id, elements)
+            is_one_snapshot = not is_distributed(connection) or shard_id > CELL
         tables = [NAMES[each] for each in differing(result.total(elements), live)]
         number = 0 if stored_sums is None else stored_sums["number"]
-        return ShardVerification(
-            shard_id, rows, number, len(result.pending), tables, result.problems, digest=digest_of(live)
-        )
+        pending, digest = len(result.pending), digest_of(live)
+        return ShardVerification(shard_id, rows, number, pending, tables, result.problems, digest), is_one_snapshot
 
     async def waiting(self) -> int:
         """Return the number of entries that are not in the sums yet, in all shards.

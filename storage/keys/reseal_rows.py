@@ -286,5 +286,7 @@ def write_statement(column: SealedColumn, *, waits: bool, confined: bool) -> str
         same_as_l=" AND ".join(f"t.{name} = l.{name}" for name in names),
         confined=f" AND t.{table.partition_column} = ${_CONFINED}" if confined else "",
         locked_rows="" if waits else " SKIP LOCKED",
-        image=f", {shard_sql(table, 't.')} AS shard, {image_sql(table, 't.')} AS image" if is_journaled else "",
+        image=f", {shard_sql(table, 't.')} AS shard, {image_sql(table, 't.', on_cluster=confined)} AS image"
+        if is_journaled
+        else "",
     )

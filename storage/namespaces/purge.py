@@ -129,7 +129,7 @@ async def _purged_partitions(
     A `ctid` belongs to one node, so a statement deletes all rows that the namespace has in a partition, without a limit.
     """
     statement = _SQL["delete_of_partition"].format(
-        table=table.name, partition=table.partition_column, returning=_returning(table)
+        table=table.name, partition=table.partition_column, returning=_returning(table, on_cluster=True)
     )
     for value in await partitions_of_namespace(database, table, namespace_id):
         yield await delete(statement, value)
@@ -157,8 +157,10 @@ async def _delete(
     return rows
 
 
-def _returning(table: Table) -> str:
-    return f" RETURNING {shard_sql(table)} AS shard, {image_sql(table)} AS image" if table.name in NUMBERS else ""
+def _returning(table: Table, *, on_cluster: bool = False) -> str:
+    if table.name not in NUMBERS:
+        return ""
+    return f" RETURNING {shard_sql(table)} AS shard, {image_sql(table, on_cluster=on_cluster)} AS image"
 
 
 def _purged_rows(table: Table, namespace_id: UUID, deleted: Sequence[Row]) -> list[Changes]:

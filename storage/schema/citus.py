@@ -1,8 +1,8 @@
 """Distribute the tables and functions over a Citus cluster.
 
 Every distributed table is distributed by the first column of its key, an integer, and co-located with the others, so that all rows
-of one shard, task queue or queue are on one node. All other tables are reference tables, of which every node has a copy. A call of a
-function runs on the node of the shard that it is called for. storage/DESIGN.md, "Citus", has the reasons.
+of one shard, task queue or queue are on one node. All other tables stay on the coordinator. A call of a function runs on the node of
+the shard that it is called for. storage/DESIGN.md, "Citus", has the reasons.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import SchemaMismatch
 
+from .policies import policy_for_nodes
 from .schema import locked, schema_status
 from .tables import TABLES
 
@@ -94,6 +95,9 @@ async def _check_ready(connection: Connection) -> None:
     if not await connection.fetch("SELECT FROM pg_extension WHERE extname = 'citus'"):
         msg = "this database has no Citus: run CREATE EXTENSION citus on the coordinator and on every worker first"
         raise SchemaMismatch(msg)
+    if not await connection.fetch("SELECT WHERE current_setting('server_encoding') = 'UTF8'"):
+        msg = "the encoding of the database is not UTF8: move the cell to a database with ENCODING 'UTF8' first"
+        raise SchemaMismatch(msg)
     if not await connection.fetch("SELECT FROM strongroom.cell"):
         msg = "the database belongs to no cell yet; run `strongroom init` first"
         raise SchemaMismatch(msg)
@@ -109,23 +113,21 @@ async def _run(database: Database, steps: list[_Step]) -> list[str]:
 
 
 def _tables() -> list[_Step]:
-    calls = {}
+    steps = []
     for table in TABLES:
-        name = f"{SCHEMA}.{table.name}"
         if table.partition_column is None:
-            calls[name] = f"create_reference_table('{name}')"
-        else:
-            first = "none" if table.name == _FIRST else f"{SCHEMA}.{_FIRST}"
-            calls[name] = f"create_distributed_table('{name}', '{table.partition_column}', colocate_with => '{first}')"
-    # Citus leaves the rows that it copied to the nodes in the coordinator's own table, where no statement reaches them. A shredding
-    # would not destroy the wrapped roots among them.
-    return [
-        _Step(
-            name.removeprefix(f"{SCHEMA}."),
-            (f"SELECT {call}", f"SELECT truncate_local_data_after_distributing_table('{name}')"),
+            continue
+        name = f"{SCHEMA}.{table.name}"
+        first = "none" if table.name == _FIRST else f"{SCHEMA}.{_FIRST}"
+        statements = (
+            *(policy_for_nodes(table) if table.namespaced else ()),
+            f"SELECT create_distributed_table('{name}', '{table.partition_column}', colocate_with => '{first}')",
+            # Citus leaves the rows that it copied to the nodes in the coordinator's own table, where no statement reaches them.
+            # They would outlive a shredding.
+            f"SELECT truncate_local_data_after_distributing_table('{name}')",
         )
-        for name, call in calls.items()
-    ]
+        steps.append(_Step(table.name, statements))
+    return steps
 
 
 def _functions() -> list[_Step]:

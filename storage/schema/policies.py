@@ -15,6 +15,8 @@ from .tables import TABLES
 if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection
 
+    from .table import Table
+
 _SQL = load_queries("schema/policies")
 
 
@@ -25,3 +27,8 @@ async def create_policies(connection: Connection) -> None:
         if table.namespaced and table.name not in present:
             await connection.execute(_SQL["enable"].format(table=table.name))
             await connection.execute(_SQL["create"].format(table=table.name))
+
+
+def policy_for_nodes(table: Table) -> tuple[str, ...]:
+    """Return the statements that give a table the policy that a node of a Citus cluster can check, in place of its own."""
+    return tuple(_SQL[name].format(table=table.name) for name in ("drop", "create_for_nodes"))

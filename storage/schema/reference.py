@@ -10,6 +10,6 @@ def reference_table() -> str:
     header = "| table | primary key | holds | rights of the driver role | distributed by | purged |\n|---|---|---|---|---|---|\n"
     return header + "".join(
         f"| {table.name} | {', '.join(table.key_names)} | {table.holds} | {table.rights} | "
-        f"{table.partition_column or 'reference table'} | {'yes' if table.is_purged else 'no'} |\n"
+        f"{table.partition_column or 'no'} | {'yes' if table.is_purged else 'no'} |\n"
         for table in TABLES
     )

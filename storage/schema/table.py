@@ -39,7 +39,7 @@ class Table:
         key: The columns of its primary key in order, each with its SQL type.
         holds: What it holds, for the reference.
         rights: What the driver role may do with it, as in GRANT.
-        partition_column: The first column of the key, by which Citus distributes the table. None: every node has a copy.
+        partition_column: The first column of the key, by which Citus distributes the table. None: it stays on the coordinator.
         namespaced: Whether it has the column `namespace_id`, and so a row-level-security policy.
         is_purged: Whether a shredding deletes its rows.
         has_namespace_index: Whether an index begins with the namespace, because the key does not continue with it.
@@ -88,7 +88,7 @@ def cell_table(
     *sealed: tuple[str, RecordKind, str],
     namespaced: bool = False,
 ) -> Table:
-    """Return a reference table. Each sealed column is its name, its kind and the columns of its key's parts."""
+    """Return a table of the whole cell. Each sealed column is its name, its kind and the columns of its key's parts."""
     columns = tuple(Sealed(column, kind, tuple(parts.split())) for column, kind, parts in sealed)
     return Table(name, key_columns(key), holds, rights, namespaced=namespaced, sealed=columns)
 

@@ -8,6 +8,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.journal.entry import Changes
 from strongroom.storage.journal.images import tag
 
+from .by_shard import fetch_by_shard
 from .journal import replace_record
 from .outbox import add_to_outbox
 from .records import hashed_columns
@@ -108,9 +109,7 @@ class VisibilityEpochs:
             StorageError: The database does not answer.
         """
         async with self._database.transaction(namespace_id) as connection:
-            written = await connection.fetch(
-                _SQL["rewrite"],
-                namespace_id,
+            columns: tuple[Sequence[object], ...] = (
                 [row.shard_id for row in new],
                 [row.id for row in new],
                 [row.version for row in new],
@@ -125,6 +124,7 @@ class VisibilityEpochs:
                 [row["b2"] for row in old],
                 [tag(row["s"]) for row in old],
             )
+            written = await fetch_by_shard(connection, _SQL["rewrite"], columns, before=(namespace_id,))
             await self._journal.write(connection, *_rewritten(namespace_id, written, old, new))
             if self._outbox and written:
                 await add_to_outbox(connection, [(row["shard_id"], namespace_id, row["id"]) for row in written])

@@ -11,6 +11,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.engine.server_clock import SteadyClock
 
+from .by_shard import fetch_by_shard
 from .notification import CHANNEL
 
 if TYPE_CHECKING:
@@ -161,16 +162,15 @@ class VisibilityOutbox:
         keys = [entry.key for entry in entries]
         columns = ([key[place] for key in keys] for place in range(3))
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(_SQL["done"], *columns, [entry.stamp for entry in entries])
+            await fetch_by_shard(connection, _SQL["done"], [*columns, [entry.stamp for entry in entries]])
             sent = [(entry.key, entry.record) for entry in entries if entry.record is not None]
-            columns = ([key[place] for key, _ in sent] for place in range(3))
-            await connection.execute(
-                _SQL["again"],
-                *columns,
+            compared = (
+                *([key[place] for key, _ in sent] for place in range(3)),
                 [record["k"] for _, record in sent],
                 [record["version"] for _, record in sent],
                 [record["s"][:_HEAD_BYTES] for _, record in sent],
             )
+            await fetch_by_shard(connection, _SQL["again"], compared)
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever a process notifies of new entries, until the connection is lost.
@@ -201,7 +201,7 @@ class VisibilityOutbox:
         columns = ([key[place] for key in keys] for place in range(3))
         stamps, reasons = [entry.stamp for entry, _ in refused], [reason for _, reason in refused]
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(_SQL["set_aside"], *columns, stamps, reasons, *retry)
+            await fetch_by_shard(connection, _SQL["set_aside"], [*columns, stamps, reasons], after=retry)
 
     async def refused(self, *, limit: int) -> list[RefusedRun]:
         """Return the runs whose documents the index refuses, the most often refused ones first.
@@ -277,9 +277,11 @@ class VisibilityOutbox:
         """
         gone = [each.key for each in deletes if not each.exists_again]
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute(_SQL["created_again"], *([key[place] for key in gone] for place in range(3)))
+            await fetch_by_shard(
+                connection, _SQL["created_again"], [[key[place] for key in gone] for place in range(3)]
+            )
             columns = ([each.key[place] for each in deletes] for place in range(3))
-            await connection.execute(_SQL["forget_deletes"], *columns, [each.version for each in deletes])
+            await fetch_by_shard(connection, _SQL["forget_deletes"], [*columns, [each.version for each in deletes]])
 
 
 def _key(row: Row) -> RunKey:

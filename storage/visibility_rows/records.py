@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from strongroom.storage.engine.connection import is_distributed
+from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.journal.entry import Changes
 
@@ -97,6 +99,18 @@ async def put_visibility_records(
     # All writers lock rows in the order of their key, so they can't deadlock.
     newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
     ordered = [newest[key] for key in sorted(newest)]
+    put = _put_on_cluster if is_distributed(connection) else _put
+    written = await put(connection, journal, namespace_id, ordered)
+    if outbox and written:
+        ids = set(written)
+        await add_to_outbox(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
+    return len(written)
+
+
+async def _put(
+    connection: Connection, journal: Journal, namespace_id: UUID, ordered: Sequence[VisibilityRow]
+) -> Sequence[bytes]:
+    """Write records with one statement; return the ids of those that were written."""
     async with journal.entries(_put_records(namespace_id, ordered), transaction=connection) as entries:
         answer = await connection.fetch(
             _SQL["put"],
@@ -113,11 +127,38 @@ async def put_visibility_records(
             *entries.arguments,
         )
         entries.digests.update((row["shard_id"], row["digest"]) for row in answer if row["id"] is None)
-    written = [row["id"] for row in answer if row["id"] is not None]
-    if outbox and written:
-        ids = set(written)
-        await add_to_outbox(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
-    return len(written)
+    return [row["id"] for row in answer if row["id"] is not None]
+
+
+async def _put_on_cluster(
+    connection: Connection, journal: Journal, namespace_id: UUID, ordered: Sequence[VisibilityRow]
+) -> Sequence[bytes]:
+    """Write the records of each shard of a Citus cluster on its node; return the ids of those that were written."""
+    put = load_functions(distributed=True)["put_visibility_records"]
+    written: list[bytes] = []
+    async with journal.entries(_put_records(namespace_id, ordered), transaction=connection) as entries:
+        writer, *columns = entries.arguments
+        for shard_id, number, entry in zip(*columns, strict=True):
+            of_shard = [row for row in ordered if row.shard_id == shard_id]
+            answer = await put.call(
+                connection,
+                shard_id,
+                namespace_id,
+                [row.id for row in of_shard],
+                [row.version for row in of_shard],
+                [row.epoch for row in of_shard],
+                [row.close_bucket for row in of_shard],
+                [row.start_bucket for row in of_shard],
+                [row.token_array for row in of_shard],
+                [row.sealed for row in of_shard],
+                *hashed_columns(of_shard),
+                writer,
+                number,
+                entry,
+            )
+            entries.digests.update((shard_id, row["digest"]) for row in answer if row["id"] is None)
+            written += [row["id"] for row in answer if row["id"] is not None]
+    return written
 
 
 def _put_records(namespace_id: UUID, rows: Sequence[VisibilityRow]) -> list[Changes]:

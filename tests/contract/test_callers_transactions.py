@@ -136,6 +136,8 @@ async def test_a_write_that_a_savepoint_undoes_raises_no_alarm(histories, by):
 )
 async def test_a_transaction_that_the_caller_ends_raises_no_alarm(histories, end):
     """A caller that ends the transaction by a statement leaves the outcome of its writes unknown."""
+    if histories.cell.config.cell.distributed and end.endswith("BEGIN"):
+        pytest.skip("on Citus the nodes know the namespaces of the transaction that Database began, and of no other")
     async with histories.cell.database.transaction(EVERY_NAMESPACE) as connection:
         first = await append(histories, connection)
         await connection.execute(end)

@@ -52,7 +52,10 @@ async def halted(workflow, call, one):
 async def waiting(workflow):
     """Return the number of sessions that wait for a lock."""
     statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    on_all_nodes = "SELECT sum(result::integer) AS count FROM run_command_on_all_nodes($1)"
     async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
+        if workflow.cell.config.cell.distributed:
+            return (await connection.fetchrow(on_all_nodes, statement))["count"]
         return (await connection.fetchrow(statement))["count"]
 
 

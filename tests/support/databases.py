@@ -48,7 +48,10 @@ class Databases:
 
     Attributes:
         superuser_dsn: The superuser's connection string. Only a superuser, or a role with CREATEDB and CREATEROLE, can create them.
+        is_citus: Whether a database is on all nodes of a Citus cluster.
     """
+
+    is_citus = False
 
     def __init__(self, superuser_dsn):
         self.superuser_dsn = superuser_dsn

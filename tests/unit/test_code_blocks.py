@@ -56,6 +56,8 @@ NOT_RUN = {
     ("how-to/anchors.md", "as an administrator of AWS"): "needs an account of AWS",
     ("how-to/anchors.md", ""): "the commands of a restore, which the walker of backup-and-restore.md runs",
     ("how-to/audit-log.md", ""): "an overview; tests/audit and tests/access/test_commands.py have each command",
+    ("how-to/citus.md", "as the administrator"): "tests/support/citus.py runs the same statements on a cluster",
+    ("how-to/citus.md", "on a cluster"): "tests/citus does the same in Python",
     ("how-to/codec-server.md", ""): "needs a browser or a Temporal server; tests/codec has both",
     ("how-to/elasticsearch.md", ""): "tests/integration/test_index_snapshots.py makes the same requests",
     ("how-to/files.md", ""): "settings of systemd; tests/unit/driver/config/test_configured_files.py reads the page",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from strongroom.storage.engine.connection import is_distributed
 from strongroom.storage.visibility_rows.epochs import count_epochs
 from strongroom.visibility.index.tokens import last_group_token
 
@@ -57,9 +58,9 @@ class PostgresIndex:
             else self._database.connection(namespace_id)
         )
         async with leased as connection:
-            yield PostgresReader(
-                connection, namespace_id, row_level_security=self._database.has_row_level_security(connection)
-            )
+            # On a Citus cluster the nodes have the policies, and the view does not work there.
+            has_view = self._database.has_row_level_security(connection) and not is_distributed(connection)
+            yield PostgresReader(connection, namespace_id, row_level_security=has_view)
 
     async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
         """See `SearchIndex.epochs`."""

@@ -30,14 +30,18 @@ WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 AND task_id <
 ORDER BY task_id LIMIT $5
 
 -- name: range_delete_dlq
--- $5, $6 and $7: the entry of the journal. An image has the length of the cluster's name.
+-- $5, $6 and $7: the entry of the journal. An image has the length of the cluster's name. On a Citus cluster convert_to() can't be in the
+-- RETURNING clause.
 WITH deleted AS (
     DELETE FROM replication_dlq_tasks WHERE shard_id = $1 AND source_cluster_name = $2 AND task_id >= $3 AND task_id < $4
-    RETURNING '\x0c'::bytea || uuid_send(namespace_id) || convert_to(source_cluster_name, 'UTF8') || int8send(task_id)
-              || substr(data, octet_length(data) - 15) AS image
+    RETURNING namespace_id, source_cluster_name, task_id, data
+), old AS (
+    SELECT '\x0c'::bytea || uuid_send(namespace_id) || convert_to(source_cluster_name, 'UTF8') || int8send(task_id)
+           || substr(data, octet_length(data) - 15) AS image
+    FROM deleted
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
-SELECT $1, $5, $6, $7, string_agg(int2send(octet_length(image)::smallint) || image, '') FROM deleted HAVING count(*) > 0
+SELECT $1, $5, $6, $7, string_agg(int2send(octet_length(image)::smallint) || image, '') FROM old HAVING count(*) > 0
 RETURNING sha256(replaced) AS digest
 
 -- name: any_dlq

@@ -55,3 +55,15 @@ SELECT count(*) AS count FROM journal
 SELECT virtualtransaction AS transaction FROM pg_locks
 WHERE locktype = 'relation' AND relation = 'strongroom.journal'::regclass AND mode = 'RowExclusiveLock'
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid IS DISTINCT FROM pg_backend_pid()
+
+-- name: writing_on_nodes
+-- The same on a Citus cluster, where a transaction locks the table on the node that its function runs on. A node that does not answer
+-- counts as a transaction.
+SELECT n.nodeid || coalesce(' ' || t.transaction, '') AS transaction
+FROM run_command_on_all_nodes($$
+    SELECT string_agg(virtualtransaction, ' ') FROM pg_locks
+    WHERE locktype = 'relation' AND relation = 'strongroom.journal'::regclass AND mode = 'RowExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid IS DISTINCT FROM pg_backend_pid()
+$$) AS n
+LEFT JOIN LATERAL unnest(string_to_array(CASE WHEN n.success THEN n.result END, ' ')) AS t (transaction) ON true
+WHERE NOT n.success OR t.transaction <> ''

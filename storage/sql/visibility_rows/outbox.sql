@@ -37,11 +37,13 @@ WITH sent AS MATERIALIZED (
     FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[]) AS d (shard_id, namespace_id, id, stamp)
     JOIN visibility_outbox AS o
       ON o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id AND o.stamp = d.stamp
+    /* confined: WHERE o.shard_id = $5 */
     ORDER BY o.shard_id, o.namespace_id, o.id
     FOR UPDATE OF o
 )
 DELETE FROM visibility_outbox AS o
 USING sent AS s WHERE o.shard_id = s.shard_id AND o.namespace_id = s.namespace_id AND o.id = s.id
+/* confined: AND o.shard_id = $5 */
 
 -- name: again
 -- Runs whose record has another epoch than the one that was sent, or the same version but another sealed value. No two sealed values
@@ -51,7 +53,8 @@ SELECT r.shard_id, r.namespace_id, r.id
 FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::integer[], $5::bigint[], $6::bytea[])
      AS d (shard_id, namespace_id, id, k, version, head)
 JOIN visibility_records AS r ON r.shard_id = d.shard_id AND r.namespace_id = d.namespace_id AND r.id = d.id
-WHERE r.k <> d.k OR (r.version = d.version AND substring(r.s from 1 for 32) <> d.head)
+WHERE (r.k <> d.k OR (r.version = d.version AND substring(r.s from 1 for 32) <> d.head))
+/* confined: AND r.shard_id = $7 */
 ORDER BY r.shard_id, r.namespace_id, r.id
 ON CONFLICT DO NOTHING
 
@@ -62,6 +65,7 @@ WITH refused AS MATERIALIZED (
     FROM unnest($1::integer[], $2::uuid[], $3::bytea[], $4::uuid[], $5::text[]) AS d (shard_id, namespace_id, id, stamp, refusal)
     JOIN visibility_outbox AS o
       ON o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id AND o.stamp = d.stamp
+    /* confined: WHERE o.shard_id = $8 */
     ORDER BY o.shard_id, o.namespace_id, o.id
     FOR UPDATE OF o
 )
@@ -69,6 +73,7 @@ UPDATE visibility_outbox AS o
 SET refusals = o.refusals + 1, refusal = left(s.refusal, 200),
     retry_at = now() + least($6::interval * (2 ^ least(o.refusals, 20)), $7::interval)
 FROM refused AS s WHERE o.shard_id = s.shard_id AND o.namespace_id = s.namespace_id AND o.id = s.id
+/* confined: AND o.shard_id = $8 */
 
 -- name: waiting
 SELECT count(*) AS runs, count(*) FILTER (WHERE refusals > 0) AS refused FROM visibility_outbox
@@ -95,6 +100,7 @@ INSERT INTO visibility_outbox (shard_id, namespace_id, id)
 SELECT r.shard_id, r.namespace_id, r.id
 FROM unnest($1::integer[], $2::uuid[], $3::bytea[]) AS f (shard_id, namespace_id, id)
 JOIN visibility_records AS r ON r.shard_id = f.shard_id AND r.namespace_id = f.namespace_id AND r.id = f.id
+/* confined: WHERE r.shard_id = $4 */
 ORDER BY r.shard_id, r.namespace_id, r.id
 ON CONFLICT DO NOTHING
 
@@ -103,6 +109,8 @@ ON CONFLICT DO NOTHING
 DELETE FROM visibility_deletes AS d
 USING unnest($1::integer[], $2::uuid[], $3::bytea[], $4::bigint[]) AS f (shard_id, namespace_id, id, version)
 WHERE d.shard_id = f.shard_id AND d.namespace_id = f.namespace_id AND d.id = f.id AND d.version = f.version
+  /* confined: AND d.shard_id = $5 */
   AND NOT EXISTS (
       SELECT FROM visibility_outbox AS o WHERE o.shard_id = d.shard_id AND o.namespace_id = d.namespace_id AND o.id = d.id
+      /* confined: AND o.shard_id = $5 */
   )

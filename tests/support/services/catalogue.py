@@ -36,7 +36,7 @@ PROMTOOL = Service(
 PGBOUNCER = Service("PgBouncer", "STRONGROOM_PGBOUNCER_URL", f"apt-get install pgbouncer, or {_DOCKER}")
 CITUS = Service(
     "Citus",
-    "STRONGROOM_CITUS_URL",
+    "STRONGROOM_CITUS_DSN",
     f"apt-get install postgresql-16-citus-13.0 from the Citus project's packages, or {_DOCKER}",
     is_packaged=False,
 )

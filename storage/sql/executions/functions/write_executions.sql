@@ -346,6 +346,12 @@ BEGIN
           /* confined: AND r_shard[h.request] = p_shard */
         ON CONFLICT DO NOTHING; -- a row that exists may have the tree's list of branches
         GET DIAGNOSTICS written = ROW_COUNT;
+        -- Citus counts the rows that were there already too. No two sealed values are equal, so a row with this value was written here.
+        /* confined: written := (
+            SELECT count(*) FROM unnest(h_request, h_tree, h_branch, h_data) AS h (request, tree_id, branch_id, data)
+            JOIN strongroom.history_tree AS s
+              ON s.namespace_id = r_namespace[h.request] AND s.tree_id = h.tree_id AND s.branch_id = h.branch_id AND s.data = h.data
+            WHERE h.request <> ALL (refused) AND s.shard_id = p_shard); */
         IF written < (SELECT count(*) FROM unnest(h_request) AS h (request) WHERE h.request <> ALL (refused)) THEN
             -- The image of a row that was not written counts as replaced. Each sealed value differs.
             SELECT old_request || array_agg(h.request), old_image || array_agg('\x004104'::bytea || uuid_send(r_namespace[h.request])
@@ -368,6 +374,12 @@ BEGIN
           /* confined: AND r_shard[n.request] = p_shard */
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS written = ROW_COUNT;
+        /* confined: written := (
+            SELECT count(*) FROM unnest(n_request, n_tree, n_branch, n_node, n_txn, n_data) AS n (request, tree_id, branch_id, node_id, txn_id, data)
+            JOIN strongroom.history_node AS s
+              ON s.namespace_id = r_namespace[n.request] AND s.tree_id = n.tree_id AND s.branch_id = n.branch_id AND s.node_id = n.node_id
+             AND s.txn_id = n.txn_id AND s.data = n.data
+            WHERE n.request <> ALL (refused) AND s.shard_id = p_shard); */
         unwritten := (SELECT count(*) FROM unnest(n_request) AS n (request) WHERE n.request <> ALL (refused)) - written;
         IF unwritten > 0 THEN
             WITH old AS MATERIALIZED (
