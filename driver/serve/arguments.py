@@ -16,7 +16,7 @@ from strongroom.kms import KekRef
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-LOCAL = frozenset({"barrier", "transaction"})
+LOCAL = frozenset({"barrier", "mark_layout", "transaction"})
 """Parameters that only a caller in the same process can pass."""
 
 
