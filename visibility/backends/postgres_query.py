@@ -132,9 +132,10 @@ def _tokens_condition(query: AnyOf, parameters: list[object]) -> str:
     if query.is_presence:
         return f"{column} IS NOT NULL"
     if _is_large(query):
-        # As constants in the text, because PostgreSQL makes a hash table of constants only.
+        # As constants in the text, because PostgreSQL makes a hash table of constants only. In a list of columns, a row's tokens are
+        # made one by one until one is found. In FROM, all of them would be stored first.
         tokens = ",".join(map(str, sorted(query.tokens)))
-        return f"EXISTS (SELECT FROM unnest(t) AS u (token) WHERE u.token = ANY ('{{{tokens}}}'::bigint[]))"
+        return f"EXISTS (SELECT FROM (SELECT unnest(t) AS token) AS u WHERE u.token = ANY ('{{{tokens}}}'::bigint[]))"
     if column is not None and len(query.tokens) == 1:  # with `=` the planner knows how common the value is
         parameters.append(next(iter(query.tokens)))
         found = f"{column} = ${len(parameters)}"
