@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from strongroom.kms import StrongroomError
+from strongroom.storage.visibility_rows.epochs import count_epochs
 from strongroom.visibility import attribute_types
 
 from .cell import with_cell
@@ -79,11 +81,12 @@ async def _tokens(strongroom: Strongroom, update: Callable[[str], None], *, repa
             continue
         document: dict[str, object] = {"namespace_id": namespace.namespace_id, "tally": None, "error": None}
         try:
+            total = sum((await count_epochs(strongroom.database, namespace.namespace_id)).values())
             found = await strongroom.token_verifier().run(
                 namespace.namespace_id,
                 attribute_types(namespace),
                 repair=repair,
-                progress=lambda count: update(f"{count} records opened ..."),
+                progress=partial(_opened, update, total),
             )
         except StrongroomError as error:
             _say(f"{namespace.namespace_id}: tokens not compared: {error}")
@@ -93,6 +96,10 @@ async def _tokens(strongroom: Strongroom, update: Callable[[str], None], *, repa
             _say(each)
         compared.append(_Compared({**document, "tally": found}, found.left))
     return compared
+
+
+def _opened(update: Callable[[str], None], total: int, count: int) -> None:
+    update(f"{count} of about {total} records opened ...")
 
 
 async def _documents(

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from .reconciliation import NamespaceTally, Reconciliation
 from .restored import compare_marks, forget_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from strongroom.storage import Row, RunKey, VisibilityTruth
@@ -98,15 +99,14 @@ class Reconciler:
         seen = None if self._marks is None else await compare_marks(*self._marks)
         if repair:
             await self._indexer.sweep()
-        after = BEFORE_ALL
-        while rows := await self._truth.page(after, runs=chunk, size=CHUNK_BYTES):
-            after = visibility_key(rows[-1])
-            if rewrite and repair:
-                await self._write([visibility_key(row) for row in rows])
-                tally.rewritten += len(rows)
-            await self._compare_records(rows, tally, repair=repair)
-            if progress is not None:
-                progress("records", tally.records.total())
+        async with aclosing(self._records(chunk)) as chunks:
+            async for rows in chunks:
+                if rewrite and repair:
+                    await self._write([visibility_key(row) for row in rows])
+                    tally.rewritten += len(rows)
+                await self._compare_records(rows, tally, repair=repair)
+                if progress is not None:
+                    progress("records", tally.records.total())
         known = await self._truth.namespaces() | tally.records.keys()
         for namespace_id in (*sorted(known), None):
             await self._read_documents(namespace_id, known, tally, chunk=chunk, repair=repair, progress=progress)
@@ -114,6 +114,22 @@ class Reconciler:
         if self._marks is not None and seen is not None and repair and not report.left:
             await forget_seen(*self._marks, seen)
         return report
+
+    async def _records(self, chunk: int) -> AsyncGenerator[Sequence[Row], None]:
+        """Yield all records. The next chunk is read while one is compared, so it can be older than its documents; see `_judge`."""
+        reading: asyncio.Task[Sequence[Row]] | None = None
+        after = BEFORE_ALL
+        try:
+            while True:
+                reading = reading or asyncio.create_task(self._truth.page(after, runs=chunk, size=CHUNK_BYTES))
+                if not (rows := await reading):
+                    return
+                after = visibility_key(rows[-1])
+                reading = asyncio.create_task(self._truth.page(after, runs=chunk, size=CHUNK_BYTES))
+                yield rows
+        finally:
+            if reading is not None:
+                reading.cancel()
 
     async def _compare_records(self, rows: Sequence[Row], tally: _Tally, *, repair: bool) -> None:
         """Compare a chunk of records with their documents, and repair these."""
