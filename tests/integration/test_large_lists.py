@@ -231,6 +231,32 @@ async def test_an_in_of_a_thousand_values_is_answered(config_path, elasticsearch
         assert await ours.count(f"WorkflowId NOT IN ({', '.join(map(repr, wanted))})") == (200, {})
 
 
+async def test_a_list_of_a_thousand_values_of_a_token_set_has_each_run_once(config_path, elasticsearch):
+    """The tokens of each row are compared one by one. A run with several of the values is listed once."""
+    documents = [
+        run(
+            number,
+            start=BASE + number * SECOND,
+            Customer=f"c-{number % 700}",
+            Tags=[f"t-{number}", f"t-{number % 9}", "all"],
+        )
+        for number in range(1500)
+    ]
+    attributes = {"Customer": "Keyword", "Tags": "KeywordList"}
+    async with sealed(config_path, elasticsearch, "PostgreSQL", attributes=attributes) as ours:
+        await ours.write(documents)
+        for name, head in (("Customer", "c"), ("Tags", "t")):
+            values = {f"{head}-{number}" for number in range(0, 2000, 2)}
+            wanted = [
+                each["RunId"]
+                for each in reversed(documents)
+                if not values.isdisjoint([*each["Tags"], each["Customer"]])
+            ]
+            assert 500 < len(wanted) < len(documents)
+            listed = await ours.pages(f"{name} IN ({', '.join(map(repr, sorted(values)))})", 100)
+            assert [run_id for page in listed for run_id in page] == wanted, name
+
+
 async def test_a_search_that_can_not_end_in_time_is_refused_beforehand(config_path, elasticsearch):
     """The error has the estimate, the limit, the expensive condition and what to add, but no value of the filter."""
     async with sealed(config_path, elasticsearch, "PostgreSQL") as ours:
