@@ -71,6 +71,8 @@ class KekInfo:
         state: `enabled`, `disabled`, `pending_deletion` or `destroyed`.
         primary_version: The version that wraps.
         versions: All versions that still unwrap.
+        kept: Retired versions that the KMS still has, so that its administrator can enable them again. `retire_version` of one of
+            them deletes it, if the KMS and the caller's rights allow that.
         deletion_at: The time of a scheduled deletion, or None.
         request_id: The id of the call in the KMS's own log, or None if the KMS gave no id.
     """
@@ -81,6 +83,7 @@ class KekInfo:
     versions: tuple[str, ...]
     deletion_at: datetime | None = None
     request_id: str | None = None
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

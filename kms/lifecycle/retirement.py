@@ -21,10 +21,11 @@ from .kek_usage import depending_on
 from .rewrap import rewrap_data_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from strongroom.kms.keyring.keyring import Keyring
-    from strongroom.kms.provider import KekInfo, KmsProvider
+    from strongroom.kms.provider import KmsProvider
 
 SETTLE_SECONDS = 600.0
 """Time between the last rotation of a KEK and the check of what its older versions wrap. A process that wrapped a key before the
@@ -92,7 +93,8 @@ async def retire_old_versions(
         return RetiredVersions(kek, "")
     except StrongroomError as error:
         return RetiredVersions(kek, "", reason=_reason(error))
-    if info.state != "enabled" or wrapped_by.isdisjoint(info.versions):
+    is_retired = wrapped_by.isdisjoint(info.versions)
+    if info.state != "enabled" or (is_retired and wrapped_by.isdisjoint(info.kept)):
         return RetiredVersions(kek, info.primary_version)
     if not provider.capabilities.retires_versions:
         return RetiredVersions(kek, info.primary_version, reason=_UNSUPPORTED.format(kek=kek))
@@ -100,10 +102,15 @@ async def retire_old_versions(
         return RetiredVersions(kek, info.primary_version, reason=_SLOW.format(kek=kek))
     retired: list[str] = []
     try:
-        rotate = info.primary_version in wrapped_by
-        await _move(keyring, provider, kek, rotate=rotate, settle=settle, progress=progress)
-        info = await provider.describe(kek)
-        reason = await _retire(keyring, provider, kek, info, retired)
+        if not is_retired:
+            rotate = info.primary_version in wrapped_by
+            await _move(keyring, provider, kek, rotate=rotate, settle=settle, progress=progress)
+            info = await provider.describe(kek)
+        # An earlier run may have failed between the end of a version's use and its deletion.
+        reason = await _retire(keyring, provider, kek, info.kept, [])
+        if not is_retired and not reason:
+            older = [version for version in info.versions if version != info.primary_version]
+            reason = await _retire(keyring, provider, kek, older, retired)
     except StrongroomError as error:
         reason = _reason(error)
     return RetiredVersions(kek, info.primary_version, tuple(retired), reason)
@@ -142,11 +149,11 @@ async def _move(
         raise UnsupportedOperation(msg)
 
 
-async def _retire(keyring: Keyring, provider: KmsProvider, kek: KekRef, info: KekInfo, retired: list[str]) -> str:
-    """Retire the older versions that wrap nothing, the oldest first. Return why one is left; "" if none is."""
-    for version in info.versions:
-        if version == info.primary_version:
-            continue
+async def _retire(
+    keyring: Keyring, provider: KmsProvider, kek: KekRef, versions: Sequence[str], retired: list[str]
+) -> str:
+    """Retire those of some versions that wrap nothing, in this order. Return why one is left; "" if none is."""
+    for version in versions:
         used = await keyring.store.list_kek_usage()
         if unknown := sorted({usage.provider for usage in used} - keyring.providers.keys()):
             return (

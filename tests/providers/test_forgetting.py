@@ -6,9 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from strongroom.kms import KekRef, KeyClass, KmsError, StrongroomError, Wrapped, destroy_data_key, rotate_data_key
+from strongroom.kms import (
+    KekRef,
+    KeyClass,
+    KmsError,
+    KmsUnavailable,
+    StrongroomError,
+    Wrapped,
+    destroy_data_key,
+    rotate_data_key,
+)
 from strongroom.kms.lifecycle import retirement
 from strongroom.kms.lifecycle.retirement import keks_of_destroyed_keys, retire_old_versions
+from strongroom.kms.providers.transit.client import TransitClient
 
 pytestmark = pytest.mark.integration
 
@@ -115,3 +125,31 @@ async def test_a_version_that_wraps_a_key_is_kept(strongroom, using_kms, kms, ke
     assert done.retired == ()
     assert "wraps 3 keys" in done.reason
     assert await unwraps(using_kms, row)
+
+
+async def test_a_deletion_that_failed_is_repeated(strongroom, using_kms, kms, kek, monkeypatch):
+    """If Transit fails between the end of a version's use and its deletion, the next run deletes it. Until then it can come back."""
+    if kms.name != "vault":
+        pytest.skip(f"{kms.name} retires a version in one step")
+    namespace_id, row = await destroyed(strongroom, using_kms, kek)
+    ((found, versions),) = (await keks_of_destroyed_keys(using_kms, namespace_id)).items()
+    request = TransitClient.request
+
+    async def without_trim(client, method, path, *arguments, **options):
+        if path.endswith("/trim"):
+            raise KmsUnavailable("the server is away")
+        return await request(client, method, path, *arguments, **options)
+
+    def enable_again():
+        bound = {"min_decryption_version": int(row.kek_version)}
+        return kms.administrator.server.raw("POST", f"transit/keys/{kek.key_id}/config", bound).status_code
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransitClient, "request", without_trim)
+        assert "the server is away" in (await retire_old_versions(using_kms, found, versions, settle=0)).reason
+    assert not await unwraps(using_kms, row)
+    assert (await kms.provider.describe(kek)).kept == (row.kek_version,)
+    assert (await retire_old_versions(using_kms, found, versions, settle=0)).reason == ""
+    assert (await kms.provider.describe(kek)).kept == ()
+    assert enable_again() >= 300, "control: before the deletion this enables it"
+    assert not await unwraps(using_kms, row)

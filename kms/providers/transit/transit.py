@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import orjson
 
@@ -159,7 +159,10 @@ class TransitProvider:
         oldest = field(data, "min_decryption_version", int, str(kek))
         latest = field(data, "latest_version", int, str(kek))
         versions = tuple(str(version) for version in range(max(oldest, 1), latest + 1))
-        return KekInfo(kek, "disabled" if data.get("soft_deleted") else "enabled", str(latest), versions)
+        trimmed = field(data, "min_available_version", int, str(kek)) if "min_available_version" in data else 0
+        kept = tuple(str(version) for version in range(max(trimmed, 1), oldest))
+        state: Literal["disabled", "enabled"] = "disabled" if data.get("soft_deleted") else "enabled"
+        return KekInfo(kek, state, str(latest), versions, kept=kept)
 
     async def create_kek(self, key_id: str) -> KekRef:
         """Create a derived key. An existing key is not changed."""
@@ -181,24 +184,25 @@ class TransitProvider:
         """Raise the key's `min_decryption_version` above the oldest version, and trim the version if the token has the right to.
 
         Trimming deletes the version. Without the right to trim, the version stays, and a person who
-        may configure the key can lower the bound again.
+        may configure the key can lower the bound again. If only the trim failed, another call repeats it.
 
         Raises:
             UnsupportedOperation: An older version still unwraps, and the engine has only a lower bound.
         """
         info = await self.describe(kek)
-        if version not in info.versions:
+        if version not in (*info.kept, *info.versions):
             msg = f"{kek} has no such version, or it is retired"
             raise KeyNotFound(msg)
         if version == info.primary_version:
             msg = f"version {version} is the one that {kek} wraps with; rotate it first"
             raise InvalidRequest(msg)
-        if version != info.versions[0]:
+        if version in info.versions[1:]:
             msg = f"{kek}: Transit retires the oldest version first, which is {info.versions[0]}"
             raise UnsupportedOperation(msg)
         oldest, path = int(version) + 1, self._path("keys", kek)
-        body = {"min_decryption_version": oldest, "min_encryption_version": oldest}  # a trim needs both
-        await self._client.request("POST", f"{path}/config", body, what=str(kek))
+        if version not in info.kept:
+            body = {"min_decryption_version": oldest, "min_encryption_version": oldest}  # a trim needs both
+            await self._client.request("POST", f"{path}/config", body, what=str(kek))
         with suppress(AccessDenied, InvalidRequest, UnsupportedOperation):  # the bound alone retires it too
             await self._client.request("POST", f"{path}/trim", {"min_available_version": oldest}, what=str(kek))
 
