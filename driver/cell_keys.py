@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from strongroom.kms import Keyring, check_commitment, check_pin
+from strongroom.kms import KekRef, Keyring, check_commitment, check_pin
 from strongroom.storage import PostgresDataKeyStore
 from strongroom.storage.keys.registry_heads import RegistryHeads
+
+from .config.kms import LocalKms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +49,16 @@ def new_keyring(
         watch=watch,
     )
     return keyring
+
+
+def first_cell_kek(config: StrongroomConfig) -> KekRef:
+    """Return the KEK that `init` makes for a cell's own keys, in the first provider.
+
+    A keyring file belongs to one cell. Several cells may use one KMS, so there the name has the beginning of the cell's id. A KEK of
+    two cells would be unsafe to delete, because each cell knows only its own keys.
+    """
+    provider, section = next(iter(config.kms.items()))
+    return KekRef(provider, "cell" if isinstance(section, LocalKms) else f"cell-{config.cell.cell_id.hex[:8]}")
 
 
 async def audit_key(keyring: Keyring) -> SigningKey:

@@ -31,7 +31,7 @@ from .access.authorization import decide
 from .anchor.writing import writing
 from .assembly import LOCK_TIMEOUT, Cell, assembled
 from .audit.events import DENIED, now
-from .cell_keys import audit_key, check_cell_keys
+from .cell_keys import audit_key, check_cell_keys, first_cell_kek
 from .config import ADD_AUDIT, ConfigError
 from .freshness import new_writing, read_anchors, read_checkpoints, refuse_older, work_on_rows
 from .keyring_files import check_keyring_files, create_keyring_files
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
     from .audit import AuditLog, LogSettings
     from .config import StrongroomConfig
     from .telemetry.telemetry import Telemetry
-
-CELL_KEK = "cell"
-"""The KEK of the cell's own keys, in the first provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +135,8 @@ class Strongroom(Cell):
             in_use = await providers_in_use(strongroom.database)
             await create_keyring_files(strongroom.keyring.providers, in_use)
             if config.cell_commitment is None:  # pinned keys that are lost are never replaced
-                given, default = config.cell_kek, KekRef(next(iter(config.kms)), CELL_KEK)
-                kek = KekRef.parse(given) if given is not None else await strongroom.create_kek(default)
+                given = config.cell_kek
+                kek = KekRef.parse(given) if given else await strongroom.create_kek(first_cell_kek(config))
                 await strongroom.namespaces.ensure_cell_keys(kek)
             await read_checkpoints(strongroom)
             await check_cell_keys(strongroom.keyring, config)

@@ -168,7 +168,8 @@ def _say(text: str) -> None:
 def retire(config_path: Path, uri: str, kek_version: str | None, confirm: str | None) -> None:
     """Delete a KEK in its KMS, or an old version of it. It is refused while keys of this cell depend on it.
 
-    Backups of the database from before a re-wrap need the deleted KEK, and this command can't see them.
+    Backups of the database from before a re-wrap need the deleted KEK, and so does another cell that has keys under it. This command
+    can't see them. So never use one KEK for two cells.
     """
     kek = KekRef.parse(uri)
     if confirm is None:

@@ -53,7 +53,9 @@ class CellSection:
         Annotated[
             Text,
             formed(r"[^:]+:.+", "PROVIDER:KEY"),
-            about("KEK of the cell's own keys, as PROVIDER:KEY. Default: one that init makes and writes here."),
+            about(
+                "KEK of the cell's own keys, as PROVIDER:KEY, of no other cell. Default: one that init makes and writes here."
+            ),
         ]
         | None
     ) = None
