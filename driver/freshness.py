@@ -118,7 +118,24 @@ def new_writing(cell: Cell) -> Writing | None:
     Args:
         cell: The cell.
     """
-    if cell.anchors.bucket is None or cell.access.accepts_older:
+    return None if cell.access.accepts_older else _writing(cell)
+
+
+async def anchor_change(cell: Cell) -> None:
+    """Write an anchor into the object store after a command that also works with an older database changed the cell.
+
+    Nothing is written while the database is older than an anchored state. Other processes write their anchors by themselves.
+
+    Args:
+        cell: The cell.
+    """
+    made = _writing(cell) if cell.access.accepts_older else None
+    if made is not None:
+        await made.write_at_end()
+
+
+def _writing(cell: Cell) -> Writing | None:
+    if cell.anchors.bucket is None:
         return None
 
     def refused() -> None:

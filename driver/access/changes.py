@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from .authorization import permissions_of, role_permissions
 from .errors import InvalidPolicyChange, PermissionDenied
 from .policy import Binding, LegalHold, Policy, Principal
+from .reasons import check_reason
 from .roles import ACCOUNT_ROLES, NAMESPACE_ROLES
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ LONGEST_KEY = timedelta(days=400)
 LIVE_KEYS = 2
 """Maximum number of API keys of a principal: the current one and the next one."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")
-REASON = 500
-"""Maximum length of a reason, in characters."""
 MOST_PRINCIPALS = 5_000
 MOST_DAYS = 36_500
 
@@ -137,8 +136,7 @@ def revoke_api_key(policy: Policy, key_id: str, *, by: str, now: datetime) -> Po
 
 def add_hold(policy: Policy, reason: str, *, by: str, now: datetime) -> Policy:
     """Place a legal hold. The audit log is not pruned until the hold is lifted."""
-    if not reason.strip() or len(reason) > REASON or not reason.isprintable():
-        raise InvalidPolicyChange(f"a legal hold needs a reason, of at most {REASON} characters")
+    check_reason(reason, "a legal hold")
     return replace(policy, holds=(*policy.holds, LegalHold(secrets.token_hex(4), reason, now, by)))
 
 

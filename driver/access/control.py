@@ -17,6 +17,7 @@ from .api_keys import find_by_api_key
 from .caller import CALLER
 from .errors import InvalidPolicyChange, NotAuthenticated, PolicyAltered, PolicyRolledBack
 from .policy import Policy
+from .reasons import check_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -141,10 +142,12 @@ class AccessControl:
             The new version of the policy.
 
         Raises:
-            InvalidPolicyChange: The database has another version, or the policy is not older than the newest known one.
+            InvalidPolicyChange: The database has another version, the policy is not older than the newest known one, or the reason is
+                empty, too long or can't be shown.
             ConditionFailed: Another process changed the policy at the same time.
             AuditUnavailable: The change could not be recorded.
         """
+        check_reason(reason, "the acceptance of an older policy")
         async with self._reading:
             stored, data, _ = await self._store.get()
             if stored != version:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from strongroom.driver.stores import OPERATIONS
 
 from .authorization import permissions_of, role_permissions
-from .changes import REASON, check_role, principal_named
+from .changes import check_role, principal_named
 from .errors import InvalidPolicyChange, PermissionDenied
 from .policy import Grant
+from .reasons import check_reason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -81,8 +82,7 @@ def request_grant(
         raise InvalidPolicyChange(
             f"only a grant of {ACCEPT} has a --state, and it needs the one that 'strongroom restore accept --dry-run' shows"
         )
-    if not reason.strip() or len(reason) > REASON or not reason.isprintable():
-        raise InvalidPolicyChange(f"a grant needs a reason of at most {REASON} printable characters")
+    check_reason(reason, "a grant")
     seconds = int(lifetime.total_seconds())
     if not 0 < seconds <= LONGEST_GRANT.total_seconds():
         raise InvalidPolicyChange("the lifetime of a grant must be between 1 second and 8 hours")

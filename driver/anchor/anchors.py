@@ -10,7 +10,15 @@ from strongroom.driver.audit import AuditUnavailable
 from strongroom.driver.audit.anchored import logged_positions
 from strongroom.kms import Background, StrongroomError
 from strongroom.storage import DatabaseUnavailable
-from strongroom.storage.cell.positions import POLICY, UNKNOWN, Position, difference, is_older, newest_by_name
+from strongroom.storage.cell.positions import (
+    POLICY,
+    UNKNOWN,
+    ContinuedSource,
+    Position,
+    difference,
+    is_older,
+    newest_by_name,
+)
 from strongroom.storage.errors import ACCEPT_OLDER, OlderThanAnchor
 
 if TYPE_CHECKING:
@@ -51,6 +59,16 @@ class Older:
 def older_than_anchor(older: Sequence[Older]) -> OlderThanAnchor:
     """Return the error about parts of the database that are older than anchored states."""
     return OlderThanAnchor([each.text for each in older], advice=advice_for(older))
+
+
+async def continue_after(older: Older) -> None:
+    """Give a part of the database, other than a shard, a number above its anchored one, because a person accepted that it is older.
+
+    Raises:
+        StrongroomError: Its present state is not valid, or can't be changed.
+    """
+    assert isinstance(older.source, ContinuedSource)  # noqa: S101 - only shards are accepted in another way
+    await older.source.continue_after(older.anchored)
 
 
 def advice_for(older: Sequence[Older]) -> str:

@@ -66,6 +66,12 @@ class Writing:
         if is_long or any(not each.name.startswith(AUDIT) for each in changed):
             await self._bucket.work.once(self.write)
 
+    async def write_at_end(self) -> None:
+        """Write a last anchor, within a few seconds. A failure is recorded, and stops nothing."""
+        with suppress(TimeoutError, StrongroomError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await self.write_last()
+
     async def keep_writing(self) -> None:
         """Write an anchor at each interval, until cancelled."""
         while True:
@@ -90,6 +96,4 @@ async def writing(made: Writing | None) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        with suppress(TimeoutError, StrongroomError):
-            async with asyncio.timeout(LAST_SECONDS):
-                await made.write_last()
+        await made.write_at_end()

@@ -14,6 +14,7 @@ import click
 
 from strongroom.driver.access import CALLER, Decision, NotAuthenticated, Session
 from strongroom.driver.config import ConfigError, load_config
+from strongroom.driver.freshness import anchor_change
 from strongroom.driver.stores import OPERATIONS
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import NO_KEY_EVENTS, KeyDisabled, KeyNotFound, StrongroomError, Suite
@@ -153,6 +154,7 @@ async def _perform(
                 # An anchor of the change. When a process ends, there is less time for it.
                 with suppress(StrongroomError):
                     await strongroom.audit.checkpoint()
+                await anchor_change(strongroom)
         except (KeyDisabled, KeyNotFound):
             await _explain_shredding(strongroom, given)
             raise

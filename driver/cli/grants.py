@@ -11,7 +11,7 @@ from strongroom.driver.access import grants
 from strongroom.driver.anchor import older_than_anchor
 from strongroom.storage.cell.positions import POLICY
 
-from .cell import caller_name, with_cell, with_older_database
+from .cell import caller_name, with_older_database
 from .commands import Command, FiniteRange
 from .show import access as cli_show_access
 from .show.output import result
@@ -99,8 +99,7 @@ def approve(config_path: Path, grant_id: str) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
-        requested = (await strongroom.access.latest()).grants
-        await _refuse_older(strongroom, next((each.operation for each in requested if each.grant_id == grant_id), ""))
+        await _refuse_older(strongroom, await _operation_of(strongroom, grant_id))
         policy = await strongroom.access.change(
             lambda p: grants.approve_grant(p, grant_id, by=by, now=strongroom.access.now())
         )
@@ -111,6 +110,12 @@ def approve(config_path: Path, grant_id: str) -> None:
         )
 
     with_older_database(config_path, run, "access.approve_grant", grant_id=grant_id)
+
+
+async def _operation_of(strongroom: Strongroom, grant_id: str) -> str:
+    """Return the operation of a grant; "" for a grant of a role, and if there is no such grant."""
+    policy = await strongroom.access.latest()
+    return next((each.operation for each in policy.grants if each.grant_id == grant_id), "")
 
 
 async def _refuse_older(strongroom: Strongroom, operation: str) -> None:
@@ -131,7 +136,8 @@ def end(config_path: Path, grant_id: str) -> None:
 
     async def run(strongroom: Strongroom) -> None:
         by = caller_name()
+        await _refuse_older(strongroom, await _operation_of(strongroom, grant_id))
         await strongroom.access.change(lambda p: grants.end_grant(p, grant_id, by=by, now=strongroom.access.now()))
         result({"grant_id": grant_id}, "the grant is over")
 
-    with_cell(config_path, run, "access.end_grant", grant_id=grant_id)
+    with_older_database(config_path, run, "access.end_grant", grant_id=grant_id)

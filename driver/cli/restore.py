@@ -10,6 +10,8 @@ import click
 
 from strongroom.driver.access import CALLER, PermissionDenied
 from strongroom.driver.access.grants import ACCEPT, is_approved
+from strongroom.driver.access.reasons import MOST_CHARACTERS, check_reason
+from strongroom.driver.anchor import continue_after
 from strongroom.driver.audit.acceptance import new_acceptances, of_older
 from strongroom.driver.audit.events import now, of_acceptance
 from strongroom.driver.audit.rows import describe
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
     from strongroom.storage.journal.reading import ShardVerification
 
-_MOST_REASON = 500
-
 
 @click.group(
     cls=Group, epilog="\b\nExample:\n  strongroom restore accept --dry-run --reason 'backup of 2 May restored'"
@@ -47,7 +47,7 @@ def restore() -> None:
     epilog="\b\nExamples:\n  strongroom restore accept --reason 'backup of 2 May restored' --dry-run\n"
     "  strongroom restore accept --reason 'backup of 2 May restored' --state 4be7d1c09a5f3e2d8c6b1a0f9e8d7c6b",
 )
-@click.option("--reason", required=True, help=f"Reason, of at most {_MOST_REASON} characters. It is recorded.")
+@click.option("--reason", required=True, help=f"Reason, of at most {MOST_CHARACTERS} characters. It is recorded.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be accepted, and the name of this state.")
 @click.option("--state", default="", help="State that --dry-run showed. Nothing is accepted if it has changed since.")
 @click.pass_obj
@@ -63,9 +63,7 @@ def accept(config_path: Path, reason: str, dry_run: bool, state: str) -> None:
     person, who runs the dry run too, and approves this state: `strongroom access request --operation restore.accept --state STATE`.
     Accept an older access policy first (`access accept-older`).
     """
-    if not reason.strip() or len(reason) > _MOST_REASON:
-        msg = f"--reason takes a text of at most {_MOST_REASON} characters"
-        raise click.UsageError(msg)
+    check_reason(reason, "an acceptance")
     if dry_run and state:
         msg = "--dry-run shows the state, so it takes no --state"
         raise click.UsageError(msg)
@@ -80,7 +78,7 @@ def accept(config_path: Path, reason: str, dry_run: bool, state: str) -> None:
             for statement in made:
                 await log.record(of_acceptance(statement.at, statement.fields(key.public_key), CALLER.get()))
             for each in found.older:
-                await each.source.continue_after(each.anchored)
+                await continue_after(each)
             for shard, above in found.shards:
                 await strongroom.journal.accept(shard.shard_id, above=above, digest=shard.digest)
             await log.checkpoint()
@@ -118,7 +116,7 @@ async def _found(strongroom: Strongroom) -> _Found:
     older = await strongroom.anchors.older()
     for each in older:
         if each.found.name == POLICY:
-            await each.source.continue_after(each.anchored)  # its error names the command
+            await continue_after(each)  # its error names the command
     key = await strongroom.audit_key()
     with busy("reading ..."):
         verified = await verify_log(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from strongroom.storage.errors import OlderThanAnchor
 
@@ -53,6 +53,11 @@ class PositionSource(Protocol):
         Raises:
             StorageError: The database can't be read.
         """
+
+
+@runtime_checkable
+class ContinuedSource(PositionSource, Protocol):
+    """A part of the cell whose present state can be accepted by its position alone. For a shard, its rows are named too."""
 
     async def continue_after(self, anchored: Position) -> None:
         """Give the present state a number above an anchored one, because a person accepted that it is older.

@@ -42,7 +42,7 @@ class JournalPositions:
     Args:
         database: The cell's database.
         keyring: The unwrapped keys.
-        keeper: Folds and verifies.
+        keeper: Folds and verifies. After it accepted the rows of a shard, positions are read again.
         shard_count: The number of the cell's shards.
         interval: Seconds in which the positions to anchor stay the same. Each takes about 120 bytes in the audit log.
         clock: Returns the time in seconds; it never goes backwards.
@@ -65,6 +65,7 @@ class JournalPositions:
         self._interval = interval
         self._clock = clock
         self._next = clock()
+        self._accepted = 0
         self._opened: dict[int, Position] = {}
 
     async def positions(self) -> Sequence[Position]:
@@ -73,8 +74,9 @@ class JournalPositions:
         Raises:
             KmsError, StorageError: They can't be read or opened.
         """
-        if self._clock() < self._next:
+        if self._clock() < self._next and self._accepted == self._keeper.accepted:
             return list(self._opened.values())
+        accepted = self._keeper.accepted
         keys = await self._keyring.open(self._keyring.cell_id)
         numbers = await self._numbers()
         known = {shard_id: position.number for shard_id, position in self._opened.items()}
@@ -87,7 +89,7 @@ class JournalPositions:
                 continue  # verification names it, and the other shards are anchored
             name = f"{SHARD}{row['shard_id']}"
             self._opened[row["shard_id"]] = Position(name, row["number"], sha256(found.sums.pack()).digest())
-        self._next = self._clock() + self._interval
+        self._next, self._accepted = self._clock() + self._interval, accepted
         return list(self._opened.values())
 
     async def stored(self) -> Sequence[Position]:
@@ -98,16 +100,6 @@ class JournalPositions:
         """
         numbers = await self._numbers()
         return [Position(f"{SHARD}{shard_id}", numbers.get(shard_id, 0), UNKNOWN) for shard_id in self._shards]
-
-    async def continue_after(self, anchored: Position) -> None:
-        """Make the sums of a shard those of its present rows, with a number above an anchored one.
-
-        Raises:
-            KmsError, StorageError: They can't be read or changed.
-        """
-        shard_id = shard_of(anchored.name)
-        assert shard_id is not None  # noqa: S101 - the name of this source
-        await self._keeper.accept(shard_id, above=anchored.number)
 
     async def _numbers(self) -> dict[int, int]:
         async with self._database.connection(NO_NAMESPACE) as connection:

@@ -223,7 +223,9 @@ def test_a_retention_does_not_turn_access_control_on(dsn, tmp_path):
 
 
 async def test_two_people_accept_a_restored_database(walk, attacker):
-    """While the database is older than its anchors, a grant for its acceptance can be requested and approved, and no other one."""
+    """While the database is older than its anchors, a grant for its acceptance can be requested, withdrawn and approved; no other."""
+    requested = await asyncio.to_thread(walk, "access", "request", "--role", "owner", "--reason", "ticket 4711")
+    role = re.search(r"approve ([0-9a-f]{12})", requested)[1]
     before = await saved(attacker)
     await asyncio.to_thread(walk, "keys", "rotate", "payments")
     await put_back(attacker, before)
@@ -237,6 +239,9 @@ async def test_two_people_accept_a_restored_database(walk, attacker):
         state = ("--state", seen[0])
         walk("restore", "accept", *reason, *state, code=2)
         assert "older than" in walk("access", "request", "--role", "owner", *reason, code=2)
+        withdrawn = walk("access", "request", "--operation", "restore.accept", *state, *reason)
+        walk("access", "end", re.search(r"approve ([0-9a-f]{12})", withdrawn)[1])
+        assert "older than" in walk("access", "end", role, code=2)
         asked = walk("access", "request", "--operation", "restore.accept", *state, *reason)
         grant = re.search(r"approve ([0-9a-f]{12})", asked)[1]
         assert grant in walk("access", "grants", by=SECOND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from dataclasses import replace
 
@@ -121,3 +122,47 @@ def test_the_commands(config_path, bucket):
     assert "nothing was altered" in run("audit", "verify")
     shutil.rmtree(folder / "audit")
     assert "missing" in run("audit", "verify", code=1)
+
+
+async def test_an_acceptance_is_anchored_by_its_command(anchored, config_path, attacker, bucket):
+    """`restore accept` writes the accepted state into the bucket. The dry run, which only reads, writes nothing."""
+    config_path.write_text(config_path.read_text() + bucket.toml())
+    await host_put_back(anchored, attacker)
+    accept = ("restore", "accept", "--reason", "backup restored")
+
+    def run(*arguments):
+        done = run_command(config_path.parent, *arguments, environment=ENVIRONMENT)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    before = bucket.keys()
+    state = json.loads(await asyncio.to_thread(run, *accept, "--dry-run", "--json"))["state"]
+    assert bucket.keys() == before
+    await asyncio.to_thread(run, *accept, "--state", state)
+    assert len(bucket.keys()) == len(before) + 1
+    async with opened(anchored) as cell:
+        found = await cell.anchors.bucket.newest((await cell.audit_key()).public_key)
+        registry = next(each for each in found.positions if each.name == "registry")
+        assert registry.number == 4, "one above the anchored version 3"
+
+
+def test_changes_of_grants_are_anchored(config_path, bucket):
+    """The version of the policy that a request, its withdrawal and `accept-older` make is in the bucket when the command ends."""
+    folder = config_path.parent
+
+    def run(*arguments, key=None, code=0):
+        environment = ENVIRONMENT | ({} if key is None else {"STRONGROOM_API_KEY": key})
+        done = run_command(folder, *arguments, "--json", environment=environment)
+        assert done.returncode == code, done
+        return json.loads(done.stdout) if code == 0 else done
+
+    run("init")
+    config_path.write_text(config_path.read_text() + bucket.toml())
+    key = run("access", "init", "ana")["api_key"]
+    before = len(bucket.keys())
+    grant = run("access", "request", "--role", "owner", "--reason", "ticket 4711", key=key)["grant_id"]
+    assert len(bucket.keys()) == before + 1
+    run("access", "grants", key=key)
+    assert len(bucket.keys()) == before + 1, "reading writes nothing"
+    run("access", "end", grant, key=key)
+    assert len(bucket.keys()) == before + 2
