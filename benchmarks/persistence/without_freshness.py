@@ -39,7 +39,7 @@ _DIGESTS = re.compile(
 _INSERT = re.compile(r"\n    INSERT INTO strongroom\.journal .*?;(?=\n)", re.DOTALL)
 _IMAGE = re.compile(r"CASE WHEN c\.rule <> 4 AND c\.known = unknown THEN .*? END AS image", re.DOTALL)
 _TAG = " OR e.tag = substr(x_macs, x.number::integer * 80 - 15, 16)\n"
-_NO_STATE = bytes(MAC_BYTES), NO_BINDING, None, None
+_NO_STATE = bytes(MAC_BYTES), NO_BINDING, None, None, 0
 
 
 class NoFences:

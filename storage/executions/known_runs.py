@@ -8,20 +8,21 @@ from typing import Final, TypeAlias
 
 from strongroom.storage.journal.images import TAG_BYTES, tag
 
-from .packing import BRANCH, branch_of
+from .packing import BRANCH, branch_of, end_of
 
 DEFAULT_LIMIT: Final = 100_000
 """The most runs and map rows together. A run takes about 600 bytes, and a map row 100."""
 UNKNOWN_TAG: Final = b"\xff" * TAG_BYTES
 """The tag of a row that is not known. No row has it."""
 
-RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None, bytes | None]
+RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None, bytes | None, int]
 """A stored state of a run.
 
 1. The tag: the last 16 bytes of the run's sealed row. Another state, or the same one sealed again, has another tag.
 2. The binding of the row's plaintext (`packing.py`): the digest of the map rows and the end of the current branch.
 3. The stamps of the map rows, by map and item (`run_digest.py`). None if there are none.
 4. The archetype, in 8 bytes, and the tag of the row of `current_executions` that names the run. None if this process does not know it.
+5. The record version.
 
 A plain tuple of these types is not tracked by the garbage collector, which would have to look at each of many thousands.
 """
@@ -39,6 +40,23 @@ def known_tag(current: bytes | None, archetype_id: int) -> bytes:
     if current is None or not current.startswith(_ARCHETYPE.pack(archetype_id)):
         return UNKNOWN_TAG
     return current[_ARCHETYPE.size :]
+
+
+def is_older(record_version: int, binding: bytes, known: RunState) -> bool:
+    """Return whether a stored run is older than the known state: a lower record version whose history ends no later.
+
+    A run that was deleted and made again has lower versions too, but its transactions are higher: the owner of the shard never gives a
+    transaction twice.
+
+    Args:
+        record_version: The version of the stored row.
+        binding: The binding of its plaintext.
+        known: The state that was known before the row was read.
+    """
+    if not record_version < known[4]:
+        return False
+    found, before = end_of(binding), end_of(known[1])
+    return found is not None and before is not None and found.branch == before.branch and found.txn_id <= before.txn_id
 
 
 class KnownRuns:
@@ -64,7 +82,7 @@ class KnownRuns:
 
     def put(self, run: bytes, state: RunState) -> None:
         """Keep the state of a run."""
-        _, binding, rows, _ = state
+        _, binding, rows, _, _ = state
         before = self._states.get(run)
         if before is None:
             self._weight += 1
@@ -88,6 +106,12 @@ class KnownRuns:
         if state is not None:
             self._weight -= 1 + self._map_rows.pop(run, 0)
             self._forget_branch(run, state)
+
+    def refused(self, run: bytes) -> None:
+        """Forget which row of `current_executions` names a run, because a write was refused. The rest shows if the next read is older."""
+        state = self._states.get(run)
+        if state is not None:
+            self._states[run] = (*state[:3], None, state[4])
 
     def run_of(self, branch: bytes) -> bytes | None:
         """Return the run whose current branch this is, given by its tree and branch id; None if it is not known."""

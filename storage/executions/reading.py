@@ -9,11 +9,12 @@ from strongroom.kms.sealing.record_kinds import CURRENT_EXECUTION, EXECUTION, EX
 from strongroom.storage.checks import check_id, check_uuid, open_keys
 from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.group_commit import GroupCommit
-from strongroom.storage.errors import NotFound
+from strongroom.storage.errors import DataLoss, NotFound
 from strongroom.storage.journal.images import tag
 from strongroom.storage.sealing import open_rows
 
 from . import checks
+from .known_runs import is_older
 from .maps import read_entries
 from .packing import BINDING_BYTES, total_of, unpack_current, unpack_execution, workflow_token
 from .requests import CurrentExecution, WorkflowMutableState
@@ -117,6 +118,10 @@ class ExecutionReader:
 
         Returns:
             The row, its plaintext, the plaintexts of the map rows with their stamps, and the state; None if the run does not exist.
+
+        Raises:
+            IntegrityError: A row of the run does not open, or its rows are of different states.
+            DataLoss: The row is older than the state that this process knew before it read the row.
         """
         run_bytes = key.run_id.bytes
         name = key.workflow + run_bytes
@@ -148,7 +153,14 @@ class ExecutionReader:
         packed, opened, rows = await open_rows(self._keyring, key.namespace_id, size, use, keys=keys)
         if before is not None and is_known:
             return row, packed, opened, before
-        state = stored_tag, packed[:BINDING_BYTES], rows, None
+        binding, version = packed[:BINDING_BYTES], row["db_record_version"]
+        if before is not None and is_older(version, binding, before):
+            msg = (
+                f"the row of run {key.run_id} has record version {version}, and this process has seen {before[4]}: an older row was "
+                "put back; run 'strongroom verify' to find what else was changed. After a restore on purpose, restart this process"
+            )
+            raise DataLoss(msg)
+        state = stored_tag, binding, rows, None, version
         if self._known.get(name) is before:  # if not, a write of this process was committed since
             self._known.put(name, state)
         return row, packed, opened, state

@@ -38,13 +38,14 @@ NextState: TypeAlias = tuple[bytes, dict[bytes, bytes] | None, dict[bytes, bytes
 if there are none), and the stamp of each map row that the write changes (None for one that it deletes)."""
 
 
-def committed(state: NextState, tag: bytes, current: bytes | None) -> RunState:
+def committed(state: NextState, tag: bytes, current: bytes | None, record_version: int) -> RunState:
     """Return the state after the commit. It takes over the map rows of the state before, which must not be used any more.
 
     Args:
         state: The state that was written.
         tag: The tag of the run's row.
         current: What is known of the row of the current run; see `RunState`.
+        record_version: The record version that was written.
     """
     binding, rows, changes = state
     if changes:
@@ -54,7 +55,7 @@ def committed(state: NextState, tag: bytes, current: bytes | None) -> RunState:
                 rows.pop(place, None)
             else:
                 rows[place] = stamp
-    return tag, binding, rows or None, current
+    return tag, binding, rows or None, current, record_version
 
 
 def new_stamp() -> bytes:

@@ -93,19 +93,20 @@ class ExecutionWriter:
             KmsError: The namespace's keys are not available.
             StorageError: The request was refused, or the database failed.
             IntegrityError: A row that decides whether the write may happen was altered.
+            DataLoss: An older row of the run was put back.
         """
         run = plan.runs[0][1]
         workflow_id = check_id("workflow_id", run.workflow_id)
         keys = await open_keys(self._keyring, run.namespace_id)
         shard_mac = await self._fences.mac(plan.shard_id, plan.range_id)
         workflow = workflow_token(keys, workflow_id)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             known: list[RunState | None] = []
             for rule, planned, _ in plan.runs:
                 state = None
                 if rule is not RunRule.INSERT:
                     state = self._known.get(workflow + planned.run_id.bytes)
-                    if state is None:
+                    if state is None or attempt:  # the stored run is not the known one
                         key = RunKey(plan.shard_id, keys.namespace_id, workflow, planned.run_id)
                         state = await self._reader.state(key, keys)
                 known.append(state)
@@ -156,16 +157,17 @@ class ExecutionWriter:
             return error
 
     def _remember(self, columns: WriteExecutionsColumns, runs: Sequence[RunWrite], refused: Sequence[Row]) -> None:
-        """Keep the states of the runs that were written, and forget those of refused requests."""
+        """Keep the states of the runs that were written. What is known of refused ones shows whether the next read is older."""
         missed = {row["request"] - 1 for row in refused if row["reason"] != Refusal.NONE}
         currents = columns.currents
         rows = dict(zip(currents.request, zip(currents.archetype, currents.data, strict=True), strict=True))
-        for (request, name, state, is_current), sealed in zip(runs, columns.runs.data, strict=True):
+        written = zip(runs, columns.runs.data, columns.runs.record_version, strict=True)
+        for (request, name, state, is_current), sealed, version in written:
             if request in missed:
-                self._known.forget(name)
+                self._known.refused(name)
             elif sealed is not None:
                 current = current_state(*rows[request + 1]) if is_current else None
-                self._known.put(name, committed(state, tag(sealed), current))
+                self._known.put(name, committed(state, tag(sealed), current, version))
 
     async def _call(
         self, connection: Connection, columns: WriteExecutionsColumns, changes: list[Changes]

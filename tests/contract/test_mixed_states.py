@@ -200,3 +200,20 @@ async def test_a_run_that_was_deleted_and_made_again(workflow, full_run):
     mutation = workflow.mutation(full_run[0].run_id, db_record_version=3, delete_activity_infos=[5])
     await workflow.update(mutation)
     assert await later.get(full_run[0].run_id) == accumulated(again, mutation)
+
+
+async def test_a_run_that_another_process_made_again_is_read(workflow):
+    """A run that was deleted and made again has lower versions than this process has seen. Its history has newer transactions."""
+    other = workflow.like(cell=new_process(workflow.cell))
+    snapshot = workflow.snapshot()
+    run_id = snapshot.run_id
+    await workflow.create(snapshot, new_workflow_new_events=workflow.events(run_id, 1, 10, 0))
+    await workflow.update(workflow.mutation(run_id), update_workflow_new_events=workflow.events(run_id, 2, 20, 10))
+    assert (await workflow.get(run_id)).db_record_version == 2
+    place = (workflow.namespace_id, workflow.workflow_id, run_id)
+    await other.cell.executions.delete_current_workflow_execution(*place, shard_id=workflow.shard_id)
+    await other.cell.executions.delete_workflow_execution(*place, shard_id=workflow.shard_id)
+    await other.create(workflow.snapshot(run_id), new_workflow_new_events=workflow.events(run_id, 1, 30, 0))
+    assert (await workflow.get(run_id)).db_record_version == 1
+    await workflow.update(workflow.mutation(run_id), update_workflow_new_events=workflow.events(run_id, 2, 40, 30))
+    assert (await other.get(run_id)).db_record_version == 2

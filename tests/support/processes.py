@@ -23,6 +23,7 @@ def new_process(cell, *, known=None):
     return SimpleNamespace(
         executions=executions,
         history=HistoryManager(cell.by_key, cell.keyring, journal, ends=executions.ends),
+        journal=SimpleNamespace(journal=journal),
         database=cell.database,
         keyring=cell.keyring,
         by_key=cell.by_key,

@@ -7,6 +7,7 @@ from strongroom.storage import DataLoss, NotFound
 from strongroom.storage.executions.modes import CreateMode
 from strongroom.storage.executions.requests import ChasmNode
 from tests.support.fixtures.executions import COMPLETED, blob
+from tests.support.processes import new_process
 
 from .attacks import AttackList, Found, Refused
 
@@ -90,7 +91,28 @@ async def _(scene):
     yield
 
 
-@STATE.attack("put a whole run back as it was", RUNS)
+OLDER_RUN = Refused(lambda scene: scene.read_run(), DataLoss)
+
+
+@STATE.attack(
+    "put the run's row back alone, with the maps and the history of now",
+    RUNS,
+    OLDER_RUN,
+    Refused(lambda scene: scene.write(scene.run), DataLoss, writes=True),
+)
+async def _(scene):
+    run = await scene.start()
+    await scene.keep("older", "executions", _RUN, run.run_id)
+    older = run.version
+    await scene.write(run, has_events=False)
+    yield
+    await scene.admin.put_back("executions", scene.kept["older"])
+    run.version = older  # as an owner would that has loaded the older state
+    yield
+    await scene.on(new_process(scene.cell)).write(run)
+
+
+@STATE.attack("put a whole run back as it was", RUNS, OLDER_RUN)
 async def _(scene):
     run = await scene.start()
     await scene.write(run, upsert_activity_infos={5: blob()})
@@ -104,7 +126,7 @@ async def _(scene):
         await scene.admin.put_back(table, scene.kept[table])
     yield
     run.version = older  # as an owner would that has loaded the older state
-    await scene.write(run, has_events=False)
+    await scene.on(new_process(scene.cell)).write(run, has_events=False)
 
 
 @STATE.attack("exchange the data of two runs", READ)

@@ -42,7 +42,7 @@ PACKED_END = b"\1" + END.branch + (5).to_bytes(8) + (13).to_bytes(8)
 def written(entries, stamp=b"s" * 8, known=None, *, replaced=False):
     """Return the state of the run after a write."""
     state = next_state(KEYS, RUN.bytes, entries, stamp, known=known, replaced=replaced, appends=())
-    return committed(state, b"t" * 16, None)
+    return committed(state, b"t" * 16, None, 1)
 
 
 def read(rows, total, known=None):
@@ -147,7 +147,7 @@ def test_two_rows_of_one_place_are_refused():
 def state_of(number, branch=None):
     """Return a state with this many map rows."""
     binding = NO_BINDING if branch is None else bytes(32) + b"\1" + branch + bytes(16)
-    return b"t" * 16, binding, {bytes([place] * 9): bytes(40) for place in range(number)} or None, None
+    return b"t" * 16, binding, {bytes([place] * 9): bytes(40) for place in range(number)} or None, None, 0
 
 
 def test_known_runs_are_bounded():
