@@ -160,6 +160,8 @@ def _fold_writer(
         last = number
     result.pending.extend(each for number, each in sorted(entries.items()) if number > last)
     result.gaps.extend((writer, number, number not in entries) for number in (*missing, *unconfirmed) if number > last)
+    # Entries that were not read yet: the wait for all of them begins now, and not for one page after the other.
+    result.gaps.extend((writer, number, True) for number in known.unknown if number >= end)
     return last
 
 

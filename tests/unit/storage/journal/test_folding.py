@@ -141,6 +141,20 @@ def test_a_limited_page_of_entries_is_not_judged_beyond_its_end():
     assert not result.problems
 
 
+def test_the_wait_for_unknown_entries_of_later_pages_begins_at_once():
+    """A process knows all of its unknown entries. So one on each page does not make folding wait for one page after the other."""
+    outcomes = {WRITER: Entry(9, (), (2, 7), b"")}
+    pages = [stored(1), stored(3)], [stored(4), stored(5)]
+    first = folded(*pages[0], outcomes=outcomes, below={WRITER: 4}, waited={(WRITER, 2, True): UNKNOWN_AFTER})
+    assert first.sums.writers == {WRITER: 3}
+    assert first.gaps == [(WRITER, 7, True)]
+    second = folded(*pages[1], sums=first.sums, outcomes=outcomes, below={WRITER: 6})
+    assert (second.sums.writers, second.gaps) == ({WRITER: 5}, [(WRITER, 7, True)])
+    waited = {(WRITER, 7, True): UNKNOWN_AFTER}
+    last = folded(stored(8), stored(6), sums=second.sums, outcomes=outcomes, waited=waited)
+    assert (last.sums.writers, last.problems) == ({WRITER: 8}, [])
+
+
 def test_nobody_guesses_about_a_writer_in_this_process():
     """A transaction of this process may run for hours; what it does not know itself is waited for as for any other one."""
     waited = {(WRITER, 1, True): ABANDONED_AFTER, (WRITER, 2, True): ABANDONED_AFTER}
