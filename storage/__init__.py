@@ -7,8 +7,8 @@ from strongroom.kms import NotAuthenticated, Timeout, Unavailable
 from strongroom.kms.sealing.record_kinds import HISTORY_NODE
 
 from .cell import AccessPolicyStore, AuditCheckpointStore
+from .cluster import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
 from .cluster.members import ClusterMember, ClusterMembersPage, ServiceRole
-from .cluster.metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
 from .cluster.nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
 from .data_blob import DataBlob, Encoding
 from .engine.barrier import Barrier

@@ -129,7 +129,7 @@ class TransactionSizeLimit(StorageError):  # noqa: N818
 
 
 class DataLoss(StorageError):  # noqa: N818
-    """Stored rows contradict each other: a row is missing, or there is a row too many."""
+    """Stored rows contradict each other: a row is missing, there is a row too many, or a row is older than it was."""
 
 
 class SchemaMismatch(StorageError):  # noqa: N818

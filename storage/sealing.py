@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from strongroom.kms import IntegrityError, KeyNotFound, KeyringFileError, KmsError, UnsupportedFormat
 
+from .errors import DataLoss
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
@@ -21,7 +23,7 @@ threads run between records (`kms/sealing/python_cipher.py`, "turns")."""
 
 UNAVAILABLE = (KmsError, KeyringFileError)
 """Errors of keys that are not available. The row itself may be intact."""
-UNREADABLE = (*UNAVAILABLE, IntegrityError, UnsupportedFormat)
+UNREADABLE = (*UNAVAILABLE, IntegrityError, UnsupportedFormat, DataLoss)
 """If opening a row raises one of these errors, a list has the error in the row's place, and goes on."""
 
 ROW_BYTES = 512

@@ -1,7 +1,8 @@
 """Rows of a deployment: its clusters, the hosts that are up, and its Nexus endpoints."""
 
+from .cluster_rows import ClusterMetadata, ClusterMetadataPage
 from .members import ClusterMember, ClusterMembersPage, ServiceRole
-from .metadata import ClusterMetadata, ClusterMetadataPage, ClusterMetadataStore
+from .metadata import ClusterMetadataStore
 from .nexus_endpoints import NexusEndpoint, NexusEndpointPage, NexusEndpointStore
 
 __all__ = [

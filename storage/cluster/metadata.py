@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,6 +17,7 @@ from strongroom.storage.journal.images import CELL, tag
 from strongroom.storage.journal.rows import RowImages
 from strongroom.storage.page_tokens import token_name, token_of_name
 
+from .cluster_rows import DELETED, ClusterMetadata, ClusterMetadataPage, ClusterRow, open_cluster, packed_cluster
 from .members import (
     ClusterMembersPage,
     ServiceRole,
@@ -30,43 +30,19 @@ from .members import (
 )
 
 if TYPE_CHECKING:
-    from strongroom.kms import Keyring, NamespaceKeys
-    from strongroom.storage.engine.connection import Row
+    from collections.abc import Sequence
+
+    from strongroom.kms import Keyring
+    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.newest_rows import Place
     from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("cluster/metadata")
-_IMAGES = RowImages("cluster_metadata")
+_TABLE = "cluster_metadata"
+_IMAGES = RowImages(_TABLE)
 _PORTS = 2**16
 _MAX_CLUSTER_NAME = 1000  # an index of PostgreSQL holds no value that is much longer
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterMetadata:
-    """The stored row of a cluster.
-
-    Attributes:
-        cluster_name: The operator's name for the cluster, which is stored in clear.
-        version: The version of the row; 1 or more.
-        data: The service's blob, which is sealed under the cell's keys.
-    """
-
-    cluster_name: str
-    version: int
-    data: DataBlob
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterMetadataPage:
-    """A page of the list of clusters.
-
-    Attributes:
-        clusters: The clusters in the order of their names.
-        next_page_token: The token of the next page; None at the end.
-    """
-
-    clusters: tuple[ClusterMetadata, ...]
-    next_page_token: bytes | None
 
 
 class ClusterMetadataStore:
@@ -95,17 +71,23 @@ class ClusterMetadataStore:
         Raises:
             InvalidPersistenceRequest: The page size is invalid, or the token is from another operation.
             IntegrityError: A row does not open.
+            DataLoss: An older row was put back.
         """
         page_size = wanted_page_size(page_size)
         after = token_name(page_token, "list_cluster_metadata", b"") if page_token else ""
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            rows = await connection.fetch(_SQL["list"], after, page_size)
-        clusters = await self._keyring.with_keys(
-            self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
-        )
-        is_full = len(rows) == page_size
-        token = token_of_name("list_cluster_metadata", b"", clusters[-1].cluster_name) if is_full else None
-        return ClusterMetadataPage(clusters, token)
+        clusters: list[ClusterMetadata] = []
+        while True:
+            before = self._journal.rows.moment
+            async with self._database.connection(NO_NAMESPACE) as connection:
+                rows = await connection.fetch(_SQL["list"], after, page_size - len(clusters))
+            opened = await self._opened(rows, before, self._database)
+            is_last = len(rows) < page_size - len(clusters)
+            clusters += [each.metadata for each in opened if each.metadata is not None]
+            if is_last or len(clusters) == page_size:
+                break
+            after = opened[-1].cluster_name  # deleted clusters were left out
+        token = None if is_last else token_of_name("list_cluster_metadata", b"", clusters[-1].cluster_name)
+        return ClusterMetadataPage(tuple(clusters), token)
 
     async def get_cluster_metadata(self, cluster_name: str) -> ClusterMetadata:
         """Return a cluster.
@@ -116,14 +98,17 @@ class ClusterMetadataStore:
         Raises:
             NotFound: No cluster has this name.
             IntegrityError: The row does not open.
+            DataLoss: An older row was put back.
         """
         _check_cluster_name(cluster_name)
+        before = self._journal.rows.moment
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], cluster_name)
-        if row is None:
+        found = None if row is None else (await self._opened([row], before, self._database))[0].metadata
+        if found is None:
             msg = "no cluster has this name"
             raise NotFound(msg)
-        return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: _opened(keys, row))
+        return found
 
     async def save_cluster_metadata(self, cluster_name: str, *, data: DataBlob, version: int) -> bool:
         """Create or replace a cluster.
@@ -144,42 +129,70 @@ class ClusterMetadataStore:
         _check_cluster_name(cluster_name)
         check_blob("data", data)
         check_number("version", version)
-        keys = await self._keyring.open(self._keyring.cell_id)
-        sealed = keys.seal(CLUSTER_METADATA, (cluster_name, version + 1), data.pack())
-        changes = Changes(CELL)
-        row = _IMAGES.row(None, cluster_name)
-        changes.add(row, tag(sealed))
+        new = packed_cluster(version + 1, data)
         async with self._database.transaction(NO_NAMESPACE) as connection:
-            if version == 0:
-                if not await connection.fetch(_SQL["create"], cluster_name, sealed):
-                    return False
-                await self._journal.write(connection, changes)
+            if version == 0 and await self._create(connection, cluster_name, new):
                 return True
-            stored = await connection.fetchrow(_SQL["lock"], cluster_name, version)
-            if stored is not None:
-                changes.remove(row, tag(stored["data"]))
-                await connection.execute(_SQL["update"], cluster_name, version, sealed)
-                await self._journal.write(connection, changes)
+            row = await self._locked(connection, cluster_name)
+            if row is not None and row.stored_version == version:
+                await self._replace(connection, row, new)
                 return True
+        if version == 0:
+            return False
         msg = "the cluster has another version, or was deleted; read it again"
         raise DatabaseUnavailable(msg)
 
     async def delete_cluster_metadata(self, cluster_name: str) -> None:
-        """Delete a cluster. Deleting one that does not exist is not an error.
+        """Delete a cluster; its row and its name in clear stay. Deleting one that does not exist is not an error.
 
         Args:
-            cluster_name: The cluster's name; 1 to 1000 bytes of UTF-8 without a zero character.
+            cluster_name: The cluster's name.
 
         Raises:
             InvalidPersistenceRequest: The name is invalid.
         """
         _check_cluster_name(cluster_name)
         async with self._database.transaction(NO_NAMESPACE) as connection:
-            deleted = await connection.fetchrow(_SQL["delete"], cluster_name)
-            if deleted is not None:
-                changes = Changes(CELL)
-                changes.remove(_IMAGES.row(None, cluster_name), tag(deleted["data"]))
-                await self._journal.write(connection, changes)
+            row = await self._locked(connection, cluster_name)
+            if row is not None and row.data is not None:
+                await self._replace(connection, row, packed_cluster(DELETED, None))
+
+    async def _create(self, connection: Connection, cluster_name: str, packed: bytes) -> bool:
+        """Insert the first row of a cluster. Return False if it has a row."""
+        keys = await self._keyring.open(self._keyring.cell_id)
+        sealed = keys.seal(CLUSTER_METADATA, (cluster_name, 1), packed)
+        if not await connection.fetch(_SQL["create"], cluster_name, sealed):
+            return False
+        await self._note(connection, cluster_name, 1, None, sealed)
+        return True
+
+    async def _replace(self, connection: Connection, row: ClusterRow, packed: bytes) -> None:
+        """Replace a row that the transaction has locked."""
+        keys = await self._keyring.open(self._keyring.cell_id)
+        sealed = keys.seal(CLUSTER_METADATA, (row.cluster_name, row.number + 1), packed)
+        await connection.execute(_SQL["update"], row.cluster_name, row.number, sealed)
+        await self._note(connection, row.cluster_name, row.number + 1, tag(row.sealed), sealed)
+
+    async def _note(self, connection: Connection, name: str, number: int, old: bytes | None, sealed: bytes) -> None:
+        changes = Changes(CELL)
+        changes.replace(_IMAGES.row(None, name), old, tag(sealed))
+        self._journal.rows.written(connection, _TABLE, name, (number,))
+        await self._journal.write(connection, changes)
+
+    async def _locked(self, connection: Connection, cluster_name: str) -> ClusterRow | None:
+        """Return the row of a cluster, and lock it until the transaction ends. None if it never existed."""
+        before = self._journal.rows.moment
+        row = await connection.fetchrow(_SQL["lock"], cluster_name)
+        return None if row is None else (await self._opened([row], before, connection))[0]
+
+    async def _opened(self, rows: Sequence[Row], before: int, place: Place) -> list[ClusterRow]:
+        """Open rows, and refuse those that are older than this process has seen them."""
+        opened = await self._keyring.with_keys(
+            self._keyring.cell_id, lambda keys: [open_cluster(keys, row) for row in rows]
+        )
+        for each in opened:
+            await self._journal.rows.check(place, _TABLE, each.cluster_name, (each.number,), before)
+        return opened
 
     async def get_cluster_members(
         self,
@@ -279,8 +292,3 @@ def _check_cluster_name(value: object) -> None:
     if len(encoded) > _MAX_CLUSTER_NAME or b"\x00" in encoded:
         msg = f"cluster_name is longer than {_MAX_CLUSTER_NAME} bytes, or has a character that the database can't store"
         raise InvalidPersistenceRequest(msg)
-
-
-def _opened(keys: NamespaceKeys, row: Row) -> ClusterMetadata:
-    key = (row["cluster_name"], row["version"])
-    return ClusterMetadata(*key, DataBlob.unpack(keys.open(CLUSTER_METADATA, key, row["data"])))

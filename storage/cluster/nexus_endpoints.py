@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from strongroom.kms.sealing.record_kinds import NEXUS_ENDPOINT
@@ -18,13 +19,21 @@ from strongroom.storage.journal.rows import RowImages
 from strongroom.storage.page_tokens import token_id, token_of_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from strongroom.kms import Keyring, NamespaceKeys
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.newest_rows import Place
     from strongroom.storage.journal.writer import Journal
 
+    _Opened: TypeAlias = "tuple[NexusEndpoint, int]"
+
 _SQL = load_queries("cluster/nexus_endpoints")
-_IMAGES = RowImages("nexus_endpoints")
+_TABLE = "nexus_endpoints"
+_STATUS = "nexus_endpoints_status"
+_IMAGES = RowImages(_TABLE)
+_CHANGE = struct.Struct(">Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +102,19 @@ class NexusEndpointStore:
         check_number("last_known_table_version", last_known_table_version)
         keys = await self._keyring.open(self._keyring.cell_id)
         key = (endpoint.endpoint_id.bytes, endpoint.version + 1)
-        sealed = keys.seal(NEXUS_ENDPOINT, key, endpoint.data.pack())
+        change = last_known_table_version + 1
+        sealed = keys.seal(NEXUS_ENDPOINT, key, _CHANGE.pack(change) + endpoint.data.pack())
         query = "update" if endpoint.version else "create"
         async with self._database.transaction(NO_NAMESPACE) as connection:
-            await _raise_version(connection, last_known_table_version)
+            await self._raise_version(connection, last_known_table_version)
+            before = self._journal.rows.moment
             written = await connection.fetchrow(_SQL[query], endpoint.endpoint_id, endpoint.version, sealed)
             if written is None:
                 raise NexusEndpointVersionConflict
+            if endpoint.version:
+                replaced = _opened(keys, {"id": endpoint.endpoint_id, "version": endpoint.version, **written})
+                await self._check([replaced], before, connection)
+            self._journal.rows.written(connection, _TABLE, endpoint.endpoint_id, (change,))
             changes = Changes(CELL)
             old = tag(written["data"]) if endpoint.version else None
             changes.replace(_IMAGES.row(None, endpoint.endpoint_id), old, tag(sealed))
@@ -120,10 +135,11 @@ class NexusEndpointStore:
         check_uuid("endpoint_id", endpoint_id)
         check_number("last_known_table_version", last_known_table_version)
         async with self._database.transaction(NO_NAMESPACE) as connection:
-            await _raise_version(connection, last_known_table_version)
+            await self._raise_version(connection, last_known_table_version)
             deleted = await connection.fetchrow(_SQL["delete"], endpoint_id)
             if deleted is None:
                 raise _no_endpoint()
+            self._journal.rows.written(connection, _TABLE, endpoint_id, (last_known_table_version + 1,))
             changes = Changes(CELL)
             changes.remove(_IMAGES.row(None, endpoint_id), tag(deleted["data"]))
             await self._journal.write(connection, changes)
@@ -137,13 +153,16 @@ class NexusEndpointStore:
         Raises:
             NotFound: The endpoint does not exist.
             IntegrityError: The endpoint's row does not open.
+            DataLoss: An older row was put back.
         """
         check_uuid("endpoint_id", endpoint_id)
+        before = self._journal.rows.moment
         async with self._database.connection(NO_NAMESPACE) as connection:
             row = await connection.fetchrow(_SQL["get"], endpoint_id)
         if row is None:
             raise _no_endpoint()
-        return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: _opened(keys, row))
+        found = await self._keyring.with_keys(self._keyring.cell_id, lambda keys: _opened(keys, row))
+        return (await self._check([found], before, self._database))[0]
 
     async def list_nexus_endpoints(
         self, *, page_size: int, page_token: bytes | None = None, last_known_table_version: int = 0
@@ -160,38 +179,55 @@ class NexusEndpointStore:
             NexusTableVersionConflict: The table has another version.
             InvalidPersistenceRequest: A number is invalid, or the token is from another operation.
             IntegrityError: A row does not open.
+            DataLoss: An older row, or an older version of the table, was put back.
         """
         page_size = 0 if type(page_size) is int and page_size == 0 else wanted_page_size(page_size)
         check_number("last_known_table_version", last_known_table_version)
         after = UUID(bytes=token_id(page_token, "list_nexus_endpoints", b"")) if page_token else UUID(int=0)
+        before = self._journal.rows.moment
         async with self._database.transaction(NO_NAMESPACE, read_only=True) as connection:
             status = await connection.fetchrow(_SQL["version"])
             version: int = status["version"] if status is not None else 0
+            await self._journal.rows.check(connection, _STATUS, None, (version,), before)
             if last_known_table_version not in (0, version):
                 raise NexusTableVersionConflict
             rows = await connection.fetch(_SQL["list"], after, page_size) if page_size else []
-        endpoints = await self._keyring.with_keys(
-            self._keyring.cell_id, lambda keys: tuple(_opened(keys, row) for row in rows)
-        )
+        opened = await self._keyring.with_keys(self._keyring.cell_id, lambda keys: [_opened(keys, row) for row in rows])
+        endpoints = tuple(await self._check(opened, before, self._database))
         is_full = page_size > 0 and len(rows) == page_size
         token = token_of_bytes("list_nexus_endpoints", b"", endpoints[-1].endpoint_id.bytes) if is_full else None
         return NexusEndpointPage(version, endpoints, token)
 
+    async def _raise_version(self, connection: Connection, last_known: int) -> None:
+        """Raise the table's version from the one that the caller knows. Concurrent changes wait until the transaction ends.
 
-async def _raise_version(connection: Connection, last_known: int) -> None:
-    """Raise the table's version from the one that the caller knows. Concurrent changes wait until the transaction ends.
+        Raises:
+            NexusTableVersionConflict: The table has another version.
+            DataLoss: An older version was put back.
+        """
+        before = self._journal.rows.moment
+        if not await connection.fetch(_SQL["raise_version"], last_known):
+            raise NexusTableVersionConflict
+        await self._journal.rows.check(connection, _STATUS, None, (last_known,), before)
+        self._journal.rows.written(connection, _STATUS, None, (last_known + 1,))
 
-    Raises:
-        NexusTableVersionConflict: The table has another version.
-    """
-    if not await connection.fetch(_SQL["raise_version"], last_known):
-        raise NexusTableVersionConflict
+    async def _check(self, opened: Sequence[_Opened], before: int, place: Place) -> list[NexusEndpoint]:
+        """Refuse endpoints that are older than this process has seen them.
+
+        Raises:
+            DataLoss: An older row was put back.
+        """
+        for endpoint, change in opened:
+            await self._journal.rows.check(place, _TABLE, endpoint.endpoint_id, (change,), before)
+        return [endpoint for endpoint, _ in opened]
 
 
-def _opened(keys: NamespaceKeys, row: Row) -> NexusEndpoint:
+def _opened(keys: NamespaceKeys, row: Row | Mapping[str, Any]) -> _Opened:
+    """Open a row. Its plaintext begins with the version of the table that its last change made (kms/FORMAT.md section 9)."""
     endpoint_id = UUID(bytes=row["id"].bytes)
     packed = keys.open(NEXUS_ENDPOINT, (endpoint_id.bytes, row["version"]), row["data"])
-    return NexusEndpoint(endpoint_id, row["version"], DataBlob.unpack(packed))
+    endpoint = NexusEndpoint(endpoint_id, row["version"], DataBlob.unpack(packed[_CHANGE.size :]))
+    return endpoint, _CHANGE.unpack_from(packed)[0]
 
 
 def _no_endpoint() -> NotFound:

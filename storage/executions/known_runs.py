@@ -108,7 +108,7 @@ class KnownRuns:
             self._forget_branch(run, state)
 
     def refused(self, run: bytes) -> None:
-        """Forget which row of `current_executions` names a run, because a write was refused. The rest shows if the next read is older."""
+        """Forget which row of `current_executions` names a run, because a write was refused. The rest shows an older read."""
         state = self._states.get(run)
         if state is not None:
             self._states[run] = (*state[:3], None, state[4])

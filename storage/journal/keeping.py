@@ -26,7 +26,7 @@ from .images import CELL, NAMES, NUMBERS
 from .reading import ShardVerification, opened
 from .scanning import scan
 from .several_nodes import agreed
-from .sums import differing, digest_of
+from .sums import ACCEPTANCE, differing, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,6 +56,7 @@ class JournalKeeper:
     Attributes:
         background: The state of folding in the background.
         verifying: The state of verification in the background.
+        accepted: The number of shards whose rows this process accepted as they are.
         altered: The shards in which a verification of this process found a change, with the last result.
 
     Args:
@@ -74,6 +75,7 @@ class JournalKeeper:
         self._clock = clock
         self.background = Background("folding of the journal")
         self.verifying = Background("verification of rows")
+        self.accepted = 0
         self.altered: dict[int, ShardVerification] = {}
         self._gaps = Gaps(clock)
 
@@ -138,9 +140,7 @@ class JournalKeeper:
                 failure = error
             else:
                 if problems:
-                    self.journal.dirty.add(
-                        shard_id
-                    )  # so that the next round states the outcomes again if they were deleted
+                    self.journal.dirty.add(shard_id)  # the next round states the outcomes again if they were deleted
                     self._note(ShardVerification(shard_id, rows=0, number=0, pending=0, problems=problems))
         if failure is not None:
             raise failure
@@ -151,11 +151,8 @@ class JournalKeeper:
         Raises:
             StorageError: The database does not answer.
         """
-        tables = [
-            table
-            for table in TABLES
-            if table.name in NUMBERS and table.partition_column == "shard_id" and table.namespaced
-        ]
+        named = [each for each in TABLES if each.name in NUMBERS and each.partition_column == "shard_id"]
+        tables = [each for each in named if each.namespaced]
         parts = (f"SELECT DISTINCT shard_id FROM {table.name} WHERE {NAMESPACE} = $1" for table in tables)  # noqa: S608 - our own names
         async with self._database.connection(namespace_id) as connection:
             rows = await connection.fetch(" UNION ".join(parts), namespace_id)
@@ -197,7 +194,7 @@ class JournalKeeper:
             self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
         if progress and result.has_more:
             return await self.fold(shard_id, limit=limit)  # a busy shard has more than one page
-        if problems:  # so that other processes find them too, and don't fold the entries meanwhile
+        if problems:  # other processes find them too, and don't fold the entries meanwhile
             async with self._database.connection(NO_NAMESPACE) as connection:
                 await self.journal.state_outcomes(connection, shard_id)
         return problems
@@ -230,13 +227,13 @@ class JournalKeeper:
             row = await connection.fetchrow(_SQL["waiting"])
         return int(row["count"]) if row is not None else 0
 
-    async def accept(self, shard_id: int, *, above: int = 0, digest: bytes | None = None) -> int:
+    async def accept(self, shard_id: int, *, digest: bytes, above: int = 0) -> int:
         """Make the sums of a shard those of the rows that it has now, after a restore on purpose. Writes wait meanwhile.
 
         Args:
             shard_id: The shard in the journal.
+            digest: The digest of its rows that a verification returned.
             above: A number below the new one.
-            digest: The digest of its rows that a verification returned; None for any rows.
 
         Returns:
             The new number of the sums.
@@ -255,14 +252,16 @@ class JournalKeeper:
             for row in entries:
                 sums.writers[row["writer"]] = max(row["number"], sums.writers.get(row["writer"], 0))
             sums.sums, _ = await scan(connection, shard_id, ElementHash(keys, shard_id))
-            if digest is not None and digest != digest_of(sums.sums):
+            if digest != digest_of(sums.sums):
                 msg = f"the rows of shard {shard_id} changed after they were shown; they were not accepted"
                 raise ConditionFailed(msg)
-            number = max(sums.number, self.journal.newest.get(shard_id, 0), above) + 1
+            number = (max(sums.number, self.journal.newest.get(shard_id, 0), above) // ACCEPTANCE + 1) * ACCEPTANCE
             sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), sums.pack())
             await connection.execute(_SQL["replace_sums"], shard_id, number, sealed)
             await connection.execute(_SQL["delete_all_entries"], shard_id)
         self.journal.newest[shard_id] = number
+        self.journal.rows.forget()
+        self.accepted += 1
         self.altered.pop(shard_id, None)
         return number
 

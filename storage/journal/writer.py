@@ -19,6 +19,7 @@ from strongroom.storage.errors import StorageError
 from .blocks import EntriesBlock, OneEntryBlock, TransactionBlock
 from .elements import ElementHash
 from .entry import DIGEST_BYTES, NOTHING_REPLACED, Changes, Entry
+from .newest_rows import NewestRows
 from .outcomes import Outcomes, Settled
 from .tickets import Ticket
 
@@ -39,6 +40,7 @@ class Journal:
     Attributes:
         writer: The id of this process in the journal.
         newest: The highest number of each shard's sums that this process or an anchor has seen.
+        rows: The newest rows of small tables that this process has seen.
         dirty: The shards with entries since the last folding. Folding removes them.
 
     Args:
@@ -49,6 +51,7 @@ class Journal:
         self.writer = uuid4()
         self.dirty: set[int] = set()
         self.newest: dict[int, int] = {}
+        self.rows = NewestRows(keyring, self.newest)
         self._keyring = keyring
         self._elements: dict[int, ElementHash] = {}
         self._streams: defaultdict[int, Outcomes] = defaultdict(Outcomes)

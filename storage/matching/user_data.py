@@ -14,7 +14,7 @@ from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.errors import NotFound
 from strongroom.storage.page_tokens import page_position
 from strongroom.storage.page_tokens import page_token as make_token
-from strongroom.storage.sealing import OFF_LOOP_BYTES, open_each
+from strongroom.storage.sealing import OFF_LOOP_BYTES, UNREADABLE, open_each
 
 from .journal import add_build_ids, changed_user_data, remove_build_ids
 from .task_queue_keys import build_id_token, task_queue_token, unpack_named, user_data_hash
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .user_data_rows import UserDataRows
 
 _SQL = load_queries("matching/user_data")
+_TABLE = "task_queue_user_data"
 _LIST = "list_task_queue_user_data_entries"
 _POSITION = struct.Struct(">qq")
 
@@ -71,10 +72,12 @@ class TaskQueueUserDataStore:
             NotFound: The queue has no user data.
             NamespaceNotFound: The namespace does not exist.
             IntegrityError: The user data does not open.
+            DataLoss: Older user data was put back.
         """
         name = check_id("task queue", task_queue)
         keys = await open_keys(self._keyring, namespace_id)
         range_hash, token = user_data_hash(keys), task_queue_token(keys, name)
+        before = self._journal.rows.moment
         async with self._database.connection(namespace_id) as connection:
             row = await connection.fetchrow(_SQL["get"], range_hash, namespace_id, token)
         if row is None:
@@ -85,6 +88,7 @@ class TaskQueueUserDataStore:
         packed = await self._keyring.with_keys(
             namespace_id, lambda keys: keys.open(TASK_QUEUE_USER_DATA, key, sealed), keys=keys
         )
+        await self._journal.rows.check(self._database, _TABLE, (namespace_id, token), (version,), before)
         stored_name, data = unpack_named(packed)
         return TaskQueueUserData(stored_name, version, data)
 
@@ -113,7 +117,12 @@ class TaskQueueUserDataStore:
             rows = sealed_rows(keys, range_hash, named)
         key = (range_hash, namespace_id)
         async with self._database.transaction(namespace_id) as connection:
+            before = self._journal.rows.moment
             replaced = await _write_user_data(connection, key, rows)
+            for token, version in zip(rows.tokens, rows.versions, strict=True):
+                if version:
+                    await self._journal.rows.check(connection, _TABLE, (namespace_id, token), (version,), before)
+                self._journal.rows.written(connection, _TABLE, (namespace_id, token), (version + 1,))
             added: Sequence[Row] = ()
             removed: Sequence[Row] = ()
             if rows.added:
@@ -148,6 +157,7 @@ class TaskQueueUserDataStore:
         after: tuple[bytes, ...] = ()
         if page_token:
             after = (_POSITION.pack(*page_position(page_token, _LIST, namespace_id.bytes, numbers=2)),)
+        before = self._journal.rows.moment
         async with self._database.connection(namespace_id) as connection:
             query = _SQL["list_after" if after else "list"]
             rows = await connection.fetch(query, range_hash, namespace_id, page_size + 1, *after)
@@ -156,12 +166,16 @@ class TaskQueueUserDataStore:
         unreadable: list[UnreadableUserData] = []
         sealed: list[tuple[RecordKey, bytes]] = [((name, version), data) for name, version, data in page]
         opened = await open_each(self._keyring, namespace_id, TASK_QUEUE_USER_DATA, (range_hash,), sealed)
-        for packed, (_, version, _) in zip(opened, page, strict=True):
-            if isinstance(packed, bytes):
+        for packed, (queue, version, _) in zip(opened, page, strict=True):
+            try:
+                if not isinstance(packed, bytes):
+                    raise packed
+                await self._journal.rows.check(self._database, _TABLE, (namespace_id, queue), (version,), before)
+            except UNREADABLE as error:
+                unreadable.append(UnreadableUserData(version, error))
+            else:
                 name, data = unpack_named(packed)
                 entries.append(TaskQueueUserData(name, version, data))
-            else:
-                unreadable.append(UnreadableUserData(version, packed))
         token = None
         if len(rows) > page_size:
             token = make_token(_LIST, namespace_id.bytes, *_POSITION.unpack(page[-1][0]))

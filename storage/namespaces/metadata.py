@@ -12,7 +12,7 @@ from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA
 from strongroom.storage.checks import check_blob, check_flag, check_number, check_uuid, open_keys, wanted_page_size
 from strongroom.storage.data_blob import DataBlob
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
+from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.errors import (
     ConditionFailed,
     InvalidPersistenceRequest,
@@ -31,7 +31,6 @@ from .rows import (
     check_region_of,
     has_new_keys,
     is_gone,
-    locked_version,
     open_details,
 )
 from .store import NamespaceStore
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 _SQL = load_queries("namespaces/metadata")
 _ID_IS_USED = "a deleted namespace had this id, and an id is never used twice; create the namespace with another id"
 _OTHER_KEYS = "this id already has keys that are not active, or have another KEK or cipher suite; use another id"
-_VERSION_SQL = load_queries("namespaces/store")
 
 
 class MetadataStore:
@@ -76,7 +74,7 @@ class MetadataStore:
         self._database, self._keyring, self._journal = database, keyring, journal
         self._kek_rule, self._index_layout = kek_rule, index_layout
         self._rows = NamespaceRows(database, keyring, journal)
-        self._records, self._delete = OpenedRecords(keyring), delete
+        self._records, self._delete = OpenedRecords(keyring, self._rows.check), delete
         self._store = NamespaceStore(database, keyring, journal, index_layout=index_layout)
 
     @commits_several_times
@@ -144,19 +142,22 @@ class MetadataStore:
             NamespaceNotFound: The namespace does not exist.
             KmsError: Its keys are not available, for example because it is being shredded.
             IntegrityError: The row was changed outside of the stores.
+            DataLoss: An older row was put back.
         """
         if (namespace_id is None) == (name is None):
             msg = "name exactly one: the namespace's id or its name"
             raise InvalidPersistenceRequest(msg)
         check_flag("unavailable", unavailable)
+        before = self._rows.moment
         if name is not None:
-            return await self._records.open(await self._rows.by_name(name), name, unavailable=unavailable)
+            found = await self._rows.by_name(name)
+            return await self._records.open(found, name, before=before, unavailable=unavailable)
         assert namespace_id is not None  # noqa: S101 - the other one is None
         check_uuid("namespace_id", namespace_id)
         row = await self._rows.by_id(namespace_id)
         if row is None or is_gone(row):
             raise NamespaceNotFound
-        return await self._records.open(row, unavailable=unavailable)
+        return await self._records.open(row, before=before, unavailable=unavailable)
 
     async def update_namespace(
         self, namespace_id: UUID, *, data: DataBlob, is_global: bool, notification_version: int
@@ -218,9 +219,6 @@ class MetadataStore:
     async def delete_namespace_by_name(self, name: str) -> None:
         """Delete a namespace by its name; see `delete_namespace`.
 
-        Args:
-            name: The name, 1 to 255 bytes of UTF-8.
-
         Raises:
             InvalidPersistenceRequest: The name is empty or too long.
             StrongroomError: As `delete_namespace`.
@@ -243,9 +241,10 @@ class MetadataStore:
         """
         page_size = wanted_page_size(page_size)
         after = UUID(bytes=token_id(page_token, "list_namespaces", b"")) if page_token else UUID(int=0)
+        before = self._rows.moment
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["page"], after, page_size)
-        namespaces = await self._records.open_all(rows)
+        namespaces = await self._records.open_all(rows, before=before)
         more = len(rows) == page_size
         token = token_of_bytes("list_namespaces", b"", namespaces[-1].namespace_id.bytes) if more else None
         return NamespacePage(namespaces, token)
@@ -253,12 +252,9 @@ class MetadataStore:
     async def get_metadata(self) -> int:
         """Return the version of the table, which each creation, update and renaming raises by one.
 
-        Raises:
-            StorageError: The database does not answer.
+        It raises `DataLoss` if an older version was put back.
         """
-        async with self._database.connection(NO_NAMESPACE) as connection:
-            row = await connection.fetchrow(_VERSION_SQL["get_version"])
-        return row["notification_version"] if row else 0
+        return await self._rows.table_version()
 
     async def _change(
         self,
@@ -275,18 +271,22 @@ class MetadataStore:
         # A new name is compared with the names of all namespaces.
         visible = namespace_id if name_and_token is None else EVERY_NAMESPACE
         async with self._database.transaction(visible) as connection:
-            if await locked_version(connection) != notification_version:
+            if await self._rows.locked_version(connection) != notification_version:
                 msg = "another caller changed the namespaces: notification_version is not the current one; read it again and retry"
                 raise ConditionFailed(msg)
+            before = self._rows.moment
             row = await connection.fetchrow(_SQL["lock"], namespace_id)
             if row is None or is_gone(row):
                 raise NamespaceNotFound
+            await self._rows.check(row, before, connection)
             sealed = keys.seal(NAMESPACE_DATA, (notification_version, int(is_global)), data.pack())
             await connection.execute(_SQL["update"], namespace_id, notification_version, is_global, sealed)
             old = details, _ = row["details"], row["data"]
+            version = row["version"] + (name_and_token is not None)
+            self._rows.written(connection, namespace_id, version, notification_version)
             if name_and_token is not None:
                 details = await self._rename(connection, keys, row, *name_and_token)
-            await connection.execute(_VERSION_SQL["raise_version"])
+            await self._rows.raise_version(connection, notification_version)
             await self._journal.write(connection, replaced_namespace(namespace_id, old, (details, sealed)))
 
     async def _rename(self, connection: Connection, keys: NamespaceKeys, row: Row, name: str, token: bytes) -> bytes:

@@ -13,7 +13,7 @@ from strongroom.kms import IntegrityError, KekRef, KeyState, WrongRegion
 from strongroom.kms.sealing.record_kinds import NAMESPACE_DATA, NAMESPACE_DETAILS
 from strongroom.storage.checks import check_uuid
 from strongroom.storage.engine.queries import load_queries
-from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
+from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAMESPACE
 from strongroom.storage.errors import DataLoss, InvalidPersistenceRequest, NamespaceAlreadyExists, NamespaceNotFound
 from strongroom.storage.shared_lookups import SharedLookups
 
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
     from strongroom.storage.engine.row_level_security import VisibleNamespaces
+    from strongroom.storage.journal.newest_rows import Place
     from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("namespaces/store")
+_TABLE_VERSION = "namespace_metadata"
 NAME_BYTES = 255
 """Maximum size of a namespace's name, in bytes of UTF-8."""
 
@@ -149,23 +151,71 @@ class NamespaceRows:
         keys = await self._keyring.open(namespace_id)
         sealed_details = details.seal(keys, 1)
         async with self._database.transaction(EVERY_NAMESPACE) as connection:
-            version = await locked_version(connection)
+            version = await self.locked_version(connection)
             sealed_data = keys.seal(NAMESPACE_DATA, (version, int(is_global)), data.pack())
             row = (namespace_id, token, sealed_details, created_at, version, is_global, sealed_data)
             if not await connection.fetch(_SQL["insert"], *row):
                 raise NamespaceAlreadyExists
-            await connection.execute(_SQL["raise_version"])
+            await self.raise_version(connection, version)
+            self.written(connection, namespace_id, 1, version)
             await self._journal.write(connection, replaced_namespace(namespace_id, None, (sealed_details, sealed_data)))
 
+    @property
+    def moment(self) -> int:
+        """What `check` compares a row with. Read it before reading the row."""
+        return self._journal.rows.moment
 
-async def locked_version(connection: Connection) -> int:
-    """Return the version of the namespace table, and lock it until the transaction ends."""
-    row = await connection.fetchrow(_SQL["lock_version"])
-    if row is None:
-        msg = "the row of namespace_metadata is missing"
-        raise DataLoss(msg)
-    version: int = row["notification_version"]
-    return version
+    async def check(self, row: Row, before: int, connection: Connection | None = None) -> None:
+        """Refuse a row that is older than this process has seen it.
+
+        Args:
+            row: The row, which was opened.
+            before: The value of `moment` before the row was read.
+            connection: The connection of the transaction that read it; None if it was read outside of one.
+
+        Raises:
+            DataLoss: An older row was put back.
+        """
+        key = UUID(bytes=row["namespace_id"].bytes)
+        versions = (row["version"], row["notification_version"])
+        await self._journal.rows.check(connection or self._database, "namespaces", key, versions, before)
+
+    def written(self, connection: Connection, namespace_id: UUID, version: int, notification_version: int) -> None:
+        """Refuse a row below these versions as soon as the transaction of a connection is committed."""
+        self._journal.rows.written(connection, "namespaces", namespace_id, (version, notification_version))
+
+    async def table_version(self) -> int:
+        """Return the version of the namespace table; 0 if it has none.
+
+        Raises:
+            DataLoss: An older version was put back.
+        """
+        before = self.moment
+        async with self._database.connection(NO_NAMESPACE) as connection:
+            row = await connection.fetchrow(_SQL["get_version"])
+        return 0 if row is None else await self._checked_version(row["notification_version"], before, self._database)
+
+    async def locked_version(self, connection: Connection) -> int:
+        """Return the version of the namespace table, and lock it until the transaction ends.
+
+        Raises:
+            DataLoss: The version is missing, or an older one was put back.
+        """
+        before = self.moment
+        row = await connection.fetchrow(_SQL["lock_version"])
+        if row is None:
+            msg = "the row of namespace_metadata is missing"
+            raise DataLoss(msg)
+        return await self._checked_version(row["notification_version"], before, connection)
+
+    async def raise_version(self, connection: Connection, version: int) -> None:
+        """Raise the version of the namespace table, which was locked, by one."""
+        await connection.execute(_SQL["raise_version"])
+        self._journal.rows.written(connection, _TABLE_VERSION, None, (version + 1,))
+
+    async def _checked_version(self, version: int, before: int, place: Place) -> int:
+        await self._journal.rows.check(place, _TABLE_VERSION, None, (version,), before)
+        return version
 
 
 def is_gone(row: Row) -> bool:

@@ -53,6 +53,7 @@ class NamespaceStore:
     """Namespaces for an administrator: names, keys and search attributes. `MetadataStore` has the operations of the service.
 
     A namespace is looked up by a token of its name, which is made with the cell's keys. Its details are sealed under its own keys.
+    Every method raises `StorageError` if the database does not answer.
 
     Args:
         database: The database.
@@ -79,7 +80,6 @@ class NamespaceStore:
 
         Raises:
             KmsError: The KEK can't be used.
-            StorageError: The database does not answer.
         """
         cell_id = self._keyring.cell_id
         if await self._keyring.store.list_unverified(cell_id):  # their key is needed to verify them
@@ -119,7 +119,6 @@ class NamespaceStore:
             InvalidPersistenceRequest: The name is empty or too long, or a name, type or layout is not text that can be stored.
             WrongRegion: The region, or the KEK's region, is not the cell's.
             KmsError: The KEK can't be used.
-            StorageError: The database does not answer.
         """
         check_namespace_region(region, self._keyring.region)
         check_texts("search_attributes", {} if search_attributes is None else search_attributes)
@@ -154,9 +153,10 @@ class NamespaceStore:
             InvalidPersistenceRequest: The name is empty or too long.
             KmsError: Its keys are not available.
             IntegrityError: The row was changed outside of the stores.
-            StorageError: The database does not answer.
+            DataLoss: An older row was put back.
         """
-        return await self._open(await self._rows.by_name(name), name)
+        before = self._rows.moment
+        return await self._open(await self._rows.by_name(name), name, before=before)
 
     async def find(self, name: str, *, unavailable: bool = False) -> UUID:
         """Return the id of a namespace by its name, even if it is scheduled for shredding or its shredding was interrupted.
@@ -171,23 +171,21 @@ class NamespaceStore:
             KmsError: Its keys are not available, and a shredding is not the reason.
             IntegrityError: The row was changed outside of the stores.
         """
+        before = self._rows.moment
         row = await self._rows.by_name(name)
         with suppress(*(UNAVAILABLE if unavailable else (KeyDestroyed, KeyDisabled))):
-            await self._open(row, name)
+            await self._open(row, name, before=before)
         return unopened(row).namespace_id
 
     async def list_namespaces(self) -> Sequence[Namespace]:
-        """Return all namespaces, including shredded ones. A namespace without available keys is listed with the reason.
-
-        Raises:
-            StorageError: The database does not answer.
-        """
+        """Return all namespaces, including shredded ones. A namespace without available keys is listed with the reason."""
+        before = self._rows.moment
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"])
         listed = []
         for row in rows:
             try:
-                listed.append(await self._open(row))
+                listed.append(await self._open(row, before=before))
             except UNREADABLE as error:
                 listed.append(replace(unopened(row), unreadable=str(error)))
         return listed
@@ -208,7 +206,6 @@ class NamespaceStore:
             InvalidPersistenceRequest: A name is already registered with another type, is an alias, or is not text.
             ConditionFailed: Other callers changed the namespace in each of ten attempts. Try again.
             KmsError: Its keys are not available.
-            StorageError: The database does not answer.
         """
         check_texts("added", added)
 
@@ -240,7 +237,6 @@ class NamespaceStore:
             InvalidPersistenceRequest: An alias is a registered name, names an attribute that is not registered, or is not text.
             ConditionFailed: Other callers changed the namespace in each of ten attempts. Try again.
             KmsError: Its keys are not available.
-            StorageError: The database does not answer.
         """
         check_texts("aliases", aliases, optional=True)
 
@@ -261,10 +257,11 @@ class NamespaceStore:
     async def _change(self, namespace_id: UUID, edit: Callable[[Namespace], Namespace]) -> Namespace:
         """Change the sealed details of a namespace. If another caller changes them at the same time, read and edit again."""
         for _ in range(_CHANGE_ATTEMPTS):
+            before = self._rows.moment
             row = await self._rows.by_id(namespace_id)
             if row is None or is_gone(row):
                 raise NamespaceNotFound
-            namespace = await self._open(row)
+            namespace = await self._open(row, before=before)
             changed = edit(namespace)
             if changed == namespace:
                 return namespace
@@ -274,15 +271,18 @@ class NamespaceStore:
             details = NamespaceDetails(changed.name, changed.search_attributes, changed.aliases, changed.region)
             sealed = details.seal(keys, changed.version)
             async with self._database.transaction(namespace_id) as connection:
+                before = self._rows.moment
                 stored = await connection.fetchrow(_SQL["lock"], namespace_id, namespace.version)
                 if stored is not None:
+                    await self._rows.check(stored, before, connection)
+                    self._rows.written(connection, namespace_id, changed.version, stored["notification_version"])
                     await connection.execute(_SQL["update"], namespace_id, namespace.version, sealed)
                     old, data = (stored["details"], stored["data"]), stored["data"]
                     await self._journal.write(connection, replaced_namespace(namespace_id, old, (sealed, data)))
                     return changed
         raise ConditionFailed
 
-    async def _open(self, row: Row, name: str | None = None) -> Namespace:
+    async def _open(self, row: Row, name: str | None = None, *, before: int) -> Namespace:
         namespace = unopened(row)
         if namespace.shredded_at is not None:
             return namespace
@@ -290,6 +290,7 @@ class NamespaceStore:
         check_region_of(details, self._keyring.region)
         if name is not None:
             check_name(details.name, name)
+        await self._rows.check(row, before)
         return replace(
             namespace,
             name=details.name,

@@ -19,7 +19,7 @@ from strongroom.storage.page_tokens import page_token as page_token_of
 from .journal import add_message, deleted_messages, replace_queue
 from .message_rows import open_messages
 from .messages import BEFORE_FIRST, NAMESPACE_REPLICATION, AckLevels, QueueMessage, QueuePage
-from .queue_rows import locked_queue, read_ack_levels
+from .queue_rows import advanced, locked_queue, read_ack_levels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class Queue:
         changes = Changes(CELL)
         async with self._database.transaction(NO_NAMESPACE) as connection:
             for queue_type in (self._type, self._dead_letters):
-                row, packed = await locked_queue(connection, self._keyring, queue_type, changes)
+                row, packed = await locked_queue(connection, self._keyring, self._journal, queue_type, changes)
                 if row["version"] == 0 and not DataBlob.unpack(packed).data:
                     sealed = keys.seal(QUEUE, (queue_type, row["next_message_id"], 0), data.pack())
                     await connection.execute(_SQL["init"], queue_type, sealed)
@@ -148,7 +148,7 @@ class Queue:
         Raises:
             IntegrityError: The levels do not open.
         """
-        return await read_ack_levels(self._database, self._keyring, self._type)
+        return await read_ack_levels(self._database, self._keyring, self._journal, self._type)
 
     async def enqueue_message_to_dlq(self, data: DataBlob) -> int:
         """Append a message to the dead letters.
@@ -239,19 +239,20 @@ class Queue:
         Raises:
             IntegrityError: The levels do not open.
         """
-        return await read_ack_levels(self._database, self._keyring, self._dead_letters)
+        return await read_ack_levels(self._database, self._keyring, self._journal, self._dead_letters)
 
     async def _enqueue(self, queue_type: int, data: DataBlob) -> int:
         check_blob("data", data)
         keys = await self._keyring.open(self._keyring.cell_id)
         changes = Changes(CELL)
         async with self._database.transaction(self._keyring.cell_id) as connection:
-            row, ack_levels = await locked_queue(connection, self._keyring, queue_type, changes)
+            row, ack_levels = await locked_queue(connection, self._keyring, self._journal, queue_type, changes)
             message_id: int = row["next_message_id"]
             message = keys.seal(QUEUE_MESSAGE, (queue_type, message_id), data.pack())
             queue = keys.seal(QUEUE, (queue_type, message_id + 1, row["version"]), ack_levels)
             await connection.execute(_SQL["insert_message"], queue_type, message_id, self._keyring.cell_id, message)
             await connection.execute(_SQL["advance"], queue_type, queue)
+            advanced(connection, self._journal, queue_type, message_id + 1, row["version"])
             add_message(changes, self._keyring.cell_id, queue_type, message_id, message)
             replace_queue(changes, queue_type, row["data"], queue)
             await self._journal.write(connection, changes)
@@ -263,12 +264,13 @@ class Queue:
         keys = await self._keyring.open(self._keyring.cell_id)
         changes = Changes(CELL)
         async with self._database.transaction(NO_NAMESPACE) as connection:
-            row, _ = await locked_queue(connection, self._keyring, queue_type, changes)
+            row, _ = await locked_queue(connection, self._keyring, self._journal, queue_type, changes)
             if row["version"] != version:
                 msg = "the queue's acknowledgement levels were changed since they were read; read them again"
                 raise ConditionFailed(msg)
             sealed = keys.seal(QUEUE, (queue_type, row["next_message_id"], version + 1), data.pack())
             await connection.execute(_SQL["update"], queue_type, sealed)
+            advanced(connection, self._journal, queue_type, row["next_message_id"], version + 1)
             replace_queue(changes, queue_type, row["data"], sealed)
             await self._journal.write(connection, changes)
         return version + 1

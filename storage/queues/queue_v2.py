@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from strongroom.kms import Keyring, NamespaceKeys, RecordKey
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.newest_rows import Place
     from strongroom.storage.journal.writer import Journal
 
+_TABLE = "queues_v2"
 _SQL = load_queries("queues/queue_v2")
 _TYPES = 2**31
 _TOKEN_BYTES = 16
@@ -96,16 +98,18 @@ class QueueV2:
         keys, queue_id = await self._identified(queue_type, queue_name)
         owner = keys if namespace_id is None else await open_keys(self._keyring, namespace_id)
         async with self._database.transaction(owner.namespace_id) as connection:
+            before = self._journal.rows.moment
             row = await connection.fetchrow(_SQL["lock"], queue_type, queue_id)
             if row is None:
                 raise _no_queue()
             message_id: int = row["next_message_id"]
-            name = await self._name(queue_type, queue_id, row)
+            name = await self._name(queue_type, queue_id, row, before, connection)
             key = (queue_type, queue_id, message_id)
             message = owner.seal(QUEUE_V2_MESSAGE, key, data.pack())
             queue = keys.seal(QUEUE_V2, (queue_type, queue_id, message_id + 1), name)
             await connection.execute(_SQL["insert_message"], *key, owner.namespace_id, message)
             await connection.execute(_SQL["advance"], queue_type, queue_id, queue)
+            self._journal.rows.written(connection, _TABLE, (queue_type, queue_id), (message_id + 1,))
             changes = Changes(CELL)
             add_named_message(changes, owner.namespace_id, key, message)
             replace_named_queue(changes, queue_type, queue_id, row["data"], queue)
@@ -177,16 +181,18 @@ class QueueV2:
             PageTokenMismatch: The token is from another type.
             InvalidPersistenceRequest: A number is invalid.
             IntegrityError: A queue's row does not open.
+            DataLoss: An older row of a queue was put back.
         """
         _check_type(queue_type)
         page_size = wanted_page_size(page_size)
         scope = _scope(queue_type)
         after = token_id(page_token, "list_queues", scope) if page_token else b""
+        before = self._journal.rows.moment
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"], queue_type, after, page_size)
         queues = []
         for row in rows:
-            name = await self._name(queue_type, row["queue_id"], row)
+            name = await self._name(queue_type, row["queue_id"], row, before, self._database)
             queues.append(QueueV2Info(name.decode(), row["message_count"], row["next_message_id"] - 1))
         token = token_of_bytes("list_queues", scope, rows[-1]["queue_id"]) if len(rows) == page_size else None
         return QueueV2InfoPage(tuple(queues), token)
@@ -198,9 +204,12 @@ class QueueV2:
         keys = await self._keyring.open(self._keyring.cell_id)
         return keys, keys.identity("queue name").token(encoded)[:_TOKEN_BYTES]
 
-    async def _name(self, queue_type: int, queue_id: bytes, row: Row) -> bytes:
+    async def _name(self, queue_type: int, queue_id: bytes, row: Row, before: int, place: Place) -> bytes:
+        """Open the row of a queue, and refuse one that is older than this process has seen it."""
         key = (queue_type, queue_id, row["next_message_id"])
-        return await self._keyring.with_keys(self._keyring.cell_id, lambda keys: keys.open(QUEUE_V2, key, row["data"]))
+        name = await self._keyring.with_keys(self._keyring.cell_id, lambda keys: keys.open(QUEUE_V2, key, row["data"]))
+        await self._journal.rows.check(place, _TABLE, key[:2], key[2:], before)
+        return name
 
     async def _opened(self, queue_type: int, queue_id: bytes, rows: Sequence[Row]) -> tuple[QueueV2Message, ...]:
         by_namespace: dict[UUID, list[Row]] = {}

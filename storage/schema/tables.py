@@ -63,7 +63,7 @@ TABLES = (
         "cluster_metadata",
         "cluster_name text",
         "The service's settings of clusters.",
-        ALL,
+        CHANGE,
         ("data", kinds.CLUSTER_METADATA, "cluster_name version"),
     ),
     cell_table("cluster_membership", "host_id bytea", "The hosts of the service and their heartbeats.", ALL),

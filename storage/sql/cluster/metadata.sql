@@ -12,10 +12,7 @@ INSERT INTO cluster_metadata (cluster_name, version, data) VALUES ($1, 1, $2) ON
 UPDATE cluster_metadata SET version = version + 1, data = $3 WHERE cluster_name = $1 AND version = $2 RETURNING version
 
 -- name: lock
-SELECT data FROM cluster_metadata WHERE cluster_name = $1 AND version = $2 FOR UPDATE
-
--- name: delete
-DELETE FROM cluster_metadata WHERE cluster_name = $1 RETURNING data
+SELECT cluster_name, version, data FROM cluster_metadata WHERE cluster_name = $1 FOR UPDATE
 
 -- name: members
 SELECT host_id, role, rpc_address, rpc_port, session_start, last_heartbeat, record_expiry FROM cluster_membership

@@ -3,7 +3,7 @@ SELECT namespace_id, version, details, created_at, shredded_at, notification_ver
 FROM namespaces WHERE namespace_id > $1 AND shredded_at IS NULL AND deleted_at IS NULL ORDER BY namespace_id LIMIT $2
 
 -- name: lock
-SELECT namespace_id, version, details, data, shredded_at, deleted_at FROM namespaces WHERE namespace_id = $1 FOR UPDATE
+SELECT namespace_id, version, details, notification_version, data, shredded_at, deleted_at FROM namespaces WHERE namespace_id = $1 FOR UPDATE
 
 -- name: update
 UPDATE namespaces SET notification_version = $2, is_global = $3, data = $4 WHERE namespace_id = $1

@@ -13,13 +13,14 @@ SELECT namespace_id, version, details, created_at, shredded_at, deleted_at, noti
 FROM namespaces WHERE namespace_id = ANY ($1::uuid[])
 
 -- name: list
-SELECT namespaces.namespace_id, version, details, created_at, shredded_at, deleted_at,
+SELECT namespaces.namespace_id, version, details, created_at, shredded_at, deleted_at, notification_version,
        CASE WHEN confirmed_at IS NULL THEN due_at END AS shred_due_at
 FROM namespaces LEFT JOIN shreddings ON shreddings.namespace_id = namespaces.namespace_id
 ORDER BY created_at, namespaces.namespace_id
 
 -- name: lock
-SELECT details, data FROM namespaces WHERE namespace_id = $1 AND version = $2 FOR UPDATE
+SELECT namespace_id, version, details, notification_version, data FROM namespaces
+WHERE namespace_id = $1 AND version = $2 FOR UPDATE
 
 -- name: update
 UPDATE namespaces SET version = version + 1, details = $3 WHERE namespace_id = $1 AND version = $2 RETURNING version

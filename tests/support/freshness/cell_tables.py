@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from strongroom.kms import IntegrityError
-from strongroom.storage import NexusEndpoint
+from strongroom.storage import DataLoss, NexusEndpoint
 from tests.support.fixtures.executions import blob
 
 from .attacks import AttackList, Found, Refused
@@ -25,7 +25,10 @@ async def _update_namespace(scene):
     )
 
 
-@NAMESPACES.attack("put older settings back", Found("namespaces"))
+OLDER_NAMESPACE = Refused(lambda scene: scene.cell.metadata.get_namespace(namespace_id=scene.namespace_id), DataLoss)
+
+
+@NAMESPACES.attack("put older settings back", Found("namespaces"), OLDER_NAMESPACE)
 async def _(scene):
     await _update_namespace(scene)
     await scene.keep("older", "namespaces", _NAMESPACE, scene.namespace_id)
@@ -35,7 +38,7 @@ async def _(scene):
     yield
 
 
-@NAMESPACES.attack("put older search attributes back", Found("namespaces"))
+@NAMESPACES.attack("put older search attributes back", Found("namespaces"), OLDER_NAMESPACE)
 async def _(scene):
     await scene.keep("older", "namespaces", _NAMESPACE, scene.namespace_id)
     await scene.cell.namespaces.add_search_attributes(scene.namespace_id, {"Customer": "Keyword"})
@@ -76,9 +79,32 @@ NAMESPACES.tested("exchange the tokens of names", _METADATA + "test_exchanged_na
 NAMESPACES.tested("exchange the settings of namespaces", _METADATA + "test_a_value_of_another_namespace_does_not_open")
 
 
-@CLUSTERS.attack("put older settings of a cluster back", Found("cluster_metadata"))
+@NAMESPACES.attack(
+    "put an older version of the table back", Refused(lambda scene: scene.cell.metadata.get_metadata(), DataLoss)
+)
 async def _(scene):
-    name = f"cluster {scene.shard_id}"
+    await scene.keep("older", "namespace_metadata", "true")
+    await _update_namespace(scene)
+    yield
+    await scene.admin.put_back("namespace_metadata", scene.kept["older"])
+    yield
+
+
+def _cluster(scene):
+    return f"cluster {scene.shard_id}"
+
+
+async def _new_cluster(scene):
+    await scene.cell.cluster_metadata.save_cluster_metadata(_cluster(scene), data=blob(), version=0)
+
+
+@CLUSTERS.attack(
+    "put older settings of a cluster back",
+    Found("cluster_metadata"),
+    Refused(lambda scene: scene.cell.cluster_metadata.get_cluster_metadata(_cluster(scene)), DataLoss),
+)
+async def _(scene):
+    name = _cluster(scene)
     await scene.cell.cluster_metadata.save_cluster_metadata(name, data=blob(), version=0)
     await scene.keep("older", "cluster_metadata", "cluster_name = $1", name)
     await scene.cell.cluster_metadata.save_cluster_metadata(name, data=blob(), version=1)
@@ -87,15 +113,27 @@ async def _(scene):
     yield
 
 
-@CLUSTERS.attack("bring a deleted cluster back", Found("cluster_metadata"))
+@CLUSTERS.attack(
+    "bring a deleted cluster back",
+    Found("cluster_metadata"),
+    Refused(lambda scene: scene.cell.cluster_metadata.list_cluster_metadata(page_size=0), DataLoss),
+)
 async def _(scene):
-    name = f"cluster {scene.shard_id}"
-    await scene.cell.cluster_metadata.save_cluster_metadata(name, data=blob(), version=0)
+    name = _cluster(scene)
+    await _new_cluster(scene)
     await scene.keep("row", "cluster_metadata", "cluster_name = $1", name)
     await scene.cell.cluster_metadata.delete_cluster_metadata(name)
     yield
     await scene.admin.put_back("cluster_metadata", scene.kept["row"])
     yield
+
+
+def _read_endpoint(scene):
+    return scene.cell.nexus_endpoints.get_nexus_endpoint(scene.kept["endpoint"])
+
+
+def _list_endpoints(scene):
+    return scene.cell.nexus_endpoints.list_nexus_endpoints(page_size=0)
 
 
 async def _write_endpoint(scene, endpoint_id, version):
@@ -105,14 +143,23 @@ async def _write_endpoint(scene, endpoint_id, version):
     await endpoints.create_or_update_nexus_endpoint(endpoint, last_known_table_version=table_version)
 
 
-@CLUSTERS.attack("put an older endpoint back", Found("nexus_endpoints"))
+@CLUSTERS.attack("put an older endpoint back", Found("nexus_endpoints"), Refused(_read_endpoint, DataLoss))
 async def _(scene):
-    endpoint_id = uuid4()
+    scene.kept["endpoint"] = endpoint_id = uuid4()
     await _write_endpoint(scene, endpoint_id, 0)
     await scene.keep("older", "nexus_endpoints", "id = $1", endpoint_id)
     await _write_endpoint(scene, endpoint_id, 1)
     yield
     await scene.admin.put_back("nexus_endpoints", scene.kept["older"])
+    yield
+
+
+@CLUSTERS.attack("put an older version of the table of endpoints back", Refused(_list_endpoints, DataLoss))
+async def _(scene):
+    await scene.keep("older", "nexus_endpoints_status", "true")
+    await _write_endpoint(scene, uuid4(), 0)
+    yield
+    await scene.admin.put_back("nexus_endpoints_status", scene.kept["older"])
     yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from strongroom.kms import IntegrityError
+from strongroom.storage import DataLoss
 from tests.support.fixtures.executions import blob
 
 from .attacks import AttackList, Found, Refused
@@ -43,7 +44,10 @@ async def _(scene):
     await scene.queue.delete_messages_before(3)
 
 
-@attack("put older acknowledgement levels back", Found("queues"))
+_READ_LEVELS = Refused(lambda scene: scene.queue.get_ack_levels(), DataLoss)
+
+
+@attack("put older acknowledgement levels back", Found("queues"), _READ_LEVELS)
 async def _(scene):
     await scene.queue.init(blob())
     await scene.keep("older", "queues", _TYPE, scene.queue_type)
@@ -51,10 +55,16 @@ async def _(scene):
     yield
     await scene.admin.put_back("queues", scene.kept["older"])
     yield
+    scene.restart()
     await scene.queue.update_ack_level(blob(), version=0)
 
 
-@attack("put the replication queue back, so that an id is given twice", Found("queues"), Found("queue_messages"))
+@attack(
+    "put the replication queue back, so that an id is given twice",
+    Found("queues"),
+    Found("queue_messages"),
+    Refused(lambda scene: _enqueue(scene, 1), DataLoss, writes=True),
+)
 async def _(scene):
     await _enqueue(scene, 2)
     await scene.keep("older", "queues", _TYPE, scene.queue_type)
@@ -63,6 +73,7 @@ async def _(scene):
     await scene.admin.put_back("queues", scene.kept["older"])
     await scene.admin.delete("queue_messages", _MESSAGE, scene.queue_type, 2)
     yield
+    scene.restart()
     await _enqueue(scene, 1)
 
 
@@ -99,7 +110,12 @@ async def _(scene):
     await scene.cell.queues.range_delete_messages(scene.queue_type, "dead", last_message_id=2)
 
 
-@attack("put a named queue back as it was", Found("queues_v2"))
+@attack(
+    "put a named queue back as it was",
+    Found("queues_v2"),
+    Refused(lambda scene: _enqueue_v2(scene, 1), DataLoss, writes=True),
+    Refused(lambda scene: scene.cell.queues.list_queues(scene.queue_type, page_size=0), DataLoss),
+)
 async def _(scene):
     await scene.cell.queues.create_queue(scene.queue_type, "dead")
     await scene.keep("older", "queues_v2", _TYPE, scene.queue_type)

@@ -66,6 +66,10 @@ class Scene:
         """Return this scene in another process."""
         return Scene(cell, self.admin, self.namespace_id, self.shard_id, self.kept)
 
+    def restart(self) -> None:
+        """Forget which rows the process has seen, as a process that starts after the attack."""
+        self.cell.journal.journal.rows.forget()
+
     @property
     def run(self) -> Run:
         """The run that the attack is about."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from strongroom.kms import IntegrityError
-from strongroom.storage import HistoryTask, TaskKey
+from strongroom.storage import DataLoss, HistoryTask, TaskKey
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.executions import blob, task
 
@@ -157,7 +157,13 @@ TASK_QUEUES.tested(
 )
 
 
-@TASK_QUEUES.attack("put older user data back", Found("task_queue_user_data"))
+@TASK_QUEUES.attack(
+    "put older user data back",
+    Found("task_queue_user_data"),
+    Refused(
+        lambda scene: scene.cell.task_queue_user_data.get_task_queue_user_data(scene.namespace_id, "orders"), DataLoss
+    ),
+)
 async def _(scene):
     await scene.write_user_data(0)
     await scene.keep("older", "task_queue_user_data", _NAMESPACE, scene.namespace_id)
@@ -165,6 +171,7 @@ async def _(scene):
     yield
     await scene.admin.put_back("task_queue_user_data", scene.kept["older"])
     yield
+    scene.restart()
     await scene.write_user_data(1)
 
 

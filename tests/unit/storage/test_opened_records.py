@@ -28,6 +28,10 @@ def row(namespace_id):
     }
 
 
+async def fresh(_row, _before):
+    """Find no row older than before."""
+
+
 class HalfDeadKeyring:
     """A keyring whose KMS is silent for one namespace and refuses connections for the others."""
 
@@ -49,7 +53,9 @@ class HalfDeadKeyring:
 async def test_a_silent_kms_delays_a_list_for_its_timeout_alone():
     """Every namespace is listed in its place, with the id and the flags of its row and the error of opening it."""
     keyring = HalfDeadKeyring()
-    listed = await OpenedRecords(keyring, list_seconds=0.05).open_all([row(AWAY), row(SILENT), row(AWAY)])
+    listed = await OpenedRecords(keyring, fresh, list_seconds=0.05).open_all(
+        [row(AWAY), row(SILENT), row(AWAY)], before=0
+    )
     assert [type(each.unreadable) for each in listed] == [KmsUnavailable, KmsTimeout, KmsUnavailable]
     assert [each.namespace_id for each in listed] == [AWAY, SILENT, AWAY]
     assert {(each.name, each.data, each.is_global, each.notification_version) for each in listed} == {
@@ -61,7 +67,7 @@ async def test_a_silent_kms_delays_a_list_for_its_timeout_alone():
 async def test_a_caller_that_gives_up_leaves_nothing_behind():
     """A cancelled list stops waiting for keys."""
     keyring = HalfDeadKeyring()
-    listing = asyncio.create_task(OpenedRecords(keyring, list_seconds=600).open_all([row(SILENT)]))
+    listing = asyncio.create_task(OpenedRecords(keyring, fresh, list_seconds=600).open_all([row(SILENT)], before=0))
     await asyncio.wait_for(keyring.waiting.wait(), 60)
     listing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -71,4 +77,4 @@ async def test_a_caller_that_gives_up_leaves_nothing_behind():
 
 async def test_an_empty_page_waits_for_nothing():
     """A list without namespaces is empty."""
-    assert await OpenedRecords(HalfDeadKeyring()).open_all([]) == ()
+    assert await OpenedRecords(HalfDeadKeyring(), fresh).open_all([], before=0) == ()
