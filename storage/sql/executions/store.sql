@@ -9,7 +9,7 @@ WITH deleted AS (
     DELETE FROM execution_maps WHERE shard_id = $1 AND namespace_id = $2 AND workflow_id = $3 AND run_id = $4
 )
 INSERT INTO journal (shard_id, writer, number, data, replaced)
-VALUES ($1, $5, $6, $7, coalesce((SELECT image FROM deleted), ''))
+SELECT $1, $5, $6, $7, coalesce(string_agg(image, ''), '') FROM deleted -- at most one; Citus accepts no sub-select in VALUES
 RETURNING sha256(nullif(replaced, '')) AS digest
 
 -- name: delete_current

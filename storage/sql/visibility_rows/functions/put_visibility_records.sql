@@ -78,10 +78,10 @@ BEGIN
         RAISE 'another transaction wrote the first record of a run' USING ERRCODE = 'serialization_failure';
     END IF;
     INSERT INTO strongroom.journal (shard_id, writer, number, data, replaced) VALUES (p_shard, j_writer, j_number, j_entry, old_image);
-    PERFORM set_config('strongroom.namespaces', callers, true);
     RETURN QUERY SELECT w.id, NULL::bytea FROM unnest(written) AS w (id);
     IF old_image <> '' THEN
         id := NULL; digest := sha256(old_image); RETURN NEXT;
     END IF;
+    PERFORM set_config('strongroom.namespaces', callers, true);
 END
 $$;
