@@ -29,6 +29,7 @@ from benchmarks.persistence.cells import Fixtures
 from benchmarks.persistence.opened import create_database, new_namespace
 from examples.temporal.sealed import leave_out_audit
 from strongroom.driver.config import ServeConfig, load_config, write_config
+from strongroom.driver.serve.garbage import exempt_existing_objects
 from strongroom.driver.serve.loops import loop_factory
 from strongroom.driver.serve.operations import ServedOperation
 from strongroom.driver.serve.server import Server
@@ -126,6 +127,7 @@ async def serve(config_path: Path, path: Path) -> None:
         )
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        exempt_existing_objects()
         print("serving", flush=True)
         await stopped.wait()
         await server.drain(10)

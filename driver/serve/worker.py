@@ -23,6 +23,7 @@ from strongroom.kms import StrongroomError
 from strongroom.storage import NO_NAMESPACE
 
 from .assignment import LINE_BYTES, Assignment, Report, encoded
+from .garbage import exempt_existing_objects
 from .logs import LOG, kind_and_place, log_to_stderr
 from .loops import loop_factory, loop_name
 from .server import Server
@@ -96,6 +97,7 @@ class Worker:
             if telemetry is not None:
                 telemetry.serving(self._server.counts, restarts=given.restarts)
             await self._server.start(self._listening)
+            exempt_existing_objects()
             self._tell("serving")
             await self._stop.wait()
             self._tell("draining")
