@@ -19,6 +19,8 @@ PACKAGES = ("tests", "tests/ndc", "tests/xdc")
 CALL = "tbFactory.NewTestBase(&clusterConfig.Persistence)"
 CHANGED = "functional.NewTestBase(&clusterConfig.Persistence, clusterConfig.HistoryConfig.NumHistoryShards)"
 IMPORT = '\t"go.temporal.io/server/tests/testutils"\n'
+HOOKS = "-tags=test_dep"
+"""Nine suites need the hooks that this tag builds in. Without it, each of their tests ends the program."""
 WITHOUT_CGO = {"CGO_ENABLED": "0"}
 """All builds of the module are without cgo, so that they share one cache."""
 
@@ -65,7 +67,7 @@ def build(folder: Path) -> list[Suite]:
 def _build(program: Path, package: str, copy: Path) -> None:
     """Build the tests of a package, under another name until they are complete."""
     unfinished = program.with_suffix(".unfinished")
-    run(["go", "test", "-c", "-vet=off", "-o", unfinished, f"./{package}"], copy, environment=WITHOUT_CGO)
+    run(["go", "test", "-c", HOOKS, "-vet=off", "-o", unfinished, f"./{package}"], copy, environment=WITHOUT_CGO)
     unfinished.rename(program)
 
 
@@ -77,7 +79,8 @@ def _sources() -> Iterator[Path]:
 def _copied(folder: Path) -> Path:
     source = server_module()
     copy, copied = folder / "server", folder / "copied"
-    if copied.exists() and copied.read_text() == source.name:
+    made_from = f"{source.name} {HOOKS}"
+    if copied.exists() and copied.read_text() == made_from:
         return copy
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(source, copy)
@@ -90,5 +93,5 @@ def _copied(folder: Path) -> Path:
     cluster.write_text(changed)
     run(["go", "mod", "edit", "-require=strongroom/temporal@v0.0.0", f"-replace=strongroom/temporal={MODULE}"], copy)
     run(["go", "mod", "tidy"], copy)
-    copied.write_text(source.name)
+    copied.write_text(made_from)
     return copy
