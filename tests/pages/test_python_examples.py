@@ -18,8 +18,8 @@ from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
-OWN_TEST = {"python-service.md"}
-"""Pages whose programs a test of their own runs."""
+OWN_TEST = {"python-service.md", "temporal-server.md"}
+"""Pages whose programs a test of their own runs, or that need a Temporal server."""
 
 
 def examples():

@@ -51,6 +51,7 @@ RUN = {
 }
 """The labels of the blocks that a walker of the page runs, and the walker."""
 
+BY_HAND = "needs a Temporal server: walked by hand on 2026-11-30; tests/integration/temporal uses the same programs"
 NOT_RUN = {
     ("how-to/access-control.md", ""): "commands of two people; tests/access/test_commands.py has each of them",
     ("how-to/anchors.md", "as an administrator of AWS"): "needs an account of AWS",
@@ -74,6 +75,12 @@ NOT_RUN = {
         "how-to/temporal-server.md",
         "",
     ): "tests/pages/test_temporal_server_page.py checks what needs no second deployment",
+    ("tutorials/temporal-server.md", "install"): BY_HAND,
+    ("tutorials/temporal-server.md", "administrator"): BY_HAND,
+    ("tutorials/temporal-server.md", ""): BY_HAND,
+    ("tutorials/temporal-server.md", "run"): BY_HAND,
+    ("tutorials/temporal-server.md", "second terminal"): BY_HAND,
+    ("tutorials/temporal-server.md", "third terminal"): BY_HAND,
     ("how-to/upgrade.md", "install"): "tests/packaging installs a wheel",
 }
 CHECKED = {"python", "toml", "yaml", "json"}
