@@ -26,7 +26,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 
 KEK = KekRef.parse("local:bench")
-_AT_ONCE = 16
+_AT_ONCE = 4
 _WINDOW = 10
 
 
