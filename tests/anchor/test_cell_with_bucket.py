@@ -127,7 +127,13 @@ def test_the_commands(config_path, bucket):
 async def test_an_acceptance_is_anchored_by_its_command(anchored, config_path, attacker, bucket):
     """`restore accept` writes the accepted state into the bucket. The dry run, which only reads, writes nothing."""
     config_path.write_text(config_path.read_text() + bucket.toml())
-    await host_put_back(anchored, attacker)
+    async with opened(anchored) as cell:
+        await cell.create_kek(KEK)
+        namespace_id = (await cell.namespaces.create("one", kek=KEK)).namespace_id
+    older = await saved(attacker)
+    async with opened(anchored) as cell:
+        await rotate_data_key(cell.keyring, namespace_id)
+    await put_back(attacker, older)
     accept = ("restore", "accept", "--reason", "backup restored")
 
     def run(*arguments):
