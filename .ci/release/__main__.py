@@ -20,17 +20,20 @@ def main() -> int:
     parser.add_argument("--twice", action="store_true", help="build in two folders and compare the bytes")
     parser.add_argument("--pythons", action="store_true", help="install the results with each Python of this machine")
     arguments = parser.parse_args()
-    digests = build(arguments.out)
-    if arguments.pythons:
-        for line in pythons.try_all(arguments.out.resolve()):
-            said(line)
-    return same_again(digests) if arguments.twice else 0
+    with tempfile.TemporaryDirectory(prefix="strongroom-source-") as name:
+        source = Path(name)
+        copy_tree(source)  # once, so that both builds have the same files
+        digests = build(source, arguments.out)
+        if arguments.pythons:
+            for line in pythons.try_all(arguments.out.resolve()):
+                said(line)
+        return same_again(source, digests) if arguments.twice else 0
 
 
-def same_again(digests: dict[str, str]) -> int:
+def same_again(source: Path, digests: dict[str, str]) -> int:
     """Build again in another folder; return 1 if a file has other bytes."""
     with tempfile.TemporaryDirectory(prefix="strongroom-second-") as second:
-        again = build(Path(second, "out"))
+        again = build(source, Path(second, "out"))
     differing = sorted(name for name in digests | again if digests.get(name) != again.get(name))
     for name in differing:
         sys.stderr.write(f"{name}: the second build has other bytes\n")
@@ -38,15 +41,15 @@ def same_again(digests: dict[str, str]) -> int:
     return 1 if differing else 0
 
 
-def build(out: Path) -> dict[str, str]:
-    """Build everything into a folder; return the SHA-256 of each file, which `SHA256SUMS` lists too."""
+def build(source: Path, out: Path) -> dict[str, str]:
+    """Build everything from a copy of the tree into a folder; return the SHA-256 of each file, which `SHA256SUMS` lists too."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     out = out.resolve()
     time = commit_time()
     with tempfile.TemporaryDirectory(prefix="strongroom-release-") as name:
         tree = Path(name, "tree")
-        copy_tree(tree)
+        shutil.copytree(source, tree)
         said("strongroom: wheel and source archive")
         python.build(tree, out, time)
         said("bill of materials")

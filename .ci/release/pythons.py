@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -37,13 +38,13 @@ def try_all(out: Path) -> list[str]:
 
 def _try(version: str, sources: list[Path], kernels: list[Path]) -> str:
     """Install with one version of Python. A version that is not on this machine is no failure."""
-    found = subprocess.run([UV, "python", "find", "--no-project", version], capture_output=True, text=True, check=False)
-    if found.returncode:
+    found = _find(version)
+    if found is None:
         return f"Python {version}: not on this machine, so it was not tried"
     for source in sources:
         with tempfile.TemporaryDirectory(prefix="strongroom-clean-") as name:
             folder = Path(name)
-            run(UV, "venv", "-q", "--python", found.stdout.strip(), "venv", folder=folder)
+            run(UV, "venv", "-q", "--python", found, "venv", folder=folder)
             python = folder / "venv" / "bin" / "python"
             pins = ("--constraints", ROOT / "requirements" / "product.txt")
             run(UV, "pip", "install", "-q", *pins, "--python", python, f"{source}[cli]", *kernels, folder=folder)
@@ -51,3 +52,12 @@ def _try(version: str, sources: list[Path], kernels: list[Path]) -> str:
             run(folder / "venv" / "bin" / "strongroom", "--help", folder=folder)
     kernel = "with the kernel" if kernels else "without the kernel"
     return f"Python {version}: wheel and source archive work, {kernel}"
+
+
+def _find(version: str) -> Path | None:
+    """Return a Python of a version that uv finds, or that pyenv has installed."""
+    done = subprocess.run([UV, "python", "find", "--no-project", version], capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return Path(done.stdout.strip())
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return next((each / "bin" / "python" for each in sorted(root.glob(f"versions/{version}.*"))), None)

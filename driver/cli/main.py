@@ -16,6 +16,7 @@ from strongroom.kms import StrongroomError
 
 from .access import access
 from .audit import audit
+from .backup import backup
 from .codec import codec_server
 from .commands import Group
 from .damaged import damaged
@@ -148,6 +149,6 @@ def cli(context: click.Context, config_path: Path) -> None:
 
 for command in (
     *(init, doctor, demo, schema, namespace, import_, history, query, index, keys, damaged),
-    *(access, audit, restore, verify_rows, verify, certificate_key, codec_server, serve),
+    *(access, audit, backup, restore, verify_rows, verify, certificate_key, codec_server, serve),
 ):
     cli.add_command(command)

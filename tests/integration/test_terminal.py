@@ -32,6 +32,8 @@ COMMANDS = {
     "doctor": [],
     "demo": ["--stop", HOSTILE],
     "schema apply": ["--driver-role", HOSTILE],
+    "backup plan": [],
+    "backup check": [],
     "schema status": [],
     "verify": ["--shard", "1"],
     "namespace create": [NAME, "--kek", f"local:{HOSTILE}", "--create-kek"],

@@ -163,6 +163,7 @@ def test_dump_and_restore_as_a_plain_owner(server_of_two, tmp_path, sample_path)
     for name in NAMESPACES:
         command(old, "import", name, few)
 
+    assert "keys: " in walk.run("strongroom backup plan", old)
     walk.run("pg_dump", old, lines=slice(1))
     # What happens during the backup, before the keyring is copied, and after it.
     command(old, "namespace", "create", "late")
@@ -174,6 +175,7 @@ def test_dump_and_restore_as_a_plain_owner(server_of_two, tmp_path, sample_path)
     walk.run(creates.format(""), tmp_path)
     walk.run("pg_restore", tmp_path)
     walk.run("cp -p /backup/strongroom.toml", new)
+    assert "checks passed" in walk.run("strongroom backup check", new)
     checked = accept(walk, new)
     assert "nothing to do" in checked or "version 1" in checked
     assert {name: count(new, name) for name in NAMESPACES} == dict.fromkeys(NAMESPACES, IMPORTED)
@@ -295,6 +297,9 @@ def test_a_dump_by_the_driver_role_is_refused(dsn, tmp_path):
 
 def refused_until_accepted(host, walk):
     """Check that nothing works in the restored database, that the commands of the page accept it, and that the log shows the gap."""
+    assert "checks passed; 1 with a note" in walk.run("strongroom backup check", host)
+    too_old = command(host, "backup", "check", "--keyring", host / "before.json", code=1)
+    assert "This copy of the keyring is older than the database" in too_old
     for refused in ("namespace list", "keys rotate between", "query before --count"):
         assert "restore accept --reason" in command(host, *refused.split(), code=2)
     found = command(host, "audit", "verify", code=1)
@@ -345,6 +350,7 @@ def test_restore_to_a_point_in_time(tmp_path_factory):
             command(host, "init", "--dsn", dsn)
             command(host, "namespace", "create", "before")
             walk.run("pg_basebackup", "/")
+            shutil.copy(host / "strongroom-keyring.json", host / "before.json")
             command(host, "namespace", "create", "between")
             [[moment]] = sql(server.dsn, "SELECT clock_timestamp()::text")
             command(host, "namespace", "create", "after")

@@ -1,0 +1,94 @@
+"""Commands about backups. Neither opens the live cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from strongroom.driver.backup import check_set, plan
+from strongroom.driver.backup.check import with_copies
+from strongroom.driver.config import load_config, read_document
+
+from .commands import Group
+from .interrupts import INTERRUPTS
+from .show import doctor as show_doctor
+from .show.output import result
+
+
+@click.group(
+    cls=Group,
+    epilog="\b\nExamples:\n  strongroom backup plan\n  strongroom backup check --dsn postgresql://drill@localhost/drill",
+)
+def backup() -> None:
+    """What to back up in which order, and whether a set of backups fits together."""
+
+
+@backup.command(
+    "plan",
+    epilog="\b\nExamples:\n  strongroom backup plan\n  strongroom --config /etc/strongroom.toml backup plan --json",
+)
+@click.pass_obj
+def plan_(config_path: Path) -> None:
+    """Show what to back up for this configuration, in which order, and why.
+
+    It reads only the configuration. It names no password; the secrets in environment variables are named by their variables.
+    """
+    config = load_config(config_path)
+    steps = plan(config, config_path, dict(_variables(read_document(config_path))))
+    lines = [
+        text
+        for number, step in enumerate(steps, 1)
+        for text in (f"{number}. {step.part}: {step.what}", f"   {step.how}", f"   ({step.why})")
+    ]
+    result({"cell_id": config.cell.cell_id, "steps": steps}, *lines)
+
+
+@backup.command(
+    "check",
+    epilog="\b\nExamples:\n  strongroom --config backup/strongroom.toml backup check --dsn postgresql://drill@localhost/drill \\\n"
+    "    --keyring backup-of-keys/strongroom-keyring.json --audit backup/audit\n"
+    "  strongroom backup check --keyring local=keyring.json --json",
+)
+@click.option("--dsn", help="Connection string of the restored database. Default: that of the configuration.")
+@click.option(
+    "--keyring",
+    "keyrings",
+    multiple=True,
+    metavar="[ID=]FILE",
+    help="Copy of a keyring file. ID names the provider, if there are several. Default: that of the configuration.",
+)
+@click.option("--audit", type=click.Path(file_okay=False, path_type=Path), help="Copy of the audit log's folder.")
+@click.option("--other-hosts", is_flag=True, help="Accept that the streams of other hosts are in other copies.")
+@click.pass_obj
+def check(config_path: Path, dsn: str | None, keyrings: tuple[str, ...], audit: Path | None, other_hosts: bool) -> None:
+    """Check that a restored database, a keyring, an audit log and a configuration fit together.
+
+    The keyring must be as new as the database or newer, each key must match its commitment, the log must have every record that a
+    checkpoint in the database covers, and all must be of the same cell. Nothing is written, and the live cell is not needed. Restore
+    a dump into an empty database first. Ends with 1 if something does not fit; a note does not change the exit code.
+    """
+    config = with_copies(load_config(config_path), dsn=dsn, keyrings=dict(map(_named, keyrings)), audit=audit)
+    findings = INTERRUPTS.run(check_set(config, has_other_hosts=other_hosts))
+    show_doctor.findings(findings)
+    if not all(finding.ok for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """Return the provider's id, or "", and the path."""
+    provider_id, sign, path = text.partition("=")
+    return (provider_id, Path(path)) if sign else ("", Path(text))
+
+
+def _variables(document: object, path: str = "") -> list[tuple[str, str]]:
+    """Return the settings of a document that name an environment variable, with the names of the variables."""
+    if not isinstance(document, dict):
+        return []
+    found = []
+    for name, value in document.items():
+        setting = f"{path}.{name}" if path else name
+        if name.endswith("_env") and isinstance(value, str):
+            found.append((setting, value))
+        found += _variables(value, setting)
+    return found
