@@ -179,7 +179,8 @@ def test_another_configuration(backup_set):
     copies, target, _ = backup_set
     text = (copies / "strongroom.toml").read_text()
     [line] = [each for each in text.splitlines() if each.startswith("commitment")]
-    other = line[:-2] + ("0" if line[-2] != "0" else "1") + '"'
+    value = line.split('"')[1]
+    other = line.replace(value, ("1" if value[0] == "0" else "0") + value[1:])
     shutil.copy(copies / "strongroom.toml", copies / "other.toml")  # with its mode
     (copies / "other.toml").write_text(text.replace(line, other))
     done = run_command(copies, "--config", "other.toml", "backup", "check", "--dsn", target, "--json")
