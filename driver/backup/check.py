@@ -178,8 +178,11 @@ async def _namespaces(strongroom: Strongroom, before: list[Finding]) -> AsyncIte
     )
     expected = any(each.group == KEYS and each.state == "note" and "lacks" in each.text for each in before)
     for each in closed:
-        state, advice = ("note", "See the keyring above.") if expected else ("wrong", _TOO_OLD)
-        yield Finding("Namespaces", f"namespace {each.namespace_id}", each.unreadable or "", state, advice)
+        name, text = f"namespace {each.namespace_id}", each.unreadable or ""
+        if expected:
+            yield Finding("Namespaces", name, text, "note", "See the keyring above.")
+        else:
+            yield Finding("Namespaces", name, text, "wrong", _TOO_OLD)
 
 
 async def _log(strongroom: Strongroom, folder: Path | None, *, has_other_hosts: bool) -> AsyncIterator[Finding]:
