@@ -27,7 +27,7 @@ PARTS = ("strongroom.storage", "strongroom.visibility", "strongroom.kms")
 NEEDED = {
     # The categories of history tasks, what a program needs that prepares a database, and what the bridge to Temporal needs.
     "strongroom.storage": "TRANSFER TIMER REPLICATION VISIBILITY ARCHIVAL OUTBOUND Database NO_NAMESPACE EVERY_NAMESPACE "
-    "ShardNumbers current_version",
+    "ShardNumbers current_version Encoding",
     "strongroom.visibility": "attribute_types parse_filter SearchAttributes ListFilter PRESETS",
     "strongroom.kms": "ErasureCertificate verify_certificate KeyClass KeyState UnsafePath check_shared_folder",
 }
