@@ -176,11 +176,11 @@ env: .venv/.ready
 runtime: .venv/.runtime
 	$(LINK)
 
+# The environment for development has these packages too, and `pip sync` would remove the others from it.
 .venv/.runtime: requirements/run.txt pyproject.toml .tools/.ready
-	@echo "making the environment in .venv ..."
-	@rm -f $(LISTING)
-	@test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv
-	@$(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/run.txt
+	@test -e .venv/.ready || { echo "making the environment in .venv ..."; rm -f $(LISTING); \
+	  test -x $(BIN)/python || $(UV) venv -q --python .tools/bin/python .venv; \
+	  $(UV) pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements/run.txt; }
 	@touch $@
 
 .venv/.ready: requirements/dev.txt pyproject.toml .tools/.ready
