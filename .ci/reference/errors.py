@@ -28,12 +28,10 @@ and what to do. It contains no value of a tenant.
 - **Retry?** is the attribute `retryable`: whether the same call may succeed later without any change. Repeat it after a growing
   wait, with a limit.
 - **Committed?** is the attribute `may_have_been_committed` of each error: whether the call may have taken effect, wholly or in
-  part. **no** means that it surely had no effect.
-  **perhaps** means that the attribute of this error answers it: True if the statement was sent and its answer was lost. Read
-the state, or repeat the call, which
-  continues where it stopped. An operation that commits several times, such as a rotation or a shredding, sets it for any error
-after its first commit. So does a session if a
-  call took effect and its audit record could not be written.
+  part. **no** means that it surely had no effect. **perhaps** means that the attribute of this error answers it: True if the
+  statement was sent and its answer was lost. Read the state, or repeat the call, which continues where it stopped. An operation
+  that commits several times, such as a rotation or a shredding, sets it for any error after its first commit. So does a session
+  if a call took effect and its audit record could not be written.
 
 `except Unavailable` catches a KMS, a database and a search index that can't be reached. `except Timeout` catches only those
 that did not answer in time.
