@@ -14,13 +14,15 @@ BREAKS = re.compile(r"\s(?:&&|\|\|?|;|>>?|<)\s")
 """Where another command of a line begins, or the output goes to a file."""
 INNER = re.compile(r"\$\([^)]*\)")
 SETTING = re.compile(r"^[A-Z_]+=\S+\s+")
+FOLDER = re.compile(r"^(?:\S*/)?(?=strongroom )")
+"""The folder of a version's own environment."""
 ELLIPSIS = {"...", "…"}
 
 
 def commands(text):
     """Return the commands of this project in the lines of a code block, each with its arguments."""
     lines = INNER.sub("VALUE", re.sub(r"\\\n\s*", " ", text)).splitlines()
-    parts = (SETTING.sub("", part.strip()) for line in lines for part in BREAKS.split(line))
+    parts = (FOLDER.sub("", SETTING.sub("", part.strip())) for line in lines for part in BREAKS.split(line))
     return [part for part in parts if part.startswith("strongroom ")]
 
 
