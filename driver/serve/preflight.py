@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
     from strongroom.storage import Database
 
-_FIXED, _OF_INDEX = 3, 2
-"""Besides its two pools a process has connections for the registry, notifications of keys and locks; two more with a search index."""
+_FIXED, _OF_INDEX = 3, 1
+"""Besides its two pools a process has connections for the registry, notifications of keys and locks. With a search index it has one
+more, for notifications of the outbox. docs/how-to/sizing.md has the sum for operators."""
 
 
 def needed_connections(config: StrongroomConfig, workers: int) -> int:

@@ -44,6 +44,10 @@ def test_the_configurations_of_the_page_are_right():
     assert (config.serve.workers, config.serve.users) == (4, {"temporal"})
     assert needed_connections(config, config.serve.workers) == 44
     assert "With 4 workers and the default of 4 connections that is 44" in PAGE.read_text()
+    searching = parsed({**MINIMAL, "elasticsearch": {"url": "https://es.example.com:9200"}})
+    sizing = (ROOT / "docs" / "how-to" / "sizing.md").read_text()
+    each = f"that is {needed_connections(config, 1)}, or {needed_connections(searching, 1)} with Elasticsearch"
+    assert each in " ".join(sizing.split())
     example = yaml.safe_load((DOCKER / "temporal" / "temporal.yaml").read_text())
     assert yaml.safe_load(block("yaml"))["persistence"] == example["persistence"]
     store = example["persistence"]["datastores"]["strongroom"]["customDatastore"]

@@ -20,7 +20,11 @@ from tests.support.tree import ROOT
 DOCS = ROOT / "docs"
 GENERATED = {DOCS / "reference" / "api.md", DOCS / "reference" / "commands.md"}
 """Pages of `make reference`. Their blocks are signatures and the help of commands, and a test compares them with the code."""
-PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page not in GENERATED)]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "examples").rglob("README.md")),
+    *(page for page in sorted(DOCS.rglob("*.md")) if page not in GENERATED),
+]
 SHELL = {"sh", ""}
 
 RUN = {
@@ -52,7 +56,12 @@ RUN = {
 """The labels of the blocks that a walker of the page runs, and the walker."""
 
 BY_HAND = "needs a Temporal server: walked by hand on 2026-11-30; tests/integration/temporal uses the same programs"
+EXAMPLE = "tests/integration/test_examples.py runs the programs with the same arguments"
 NOT_RUN = {
+    ("examples/admin/README.md", ""): EXAMPLE,
+    ("examples/orders/README.md", ""): EXAMPLE,
+    ("examples/restore_drill/README.md", ""): EXAMPLE,
+    ("examples/worker/README.md", ""): EXAMPLE,
     ("how-to/access-control.md", ""): "commands of two people; tests/access/test_commands.py has each of them",
     ("how-to/anchors.md", "as an administrator of AWS"): "needs an account of AWS",
     ("how-to/anchors.md", ""): "the commands of a restore, which the walker of backup-and-restore.md runs",
@@ -89,8 +98,8 @@ CHECKED = {"python", "toml", "yaml", "json"}
 
 
 def name_of(page):
-    """Return a page's path below docs/."""
-    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else page.name
+    """Return a page's path below docs/, or below the root if it is not in docs/."""
+    return page.relative_to(DOCS if page.is_relative_to(DOCS) else ROOT).as_posix()
 
 
 def unlisted(page_name, blocks):
