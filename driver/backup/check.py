@@ -13,7 +13,7 @@ from strongroom.driver.anchor.anchors import IN_THE_LOG
 from strongroom.driver.audit import Witness
 from strongroom.driver.audit.anchored import logged_positions
 from strongroom.driver.audit.whole_log import verify_log
-from strongroom.driver.config import ConfigError, LocalKms
+from strongroom.driver.config import ConfigError, LocalKms, named_files
 from strongroom.driver.doctor.pin import KEYS, key_registry
 from strongroom.driver.doctor.report import Finding, wrong
 from strongroom.driver.keyring_files import keyring_files
@@ -21,8 +21,6 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KeyringDiverged, StrongroomError, missing_keks
 from strongroom.storage import check_cell, check_schema, current_version
 from strongroom.storage.errors import few
-
-from .plan import files_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -95,13 +93,19 @@ async def check_set(config: StrongroomConfig, *, has_other_hosts: bool = False) 
 
 
 def _files(config: StrongroomConfig) -> Iterator[Finding]:
-    named = list(dict.fromkeys(files_of(config)))
-    missing = [str(each) for each in named if not each.exists()]
-    if missing:
+    keyrings = {each.keyring for each in config.kms.values() if isinstance(each, LocalKms)}
+    named = {each.path: each.is_secret and each.path not in keyrings for each in named_files(config)}
+    missing = {path: is_secret for path, is_secret in named.items() if not path.exists()}
+    secrets = [str(path) for path, is_secret in missing.items() if is_secret]
+    if len(secrets) < len(missing):
+        others = [str(path) for path, is_secret in missing.items() if not is_secret]
         advice = "Add them to the backup, or name where they are: --keyring, --audit, or the setting in the copied configuration."
-        yield Finding(CONFIGURATION, "files", f"not here: {few(missing)}", "wrong", advice)
+        yield Finding(CONFIGURATION, "files", f"not here: {few(others)}", "wrong", advice)
     else:
-        yield Finding(CONFIGURATION, "files", f"all {len(named)} files and folders that it names are here")
+        yield Finding(CONFIGURATION, "files", f"{len(named) - len(secrets)} files and folders that it names are here")
+    if secrets:
+        advice = "They belong where secrets are kept, and a restored cell needs them. Make sure that they are there."
+        yield Finding(CONFIGURATION, "secret files", f"not here: {few(secrets)}", "note", advice)
 
 
 async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from dataclasses import dataclass
+from shlex import quote
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from strongroom.driver.config import LocalKms, MultiKms
+from strongroom.driver.config import LocalKms, MultiKms, named_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from strongroom.driver.config import StrongroomConfig
 
 _AFTER_DATABASE = "after the database, so that it has every KEK that the database names"
 _ELSEWHERE = "keep it in another place than the database: a person with both can read every row"
+_WITH_SECRETS = "keep it where secrets are kept, not next to the dump"
+_OWNER = (
+    "first, because every other part must be at least as new; OWNER is the role that owns the tables, because row-level security "
+    "hides rows from the driver role, so that its dump fails. Give its password in PGPASSWORD or ~/.pgpass"
+)
+_PARAMETERS = ("host=", "port=", "dbname=")
 _KMS = (
     "nothing to copy: make sure that the KMS itself is backed up, and keeps each KEK for as long as any backup needs it"
 )
@@ -38,21 +45,22 @@ class Step:
     why: str
 
 
-def plan(config: StrongroomConfig, path: Path, variables: Mapping[str, str]) -> list[Step]:
+def plan(config: StrongroomConfig, path: Path, variables: Mapping[str, str], *, has_secret: bool = False) -> list[Step]:
     """Return the steps of a backup, in the order in which they must be made.
 
     Args:
         config: The cell's configuration.
         path: Its file.
         variables: The settings that name an environment variable with a secret, and the names of the variables.
+        has_secret: Whether the file itself holds a secret, for example a password in `database.dsn`.
     """
-    database = without_password(config.dsn)
-    dump = f"pg_dump --format=custom --schema=strongroom --file=strongroom.dump {database}"
+    owner = quote(without_password(config.dsn, user="OWNER"))
+    dump = f"pg_dump --format=custom --schema=strongroom --file=strongroom.dump {owner}"
     return [
-        Step("database", database, dump, "first, because every other part must be at least as new"),
+        Step("database", without_password(config.dsn), dump, _OWNER),
         *_keys(config),
         *_audit(config),
-        *_configuration(config, path, variables),
+        *_configuration(config, path, variables, has_secret=has_secret),
         *_anchors(config),
         *_search(config),
         Step(
@@ -64,29 +72,21 @@ def plan(config: StrongroomConfig, path: Path, variables: Mapping[str, str]) -> 
     ]
 
 
-def without_password(dsn: str) -> str:
-    """Return a connection string without the password and without parameters."""
+def without_password(dsn: str, user: str | None = None) -> str:
+    """Return a connection string without the password, and only with the parameters that name the database.
+
+    Args:
+        dsn: The connection string.
+        user: Another role; None for the role of the connection string.
+    """
     parts = urlsplit(dsn)
-    user, _, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    host_parameter = [each for each in parts.query.split("&") if each.startswith(("host=", "port="))]
-    netloc = f"{name}@{host}" if name else host
-    return urlunsplit((parts.scheme, netloc, parts.path, "&".join(host_parameter), ""))
-
-
-def files_of(value: Any) -> Iterator[Path]:
-    """Yield every path that a configuration names, for example of certificates, keys and keyrings. The audit folder is one of them."""
-    if isinstance(value, Path):
-        yield value
-    elif is_dataclass(value):
-        for each in fields(value):
-            yield from files_of(getattr(value, each.name))
-    elif hasattr(value, "items"):
-        for each in value.values():
-            yield from files_of(each)
-    elif isinstance(value, list | tuple | frozenset):
-        for each in value:
-            yield from files_of(each)
+    named, _, host = parts.netloc.rpartition("@")
+    name = user or named.partition(":")[0]
+    kept = (*_PARAMETERS, *(() if user else ("user=",)))
+    parameters = [each for each in parts.query.split("&") if each.startswith(kept)]
+    server = f"{name}@{host}" if name else host
+    # Not `urlunsplit`, which leaves // out if there is no host.
+    return f"{parts.scheme}://{server}{parts.path}{'?' if parameters else ''}{'&'.join(parameters)}"
 
 
 def _keys(config: StrongroomConfig) -> Iterator[Step]:
@@ -95,7 +95,7 @@ def _keys(config: StrongroomConfig) -> Iterator[Step]:
             yield Step(
                 "keys",
                 str(section.keyring),
-                f"cp -p {section.keyring} BACKUP-OF-KEYS/",
+                f"cp -p {quote(str(section.keyring))} BACKUP-OF-KEYS/",
                 f"{_AFTER_DATABASE}; {_ELSEWHERE}",
             )
             if section.passphrase is not None:
@@ -117,7 +117,7 @@ def _keys(config: StrongroomConfig) -> Iterator[Step]:
 
 def _audit(config: StrongroomConfig) -> Iterator[Step]:
     if config.audit_folder is not None:
-        how = f"on each host: cp -rp {config.audit_folder} BACKUP/"
+        how = f"on each host: cp -rp {quote(str(config.audit_folder))} BACKUP/"
         yield Step(
             "audit log",
             str(config.audit_folder),
@@ -126,16 +126,25 @@ def _audit(config: StrongroomConfig) -> Iterator[Step]:
         )
 
 
-def _configuration(config: StrongroomConfig, path: Path, variables: Mapping[str, str]) -> Iterator[Step]:
+def _configuration(
+    config: StrongroomConfig, path: Path, variables: Mapping[str, str], *, has_secret: bool
+) -> Iterator[Step]:
     why = "the id of the cell is in every sealed value, and the pin of its keys is here"
-    yield Step("configuration", str(path), f"cp -p {path} BACKUP/", why)
+    if has_secret:
+        yield Step("configuration", str(path), _WITH_SECRETS, f"{why}; it holds a password or another secret")
+    else:
+        yield Step("configuration", str(path), f"cp -p {quote(str(path))} BACKUP/", why)
     keyrings = {section.keyring for section in config.kms.values() if isinstance(section, LocalKms)}
-    for file in dict.fromkeys(files_of(config)):
-        if file not in keyrings and file != config.audit_folder:
-            yield Step("configuration", str(file), f"cp -p {file} BACKUP/", "the configuration names it")
+    found = [each for each in named_files(config) if each.path not in keyrings and each.path != config.audit_folder]
+    secrets = {each.path for each in found if each.is_secret}
+    settings: dict[Path, list[str]] = {}
+    for each in found:
+        settings.setdefault(each.path, []).append(each.setting)
+    for file, names in settings.items():
+        how = _WITH_SECRETS if file in secrets else f"cp -p {quote(str(file))} BACKUP/"
+        yield Step("configuration", str(file), how, f"named by {', '.join(names)}")
     for setting, variable in variables.items():
-        how = "keep it where secrets are kept"
-        yield Step("configuration", f"the environment variable {variable}", how, f"{setting} names it")
+        yield Step("configuration", f"the environment variable {variable}", _WITH_SECRETS, f"named by {setting}")
 
 
 def _anchors(config: StrongroomConfig) -> Iterator[Step]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from strongroom.driver.backup import check_set, plan
 from strongroom.driver.backup.check import with_copies
-from strongroom.driver.config import load_config, read_document
+from strongroom.driver.config import holds_secret, load_config, read_document
 
 from .commands import Group
 from .interrupts import INTERRUPTS
 from .show import doctor as show_doctor
 from .show.output import result
+
+if TYPE_CHECKING:
+    from strongroom.driver.config import StrongroomConfig
 
 
 @click.group(
@@ -34,8 +38,8 @@ def plan_(config_path: Path) -> None:
 
     It reads only the configuration. It names no password; the secrets in environment variables are named by their variables.
     """
-    config = load_config(config_path)
-    steps = plan(config, config_path, dict(_variables(read_document(config_path))))
+    config, document = load_config(config_path), read_document(config_path)
+    steps = plan(config, config_path, dict(_variables(document)), has_secret=holds_secret(document))
     lines = [
         text
         for number, step in enumerate(steps, 1)
@@ -68,17 +72,19 @@ def check(config_path: Path, dsn: str | None, keyrings: tuple[str, ...], audit: 
     checkpoint in the database covers, and all must be of the same cell. Nothing is written, and the live cell is not needed. Restore
     a dump into an empty database first. Ends with 1 if something does not fit; a note does not change the exit code.
     """
-    config = with_copies(load_config(config_path), dsn=dsn, keyrings=dict(map(_named, keyrings)), audit=audit)
+    config = load_config(config_path)
+    named = dict(_named(each, config) for each in keyrings)
+    config = with_copies(config, dsn=dsn, keyrings=named, audit=audit)
     findings = INTERRUPTS.run(check_set(config, has_other_hosts=other_hosts))
     show_doctor.findings(findings)
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(1)
 
 
-def _named(text: str) -> tuple[str, Path]:
-    """Return the provider's id, or "", and the path."""
+def _named(text: str, config: StrongroomConfig) -> tuple[str, Path]:
+    """Return the provider's id, or "", and the path, which may have an equals sign too."""
     provider_id, sign, path = text.partition("=")
-    return (provider_id, Path(path)) if sign else ("", Path(text))
+    return (provider_id, Path(path)) if sign and provider_id in config.kms else ("", Path(text))
 
 
 def _variables(document: object, path: str = "") -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ from .elasticsearch import ElasticsearchConfig
 from .errors import ADD_AUDIT, ConfigError
 from .kms import AwsKms, AzureKms, GcpKms, KmsConfig, LocalKms, MultiKms, Pkcs11Kms, TransitKms
 from .listen import Listen
-from .load import load_config, parse_config, read_document
+from .load import holds_secret, load_config, parse_config, read_document
+from .named_files import NamedFile, named_files
 from .namespaces import NamespacesConfig
 from .pin_file import write_pin
 from .serve import ServeConfig
@@ -29,13 +30,16 @@ __all__ = [
     "Listen",
     "LocalKms",
     "MultiKms",
+    "NamedFile",
     "NamespacesConfig",
     "Pkcs11Kms",
     "ServeConfig",
     "StrongroomConfig",
     "TransitKms",
     "create_config",
+    "holds_secret",
     "load_config",
+    "named_files",
     "new_config",
     "parse_config",
     "read_document",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from .listen import Address
-from .schema import Count, File, Flag, Text, about, formed, section
+from .schema import Count, File, Flag, SecretFile, Text, about, formed, section
 
 Algorithm = Literal["ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"]
 """The signature algorithms that tokens may use. All are asymmetric, so that the server holds no signing key."""
@@ -77,8 +77,10 @@ class CodecServerConfig:
     """The codec server. If both `jwt` and `client_certificates` are given, a caller needs both."""
 
     listen: Annotated[Address, about("Address of the server: HOST:PORT or unix:PATH.")]
-    certificate: Annotated[File, about("PEM file with the server's certificate.")] | None = None
-    key: Annotated[File, about("PEM file with the certificate's key. Default: the certificate's file.")] | None = None
+    certificate: Annotated[SecretFile, about("PEM file with the server's certificate.")] | None = None
+    key: (
+        Annotated[SecretFile, about("PEM file with the certificate's key. Default: the certificate's file.")] | None
+    ) = None
     insecure: Annotated[Flag, about("Whether the server has no TLS, for this machine only.")] = False
     jwt: JwtConfig | None = None
     client_certificates: CertificateConfig | None = None

@@ -17,6 +17,7 @@ from .schema import (
     Insecure,
     Region,
     Secret,
+    SecretFile,
     Text,
     about,
     checked_address,
@@ -45,7 +46,7 @@ InRegion = Annotated[Region, about("Region that the KEKs are in. Needed in a cel
 class LocalKms:
     """KEKs in a keyring file on this machine."""
 
-    keyring: Annotated[File, about("Path of the keyring file.")]
+    keyring: Annotated[SecretFile, about("Path of the keyring file.")]
     passphrase: Annotated[Secret, about("Passphrase of the keyring file.")] | None = secret("passphrase_env")
     region: InRegion | None = None
     type: Annotated[Literal["local"], about("Type of the provider.")] = "local"
@@ -57,11 +58,11 @@ class TransitKms:
 
     address: Annotated[Text, about("Address of the server, https://HOST:PORT.")]
     token: Annotated[Secret, about("Token for the server.")] | None = secret("token_env")
-    token_file: Annotated[File, about("File with the token, for an agent that renews it.")] | None = None
+    token_file: Annotated[SecretFile, about("File with the token, for an agent that renews it.")] | None = None
     mount: Annotated[Text, about("Path that the engine is mounted at.")] = "transit"
     namespace: Annotated[Text, about("Namespace in the server, where it has namespaces.")] | None = None
     ca_certs: CaCerts | None = None
-    certificate: Annotated[File, about("PEM file with the client's certificate and its key.")] | None = None
+    certificate: Annotated[SecretFile, about("PEM file with the client's certificate and its key.")] | None = None
     insecure: Insecure = False
     region: InRegion | None = None
     type: Annotated[Literal["vault"], about("Type of the provider.")] = "vault"
@@ -146,7 +147,7 @@ class Pkcs11Kms:
     module: Annotated[File, about("Path of the vendor's library.")]
     token: Annotated[Text, about("Label of the token.")]
     pin: Annotated[Secret, about("PIN of the token's user.")] | None = secret("pin_env")
-    pin_file: Annotated[File, about("File with the PIN.")] | None = None
+    pin_file: Annotated[SecretFile, about("File with the PIN.")] | None = None
     mechanism: Annotated[
         Literal["AES_GCM", "AES_KEY_WRAP_PAD"],
         about("Wrapping mechanism. AES_KEY_WRAP_PAD is for tokens without AES_GCM."),

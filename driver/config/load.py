@@ -53,7 +53,7 @@ def read_document(path: Path) -> dict[str, Any]:
         ConfigError: The file is missing or is not TOML, or others can read it although it holds a secret.
     """
     document = _read(path)
-    if _holds_secret(document):
+    if holds_secret(document):
         try:
             check_private(path)
         except OSError as error:
@@ -89,7 +89,7 @@ def parse_config(document: dict[str, Any], *, folder: Path, source: str) -> Stro
     raise ConfigError(f"{source} has {len(faults)} faults:", faults)
 
 
-def _holds_secret(document: dict[str, Any]) -> bool:
+def holds_secret(document: dict[str, Any]) -> bool:
     """Return whether a document holds a password in a connection string or a URL, or a secret in a setting of its own."""
     return any(
         (key in _SECRETS and bool(value)) or (isinstance(value, str) and _has_password(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from enum import StrEnum, auto
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
@@ -23,6 +24,13 @@ MOST_CHARACTERS = 4096
 """The maximum length of a text."""
 _CONFIG = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=False, hide_input_in_errors=True)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class FileMark(StrEnum):
+    """The mark of a path that is not the path of a public file; see `named_files`."""
+
+    SECRET = auto()  # a file that holds a secret, or may hold one
+    SOCKET = auto()  # a socket that a server makes
 
 
 def about(description: str, *, unit: str | None = None) -> Any:
@@ -176,10 +184,12 @@ Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 File = Annotated[Path, BeforeValidator(_in_folder, json_schema_input_type=Path)]
+SecretFile = Annotated[File, FileMark.SECRET]
+SocketFile = Annotated[File, FileMark.SOCKET]
 Variable = Annotated[Text, Field(json_schema_extra={"format": "environment-variable"})]
 Secret = Annotated[Text, BeforeValidator(_from_environment, json_schema_input_type=Variable)]
 Region = Annotated[Text, AfterValidator(_region)]
 CaCerts = Annotated[File, about("PEM file with the certificates of trusted authorities. Default: the system's.")]
-Certificate = Annotated[File, about("PEM file with the client's certificate, for a server that asks for one.")]
-Key = Annotated[File, about("PEM file with the certificate's key. Default: the certificate's file.")]
+Certificate = Annotated[SecretFile, about("PEM file with the client's certificate, for a server that asks for one.")]
+Key = Annotated[SecretFile, about("PEM file with the certificate's key. Default: the certificate's file.")]
 Insecure = Annotated[Flag, about("Whether the address may be http, for a server on this machine.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from .listen import Address
-from .schema import Count, File, Number, Text, about, section
+from .schema import Count, Number, SocketFile, Text, about, section
 
 SOCKET = Path("/run/strongroom/strongroom.sock")
 MOST_WORKERS = 256
@@ -20,7 +20,8 @@ class ServeConfig:
     """The server that a Temporal server calls."""
 
     socket: Annotated[
-        File, about("Unix socket of the first worker. Worker 1 listens on the same path with .1 appended, and so on.")
+        SocketFile,
+        about("Unix socket of the first worker. Worker 1 listens on the same path with .1 appended, and so on."),
     ] = SOCKET
     workers: Annotated[
         Count, Field(ge=1, le=MOST_WORKERS), about("Number of worker processes. Each has connections of its own.")

@@ -11,7 +11,7 @@ import pytest
 
 from strongroom.driver.codec.auth import Authenticator
 from strongroom.driver.codec.listener import server_context
-from strongroom.driver.config import load_config
+from strongroom.driver.config import load_config, named_files
 from strongroom.driver.config.faults import Schema
 from strongroom.driver.config.sections import ConfigFile
 from strongroom.driver.providers import make_providers, secret_from
@@ -21,7 +21,7 @@ from strongroom.kms.providers.local.keyring_file import read_keyring
 from strongroom.kms.transport.pem_expiry import pem_expiry
 from tests.support.codec.authority import Authority
 from tests.support.codec.issuer import AUDIENCE, ISSUER, Issuer
-from tests.support.configuration import parse_codec_server, parse_kms
+from tests.support.configuration import FULL, SECRETS, parse_codec_server, parse_kms, parsed
 from tests.support.tree import ROOT
 
 if TYPE_CHECKING:
@@ -161,6 +161,23 @@ def test_every_file_of_the_configuration_is_listed():
     page = (ROOT / "docs" / "how-to" / "files.md").read_text()
     missing = [name for name in file_settings() if f"`{name.split(' ')[0]}`" not in page]
     assert not missing
+
+
+def test_every_file_of_a_configuration_is_named_and_no_socket_is(monkeypatch):
+    """A file is secret exactly if others may not read it. Sockets are not files that a backup could have."""
+    for name in SECRETS:
+        monkeypatch.setenv(name, "x")
+    sockets = {**FULL["serve"], "socket": "a.sock", "health": "unix:b.sock"}
+    server = {**FULL["codec_server"], "listen": "unix:c.sock"}
+    config = parsed({**FULL, "serve": sockets, "codec_server": server})
+    found = {}
+    for each in named_files(config):
+        first, _, rest = each.setting.partition(".")
+        name, _, setting = rest.partition(".")
+        path = f"kms.ID.{setting} ({config.kms[name].type})" if first == "kms" else each.setting
+        found[path] = each.is_secret
+    uses = {setting: use.is_secret for setting, use in USES.items() if setting != "the configuration itself"}
+    assert found == {**uses, "audit.folder": False}
 
 
 @pytest.fixture(scope="module")
