@@ -66,8 +66,10 @@ from .lifecycle import (
     activate_index_key,
     adopt_keyring,
     begin_index_rotation,
+    check_wrapped_keys,
     count_to_rewrap,
     create_data_keys,
+    deleted_keks,
     depending_on,
     destroy_data_key,
     destroy_data_keys,
@@ -85,6 +87,7 @@ from .lifecycle import (
     sign_certificate,
     verify_certificate,
     with_scope,
+    wrapped_by,
 )
 from .private_files import UnsafePath, check_shared_folder
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
@@ -191,12 +194,14 @@ __all__ = [
     "check_pin",
     "check_region",
     "check_shared_folder",
+    "check_wrapped_keys",
     "client_context",
     "commits_several_times",
     "count_to_rewrap",
     "counting_commits",
     "create_data_keys",
     "current_commits",
+    "deleted_keks",
     "depending_on",
     "destroy_data_key",
     "destroy_data_keys",
@@ -226,4 +231,5 @@ __all__ = [
     "temporary_of",
     "verify_certificate",
     "with_scope",
+    "wrapped_by",
 ]

@@ -190,3 +190,13 @@ class KmsProvider(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections."""
+
+
+async def unwrap_in_batches(
+    provider: KmsProvider, items: Sequence[tuple[Wrapped, Mapping[str, str]]]
+) -> list[Secret | StrongroomError]:
+    """Unwrap any number of roots, in order, with as many calls as the provider needs. See `KmsProvider.unwrap_many`."""
+    answers: list[Secret | StrongroomError] = []
+    for start in range(0, len(items), provider.capabilities.batch):
+        answers += await provider.unwrap_many(items[start : start + provider.capabilities.batch])
+    return answers

@@ -18,18 +18,21 @@ from strongroom.driver.doctor.pin import KEYS, key_registry
 from strongroom.driver.doctor.report import Finding, wrong
 from strongroom.driver.keyring_files import keyring_files
 from strongroom.driver.strongroom import Strongroom
-from strongroom.kms import KeyringDiverged, StrongroomError, missing_keks
+from strongroom.kms import KekRef, KeyringDiverged, StrongroomError, deleted_keks, missing_keks
 from strongroom.storage import check_cell, check_schema, current_version
 from strongroom.storage.errors import few
+from strongroom.storage.journal.images import journal_shards
+
+from .key_checks import DELETED, namespace_details, unwrap_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
     from strongroom.driver.config import StrongroomConfig
     from strongroom.kms import KmsProvider, LocalProvider
 
-DATABASE, CONFIGURATION, AUDIT = "Database", "Configuration", "Audit log"
+DATABASE, CONFIGURATION, AUDIT, ROWS = "Database", "Configuration", "Audit log", "Rows"
 _TOO_OLD = (
     "This copy of the keyring is older than the database, or of another cell. Take one that was copied after the database was "
     "backed up, or the current keyring."
@@ -37,6 +40,11 @@ _TOO_OLD = (
 _OTHER_DATABASE = (
     "The database and the configuration are not of one cell. Restore the dump of the cell that the configuration names."
 )
+_LOST = (
+    "The file has no record of their deletion, so it is damaged or of another host. Take another copy, or unite two copies: "
+    "strongroom keys keyring merge."
+)
+_ALTERED = "Restore another dump, and compare: docs/explanation/freshness.md."
 _CUT = "Take a copy of the log that was made after the database was backed up, and copy it whole."
 _ACCEPT = "This is so if something changed after the database was backed up. When the cell is restored: strongroom restore accept."
 
@@ -68,12 +76,20 @@ def with_copies(
     return replace(config, dsn=dsn or config.dsn, kms=kms, audit_folder=audit or config.audit_folder)
 
 
-async def check_set(config: StrongroomConfig, *, has_other_hosts: bool = False) -> list[Finding]:
+async def check_set(
+    config: StrongroomConfig,
+    *,
+    has_other_hosts: bool = False,
+    rows: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> list[Finding]:
     """Check a set of backups. A check whose failure makes the others impossible ends them early.
 
     Args:
         config: The configuration, which names the copies.
         has_other_hosts: Whether streams of other hosts need not be in this copy of the audit log.
+        rows: Whether all rows are compared with the journal too.
+        report: Called with the progress.
     """
     found = list(_files(config))
     # Without its folder no process continues the log: nothing is appended to the copy.
@@ -87,7 +103,15 @@ async def check_set(config: StrongroomConfig, *, has_other_hosts: bool = False) 
         found += [each async for each in _keys(strongroom)]
         if not all(each.ok for each in found):
             return [*found, Finding("Skipped", "the rest", "namespaces and audit log, because no key opens", "skipped")]
-        found += [each async for each in _namespaces(strongroom, found)]
+        try:
+            keys = await unwrap_all(strongroom, report)
+        except StrongroomError as error:
+            found.append(wrong(KEYS, "wrapped keys", error))
+            return [*found, Finding("Skipped", "the rest", "because the keys could not be unwrapped", "skipped")]
+        found += keys.findings(config.cell.cell_id)
+        found += [each async for each in namespace_details(strongroom, keys)]
+        if rows:
+            found.append(await _rows(strongroom, report))
         found += [each async for each in _log(strongroom, config.audit_folder, has_other_hosts=has_other_hosts)]
     return found
 
@@ -158,35 +182,29 @@ async def _keyring_file(strongroom: Strongroom, provider_id: str, local: LocalPr
     text = f"not older than the database: change {head.changes} of {head.keyring_id}"
     if not missing:
         return Finding(KEYS, name, text)
+    deleted = await deleted_keks(provider_id, local)
+    lost = [each for each in missing if (KekRef(provider_id, each.kek_id), each.kek_version) not in deleted]
     lacking = f"{text}. It lacks {len(missing)} KEKs that wrap {sum(usage.keys for usage in missing)} keys"
-    advice = (
-        "They were destroyed after the database was backed up, for example by a shredding. A copy of the keyring from the time of the "
-        "database has them."
-    )
-    return Finding(KEYS, name, lacking, "note", advice)
+    if lost:
+        return Finding(KEYS, name, f"{lacking}; {len(lost)} of them were not deleted on purpose", "wrong", _LOST)
+    return Finding(KEYS, name, lacking, "note", DELETED)
 
 
-async def _namespaces(strongroom: Strongroom, before: list[Finding]) -> AsyncIterator[Finding]:
-    """Unwrap the keys of each namespace, compare them with their commitments, and open its details."""
+async def _rows(strongroom: Strongroom, report: Callable[[str], None]) -> Finding:
+    """Compare the rows of all shards with the journal, as `strongroom verify` does."""
+    shards = journal_shards(strongroom.config.cell.shard_count)
+    rows, problems = 0, []
     try:
-        listed = await strongroom.namespaces.list_namespaces()
+        for number, shard_id in enumerate(shards, 1):
+            verified = await strongroom.journal.verify(shard_id)
+            rows += verified.rows
+            problems += verified.texts
+            report(f"comparing rows: {number} of {len(shards)} shards")
     except StrongroomError as error:
-        yield wrong("Namespaces", "keys", error)
-        return
-    kept = [each for each in listed if each.shredded_at is None]
-    closed = [each for each in kept if each.unreadable is not None and each.shred_due_at is None]
-    yield Finding(
-        "Namespaces",
-        "keys",
-        f"those of {len(kept) - len(closed)} of {len(kept)} namespaces open, and match their commitments",
-    )
-    expected = any(each.group == KEYS and each.state == "note" and "lacks" in each.text for each in before)
-    for each in closed:
-        name, text = f"namespace {each.namespace_id}", each.unreadable or ""
-        if expected:
-            yield Finding("Namespaces", name, text, "note", "See the keyring above.")
-        else:
-            yield Finding("Namespaces", name, text, "wrong", _TOO_OLD)
+        return wrong(ROWS, "journal", error)
+    if problems:
+        return Finding(ROWS, "journal", few(problems), "wrong", _ALTERED)
+    return Finding(ROWS, "journal", f"{rows} rows in {len(shards)} shards are those that the journal records")
 
 
 async def _log(strongroom: Strongroom, folder: Path | None, *, has_other_hosts: bool) -> AsyncIterator[Finding]:

@@ -14,10 +14,11 @@ from strongroom.driver.config import holds_secret, load_config, read_document
 from .commands import Group
 from .interrupts import INTERRUPTS
 from .show import doctor as show_doctor
-from .show.output import result
+from .show.output import busy, result
 
 if TYPE_CHECKING:
     from strongroom.driver.config import StrongroomConfig
+    from strongroom.driver.doctor import Finding
 
 
 @click.group(
@@ -52,9 +53,14 @@ def plan_(config_path: Path) -> None:
     "check",
     epilog="\b\nExamples:\n  strongroom --config backup/strongroom.toml backup check --dsn postgresql://drill@localhost/drill \\\n"
     "    --keyring backup-of-keys/strongroom-keyring.json --audit backup/audit\n"
+    "  STRONGROOM_DSN=postgresql://drill:$PASSWORD@localhost/drill strongroom backup check --rows\n"
     "  strongroom backup check --keyring local=keyring.json --json",
 )
-@click.option("--dsn", help="Connection string of the restored database. Default: that of the configuration.")
+@click.option(
+    "--dsn",
+    help="Connection string of the restored database. Default: that of the configuration. Every user of this machine can see it, so "
+    "put a connection string with a password into STRONGROOM_DSN instead.",
+)
 @click.option(
     "--keyring",
     "keyrings",
@@ -64,18 +70,27 @@ def plan_(config_path: Path) -> None:
 )
 @click.option("--audit", type=click.Path(file_okay=False, path_type=Path), help="Copy of the audit log's folder.")
 @click.option("--other-hosts", is_flag=True, help="Accept that the streams of other hosts are in other copies.")
+@click.option("--rows", is_flag=True, help="Compare all rows with the journal too, as `strongroom verify` does.")
 @click.pass_obj
-def check(config_path: Path, dsn: str | None, keyrings: tuple[str, ...], audit: Path | None, other_hosts: bool) -> None:
+def check(
+    config_path: Path, dsn: str | None, keyrings: tuple[str, ...], audit: Path | None, other_hosts: bool, rows: bool
+) -> None:
     """Check that a restored database, a keyring, an audit log and a configuration fit together.
 
-    The keyring must be as new as the database or newer, each key must match its commitment, the log must have every record that a
-    checkpoint in the database covers, and all must be of the same cell. Nothing is written, and the live cell is not needed. Restore
-    a dump into an empty database first. Ends with 1 if something does not fit; a note does not change the exit code.
+    The keyring must be as new as the database or newer, each key that is not destroyed must unwrap and match its commitment, the log
+    must have every record that a checkpoint in the database covers, and all must be of the same cell. Nothing is written, and the live
+    cell is not needed. Restore a dump into an empty database first. Ends with 1 if something does not fit; a note does not change the
+    exit code. Keys whose KEK the keyring records as deleted, for example by a shredding, are a note.
     """
     config = load_config(config_path)
     named = dict(_named(each, config) for each in keyrings)
     config = with_copies(config, dsn=dsn, keyrings=named, audit=audit)
-    findings = INTERRUPTS.run(check_set(config, has_other_hosts=other_hosts))
+
+    async def run() -> list[Finding]:
+        with busy("checking ...") as report:
+            return await check_set(config, has_other_hosts=other_hosts, rows=rows, report=report)
+
+    findings = INTERRUPTS.run(run())
     show_doctor.findings(findings)
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(1)

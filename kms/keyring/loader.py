@@ -15,7 +15,7 @@ from strongroom.kms.keys.pin import check_commitment
 from strongroom.kms.keys.registry import KeyClass, KeyState
 from strongroom.kms.keys.registry_head import RegistryKey, altered
 from strongroom.kms.keys.versions import unusable
-from strongroom.kms.provider import KekRef, Wrapped
+from strongroom.kms.provider import KekRef, Wrapped, unwrap_in_batches
 from strongroom.kms.region import bound_cell_id, check_kek_regions
 
 from .watched_keys import WatchedKeys
@@ -217,10 +217,7 @@ class KeyLoader:
             )
             for record in records
         ]
-        answers: list[Secret | StrongroomError] = []
-        for start in range(0, len(items), provider.capabilities.batch):
-            answers += await provider.unwrap_many(items[start : start + provider.capabilities.batch])
-        return answers
+        return await unwrap_in_batches(provider, items)
 
     def _data_key(self, record: DataKeyRecord, root: Secret) -> DataKey:
         lease = self._leases.of(record.namespace_id, record.version)

@@ -3,7 +3,7 @@
 from .certificate import ErasureCertificate, sign_certificate, verify_certificate
 from .certificate_scope import with_scope
 from .kek_deletion import KekDisposal, dispose_of_kek
-from .kek_usage import depending_on
+from .kek_usage import depending_on, wrapped_by
 from .key_lifecycle import (
     activate_index_key,
     begin_index_rotation,
@@ -17,9 +17,10 @@ from .key_lifecycle import (
     refuse_rotation,
     rotate_data_key,
 )
-from .keyring_merge import KeyringMerge, adopt_keyring, merge_keyring, missing_keks
+from .keyring_merge import KeyringMerge, adopt_keyring, deleted_keks, merge_keyring, missing_keks
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
+from .unwrap_check import check_wrapped_keys
 
 __all__ = [
     "DueRotations",
@@ -32,8 +33,10 @@ __all__ = [
     "activate_index_key",
     "adopt_keyring",
     "begin_index_rotation",
+    "check_wrapped_keys",
     "count_to_rewrap",
     "create_data_keys",
+    "deleted_keks",
     "depending_on",
     "destroy_data_key",
     "destroy_data_keys",
@@ -51,4 +54,5 @@ __all__ = [
     "sign_certificate",
     "verify_certificate",
     "with_scope",
+    "wrapped_by",
 ]

@@ -60,6 +60,19 @@ async def missing_keks(keyring: Keyring, provider: str, local: LocalProvider) ->
     )
 
 
+async def deleted_keks(provider: str, local: LocalProvider) -> frozenset[tuple[KekRef, str]]:
+    """Return the KEK versions whose deletion a keyring file records.
+
+    Args:
+        provider: The id of the provider.
+        local: The provider.
+    """
+    deleted = (await local.file.current()).deleted
+    return frozenset(
+        (KekRef(provider, kek_id), str(version)) for kek_id, versions in deleted.items() for version in versions
+    )
+
+
 async def merge_keyring(
     keyring: Keyring, provider: str, local: LocalProvider, other: Path, *, passphrase: str | None = None
 ) -> KeyringMerge:

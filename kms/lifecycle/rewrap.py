@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from strongroom.kms.commits import commits_several_times
 from strongroom.kms.errors import IntegrityError, KmsError, StrongroomError
 from strongroom.kms.key_events import KeyEvent, recording_change
-from strongroom.kms.provider import KekRef, Wrapped
+from strongroom.kms.provider import KekRef, Wrapped, unwrap_in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from strongroom.kms.keyring.keyring import Keyring
     from strongroom.kms.keys.registry import DataKeyRecord
-    from strongroom.kms.secret import Secret
 
 PAGE = 200
 """Number of keys that are wrapped, checked and stored at a time."""
@@ -157,10 +156,8 @@ async def _move(
     ]
     contexts = [keyring.context(record).encryption_context() for record, _ in pairs]
     provider = keyring.provider(target.provider)
-    answers: list[Secret | StrongroomError] = []
     items = [(new, context) for (_, new), context in zip(pairs, contexts, strict=True)]
-    for start in range(0, len(items), provider.capabilities.batch):
-        answers += await provider.unwrap_many(items[start : start + provider.capabilities.batch])
+    answers = await unwrap_in_batches(provider, items)
     good = []
     for (record, new), answer in zip(pairs, answers, strict=True):
         root = keyring.checked(record, answer)

@@ -29,6 +29,7 @@ class Namespace:
         search_attributes: The registered custom search attributes, name to Temporal's name of the type.
         aliases: Other names of search attributes in filters, each with the registered name.
         unreadable: The reason why the name can't be shown; None if it can.
+        error: The name of the type of the error that is the reason, for example `IntegrityError`; None if there is none.
         shred_due_at: In a list, the time from which a scheduled shredding may be confirmed, UTC; None otherwise.
         deleted_at: In a list, the time at which its service deleted it, UTC; None otherwise.
         region: The region of the namespace; None if the name is None, or if the cell has no region.
@@ -45,6 +46,7 @@ class Namespace:
     shred_due_at: datetime | None = None
     deleted_at: datetime | None = None
     region: str | None = None
+    error: str | None = None
 
 
 def unopened(row: Row) -> Namespace:

@@ -187,7 +187,7 @@ class NamespaceStore:
             try:
                 listed.append(await self._open(row, before=before))
             except UNREADABLE as error:
-                listed.append(replace(unopened(row), unreadable=str(error)))
+                listed.append(replace(unopened(row), unreadable=str(error), error=type(error).__name__))
         return listed
 
     @commits_several_times

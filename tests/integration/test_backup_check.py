@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import shutil
 import subprocess
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +19,7 @@ from tests.support.services.postgres import programs_of
 pytestmark = pytest.mark.integration
 
 KEYRING = "strongroom-keyring.json"
+PASSWORD = "hunter2"  # noqa: S105 - of no database
 
 
 def command(folder, *arguments, code=0):
@@ -61,7 +65,10 @@ def backup_set(databases, tmp_path_factory):
     source, target = run_in_thread(databases.create()), run_in_thread(databases.create())
     cell, copies = tmp_path_factory.mktemp("cell"), tmp_path_factory.mktemp("copies")
     command(cell, "init", "--dsn", source)
-    command(cell, "namespace", "create", "early")
+    command(cell, "namespace", "create", "early", "--kek", "local:early", "--create-kek")
+    command(cell, "keys", "rotate-kek", "local:early")
+    command(cell, "keys", "rotate", "early")
+    command(cell, "namespace", "attributes", "early", "-a", "CustomerId=Keyword")  # seals its details with the new key
     shutil.copy(cell / KEYRING, copies / "early.json")
     shutil.copytree(cell / "audit", copies / "early-audit")
     command(cell, "namespace", "create", "payments")
@@ -83,7 +90,10 @@ def test_a_set_that_fits_together(backup_set):
     before = digest(copies), sql(target, "SELECT count(*), max(number) FROM strongroom.audit_checkpoints")
     findings = findings_of(copies, "--dsn", target)
     assert wrong(findings) == set()
-    assert findings["Namespaces", "keys"][1].startswith("those of 2 of 2 namespaces open")
+    assert findings["Namespaces", "details"][1] == "those of 2 of 2 namespaces open"
+    count = sql(target, "SELECT count(*) FROM strongroom.data_keys WHERE wrapped IS NOT NULL")[0][0]
+    text = f"{count} of {count} keys unwrap, and match their commitments"
+    assert findings["Keys", "wrapped keys"] == ("ok", text)
     state, text = findings["Audit log", "anchors"]
     assert state == "note"
     assert "newer than the database" in text
@@ -99,10 +109,11 @@ def test_a_keyring_that_is_too_old(backup_set):
     assert "older than the database" in shown
 
 
-def test_a_keyring_whose_kek_was_destroyed_since(backup_set, tmp_path):
-    """The current keyring, after a shredding, fits: what it lacks was destroyed on purpose. The finding is a note."""
-    _, target, cell = backup_set
-    copy = tmp_path / "cell"
+@pytest.fixture(scope="module")
+def cell_after_shredding(backup_set, tmp_path_factory):
+    """The folder of the cell after the namespace `payments` was shredded, which is in the backup."""
+    _, _, cell = backup_set
+    copy = tmp_path_factory.mktemp("shredded") / "cell"
     shutil.copytree(cell, copy)
     asked = json.loads(
         command(
@@ -110,10 +121,96 @@ def test_a_keyring_whose_kek_was_destroyed_since(backup_set, tmp_path):
         ).splitlines()[0]
     )
     command(copy, "namespace", "shred", "payments", "--final", asked["code"], "--certificate", "payments.json")
-    findings = findings_of(copy, "--dsn", target)
+    return copy
+
+
+def test_a_keyring_whose_kek_was_destroyed_since(backup_set, cell_after_shredding):
+    """The current keyring, after a shredding, fits: what it lacks was destroyed on purpose. The finding is a note."""
+    _, target, _ = backup_set
+    findings = findings_of(cell_after_shredding, "--dsn", target)
     assert wrong(findings) == set()
     assert findings["Keys", "keyring local"][0] == "note"
     assert "lacks 1 KEKs" in findings["Keys", "keyring local"][1]
+    assert findings["Keys", "deleted KEKs"][0] == "note"
+    assert [each for each in findings if each[0] == "Namespaces" and findings[each][0] == "note"]
+
+
+def changed(content, version):
+    """Change a bit of a version of the KEK `early`."""
+    key = bytearray(base64.b64decode(content["keks"]["early"][version]["key"]))
+    key[0] ^= 1
+    content["keks"]["early"][version]["key"] = base64.b64encode(key).decode()
+
+
+KEYRING_DAMAGE = {
+    "the KEK of another namespace": (lambda content: changed(content, "2"), {"Keys", "Namespaces"}),
+    "an old version that no detail needs": (lambda content: changed(content, "1"), {"Keys"}),
+    "a KEK is gone": (lambda content: content["keks"].pop("early"), {"Keys"}),
+    "a version is gone": (lambda content: content["keks"]["early"].pop("1"), {"Keys"}),
+}
+
+
+@pytest.mark.parametrize("damage", KEYRING_DAMAGE)
+def test_damage_is_found_after_a_shredding(backup_set, cell_after_shredding, tmp_path, damage):
+    """Only the keys of the shredded namespace may be missing. Damage to any other key is wrong."""
+    _, target, _ = backup_set
+    change, groups = KEYRING_DAMAGE[damage]
+    content = json.loads((cell_after_shredding / KEYRING).read_text())
+    change(content)
+    path = tmp_path / KEYRING
+    path.write_text(json.dumps(content))
+    path.chmod(0o600)
+    findings = findings_of(cell_after_shredding, "--dsn", target, "--keyring", path, code=1)
+    assert wrong(findings) == groups
+    texts = "".join(text for state, text in findings.values() if state == "wrong")
+    assert ("IntegrityError" in texts) == ("gone" not in damage)
+
+
+@contextmanager
+def altered_row(dsn):
+    """Alter the details of the namespaces, and put them back."""
+    statement = "UPDATE namespaces SET details = set_byte(details, 40, get_byte(details, 40) # 1) RETURNING 1"
+    assert len(sql(dsn, statement)) == 2
+    try:
+        yield
+    finally:
+        sql(dsn, statement)
+
+
+def test_an_altered_row_is_found_after_a_shredding(backup_set, cell_after_shredding):
+    """Details that do not open are wrong, also if another namespace was shredded. With --rows the journal finds the row too."""
+    _, target, _ = backup_set
+    assert findings_of(cell_after_shredding, "--dsn", target, "--rows")["Rows", "journal"][0] == "ok", "control"
+    with altered_row(target):
+        findings = findings_of(cell_after_shredding, "--dsn", target, code=1)
+        assert wrong(findings) == {"Namespaces"}
+        assert any(text.startswith("IntegrityError") for _, text in findings.values())
+        assert wrong(findings_of(cell_after_shredding, "--dsn", target, "--rows", code=1)) == {"Namespaces", "Rows"}
+
+
+def test_a_cell_with_sockets_and_secret_files(backup_set):
+    """No socket is missing. A secret that is kept elsewhere is a note. A certificate that is not here is wrong."""
+    copies, target, _ = backup_set
+    path = copies / "sockets.toml"
+    shutil.copy(copies / "strongroom.toml", path)  # with its mode
+    server = '[serve]\nsocket = "temporal.sock"\nhealth = "unix:health.sock"\n'
+    jwt = '[codec_server.jwt]\nkeys = "jwt.json"\nissuer = "i"\naudience = "a"\nalgorithms = ["ES256"]\nclaim = "c"\n'
+    codec = f'[codec_server]\nlisten = "unix:codec.sock"\ncertificate = "server.pem"\n{jwt}namespaces = {{support = ["payments"]}}\n'
+    text = path.read_text()
+
+    def checked(more, code=0):
+        path.write_text(f"{text}\n{more}")
+        done = run_command(copies, "--config", path.name, "backup", "check", "--dsn", target)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    assert ".sock" not in checked(server)
+    missing = checked(server + codec, code=1)
+    assert "jwt.json" in missing
+    (copies / "jwt.json").write_text("{}")
+    noted = checked(server + codec)
+    assert "server.pem" in noted
+    assert ".sock" not in noted
 
 
 def test_a_database_of_another_cell(backup_set, databases, tmp_path):
@@ -198,18 +295,22 @@ def test_the_plan_names_every_part_in_order(backup_set, tmp_path):
     copies, _, _ = backup_set
     text = (copies / "strongroom.toml").read_text()
     ca = tmp_path / "ca.pem"
-    text = text.replace("postgresql://", "postgresql://strongroom:hunter2@", 1) if "@" not in text else text
+    text, replaced = re.subn("(?m)^dsn = .*$", f'dsn = "postgresql://owner:{PASSWORD}@localhost/one"', text)
+    assert replaced == 1
     (tmp_path / "strongroom.toml").write_text(
         f'{text}\n[elasticsearch]\nurl = "https://search.example.com:9200"\nindex = "runs"\nca_certs = "{ca}"\n'
     )
     (tmp_path / "strongroom.toml").chmod(0o600)
     shown = command(tmp_path, "backup", "plan")
-    document = json.loads(command(tmp_path, "backup", "plan", "--json"))
+    parsed = command(tmp_path, "backup", "plan", "--json")
+    document = json.loads(parsed)
     parts = [each["part"] for each in document["steps"]]
     assert parts[0] == "database"
     assert parts.index("keys") > 0
     assert parts.index("audit log") > 0
     assert str(ca) in shown
     assert KEYRING in shown
-    assert "hunter2" not in shown
+    assert PASSWORD in (tmp_path / "strongroom.toml").read_text(), "control"
+    assert PASSWORD not in shown
+    assert PASSWORD not in parsed
     assert "index build --rebuild" in shown
