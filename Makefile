@@ -145,8 +145,8 @@ claims: env ## write the table of SECURITY.md from the last test run; a claim wi
 claim: env ## run the tests of one claim of SECURITY.md: make claim C=C8; without C, list the claims
 	@$(BIN)/python -m tests.support.claims.prove $(C)
 
-wheels: .venv-release/.ready ## build dist/: wheel, source archive, kernel wheel (needs cargo), bill of materials, digests; TWICE=1 compares two builds; PYTHONS=1 installs it in each Python here
-	@PYTHONPATH=.ci .venv-release/bin/python -m release dist $(if $(TWICE),--twice) $(if $(PYTHONS),--pythons)
+wheels: .venv-release/.ready ## build dist/: wheel, source archive, kernel wheel (needs cargo), bill of materials, digests; TWICE=1 compares two builds; PYTHONS=1 installs it in each Python here; QUICK=1 leaves out the kernel
+	@PYTHONPATH=.ci .venv-release/bin/python -m release dist $(if $(QUICK),--quick) $(if $(TWICE),--twice) $(if $(PYTHONS),--pythons)
 
 PIN := $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
