@@ -168,8 +168,9 @@ def test_damage_is_found_after_a_shredding(backup_set, cell_after_shredding, tmp
 
 @contextmanager
 def altered_row(dsn):
-    """Alter the details of the namespaces, and put them back."""
-    statement = "UPDATE namespaces SET details = set_byte(details, 40, get_byte(details, 40) # 1) RETURNING 1"
+    """Alter the tags of the namespaces' details, which the journal has, and put them back."""
+    statement = "UPDATE namespaces SET details = set_byte(details, LAST, get_byte(details, LAST) # 1) RETURNING 1"
+    statement = statement.replace("LAST", "length(details) - 1")
     assert len(sql(dsn, statement)) == 2
     try:
         yield
