@@ -83,6 +83,7 @@ class OpenedRecords:
         finally:
             for each in opening:
                 each.cancel()
+            await asyncio.gather(*opening, return_exceptions=True)
 
     def _too_late(self) -> KmsTimeout:
         return KmsTimeout(f"the namespace's keys were not available within {self._list_seconds:g} s")

@@ -170,6 +170,72 @@ async def test_an_index_that_another_process_created_is_not_taken_for_ones_own(e
         await index.drop()
 
 
+async def test_a_change_that_another_process_replaces_is_no_error(elasticsearch):
+    """The cluster confirms a change, and shows the value of a newer change. The control is a confirmed change that is not shown."""
+    async with behind(elasticsearch, timeout=0.5) as (proxy, index):
+        await index.create(ONE)
+        (name,) = state(elasticsearch, index)
+        newer = "9s"
+
+        async def replace(asked):
+            if asked.method != "PUT":
+                return None
+            await asyncio.to_thread(raw, elasticsearch, asked.method, asked.path, asked.body)
+            body = json.dumps({"index.refresh_interval": newer})
+            await asyncio.to_thread(raw, elasticsearch, "PUT", f"/{name}/_settings", body)
+            return Answer(200, b'{"acknowledged":true}')
+
+        proxy.rule = replace
+        await index.change(refresh_interval=7.0)
+        assert state(elasticsearch, index)[name][1]["index.refresh_interval"] == "9s"
+        with pytest.raises(SearchIndexUnavailable, match="another process or a proxy"):
+            await index.change(refresh_interval=7.0)
+        proxy.rule = None
+        await index.drop()
+
+
+@pytest.mark.parametrize(("own", "after"), [(None, None), ("5m", "5m")])
+async def test_deletions_are_remembered_again_if_lowering_the_setting_is_interrupted(elasticsearch, own, after):
+    """The cluster carries out the change, and its caller is cancelled. Otherwise a late write brings a deleted run back."""
+    async with behind(elasticsearch, timeout=10.0) as (proxy, index):
+        await index.create(ONE)
+        (name,) = state(elasticsearch, index)
+        raw(elasticsearch, "PUT", f"/{name}/_settings", json.dumps({"index.gc_deletes": own}))
+        lowered = asyncio.Event()
+
+        async def lower(asked):
+            if asked.method != "PUT" or lowered.is_set():
+                return
+            await asyncio.to_thread(raw, elasticsearch, asked.method, asked.path, asked.body)
+            lowered.set()
+            await asyncio.sleep(30)
+
+        proxy.rule = lower
+        repair = asyncio.create_task(remembering_less(index))
+        await lowered.wait()
+        assert state(elasticsearch, index)[name][1]["index.gc_deletes"] != own
+        repair.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await repair
+        assert state(elasticsearch, index)[name][1]["index.gc_deletes"] == after
+        proxy.rule = None
+        await index.drop()
+
+
+async def test_an_operators_time_survives_a_repair_that_was_killed(elasticsearch):
+    """A killed repair restores nothing. The next one finds the former value in the lowered one."""
+    async with behind(elasticsearch, timeout=10.0) as (_, index):
+        await index.create(ONE)
+        (name,) = state(elasticsearch, index)
+        raw(elasticsearch, "PUT", f"/{name}/_settings", '{"index.gc_deletes": "5m"}')
+        killed = index.accepting_older_versions()
+        await killed.__aenter__()
+        assert state(elasticsearch, index)[name][1]["index.gc_deletes"] == "1000300nanos"
+        await remembering_less(index)
+        assert state(elasticsearch, index)[name][1]["index.gc_deletes"] == "300s"
+        await index.drop()
+
+
 def raw(elasticsearch, method, path, body):
     """Send a request as the proxy received it."""
     elasticsearch.client.request(method, path, None if body is None else json.loads(body))

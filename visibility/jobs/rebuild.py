@@ -190,6 +190,7 @@ class IndexRebuild:
         finally:
             if writing is not None:
                 writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)  # no write may come after the error of this call
         return written
 
     async def _write(

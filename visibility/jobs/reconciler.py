@@ -130,6 +130,7 @@ class Reconciler:
         finally:
             if reading is not None:
                 reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)  # until it has given its connection back
 
     async def _compare_records(self, rows: Sequence[Row], tally: _Tally, *, repair: bool) -> None:
         """Compare a chunk of records with their documents, and repair these."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from .answers import acknowledged, alias, created, dropped, is_missing, items
-from .changes import change, has_settings, server_times
+from .changes import change, server_times, settings_of
 from .client import own_alias
 from .layout import health, made_by, refresh_setting, replicas_setting, stored_bytes
 from .mapping import VERSION, definition
@@ -64,13 +64,14 @@ async def new_index(
     name = f"{client.name}-v{VERSION}-{last + 1:0{_DIGITS}}"
     maker: str | None = None
 
-    async def exists() -> bool:
+    async def present_maker(deadline: float) -> str | None:
         nonlocal maker
         maker = await client.send(
             lambda api: api.options(ignore_status=_NOT_FOUND).indices.get_mapping(index=name),
             lambda body: made_by(body, name),
+            deadline=deadline,
         )
-        return maker is not None
+        return maker
 
     await change(
         client,
@@ -78,7 +79,8 @@ async def new_index(
             index=name, aliases={**aliases, own_alias(name): {}}, **server_times(client), **body
         ),
         created,
-        is_done=exists,
+        state=present_maker,
+        is_done=lambda present: present is not None,
         what=f"the creation of the index {name}",
     )
     return name if maker == own else None
@@ -117,7 +119,8 @@ async def set_settings(client: ElasticsearchClient, index: str, settings: Mappin
         client,
         lambda api: api.indices.put_settings(index=index, settings=dict(settings), **server_times(client)),
         acknowledged,
-        is_done=lambda: has_settings(client, index, settings),
+        state=lambda deadline: settings_of(client, index, settings, deadline),
+        is_done=lambda found: all(present == settings for present in found.values()),
         what=f"the change of the settings {', '.join(settings)}",
     )
 
@@ -152,15 +155,20 @@ async def move_alias(client: ElasticsearchClient, before: IndexLayout | None, af
         client,
         lambda api: api.indices.update_aliases(actions=actions, **server_times(client)),
         acknowledged,
-        is_done=lambda: leads_to(client, after),
+        state=lambda deadline: _index_of(client, deadline),
+        is_done=lambda index: index == after,
         what=f"the move of the alias {client.name} to {after}",
     )
 
 
 async def leads_to(client: ElasticsearchClient, name: str) -> bool:
     """Return whether the alias leads to an index."""
-    present = await client.find()
-    return present is not None and present.index == name
+    return await _index_of(client, None) == name
+
+
+async def _index_of(client: ElasticsearchClient, deadline: float | None) -> str | None:
+    present = await client.find(deadline=deadline)
+    return None if present is None else present.index
 
 
 async def drop_index(client: ElasticsearchClient) -> None:
@@ -178,13 +186,15 @@ async def delete_index(client: ElasticsearchClient, name: str) -> None:
         client,
         lambda api: api.options(ignore_status=_NOT_FOUND).indices.delete(index=name, **server_times(client)),
         dropped,
-        is_done=lambda: _is_gone(client, name),
+        state=lambda deadline: _is_gone(client, name, deadline),
+        is_done=bool,
         what=f"the deletion of the index {name}",
     )
 
 
-async def _is_gone(client: ElasticsearchClient, name: str) -> bool:
+async def _is_gone(client: ElasticsearchClient, name: str, deadline: float) -> bool:
     return await client.send(
         lambda api: api.options(ignore_status=_NOT_FOUND).indices.get_settings(index=name, name="index.uuid"),
         is_missing,
+        deadline=deadline,
     )

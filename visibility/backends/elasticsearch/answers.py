@@ -125,6 +125,11 @@ def hits(body: Any) -> Sequence[Any]:
     return _list(_object(_object(body).get("hits")).get("hits"))
 
 
+def hit_fields(hit: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a hit, each a list of its values. A document without the wanted fields has none."""
+    return _object(hit.get("fields", {}))
+
+
 def total(body: Any) -> int:
     """Return the exact number of documents that a search found."""
     found = _object(_object(body["hits"]).get("total"))

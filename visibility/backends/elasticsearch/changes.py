@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom.kms import StrongroomError
 from strongroom.visibility.errors import SearchIndexUnavailable
@@ -17,7 +17,7 @@ from strongroom.visibility.errors import SearchIndexUnavailable
 from .answers import by_index
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from elastic_transport import ApiResponse
     from elasticsearch import AsyncElasticsearch
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 _SHARE = 0.8
 """Share of the client's timeout after which the server gives up."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_NOT_SHOWN = (
+    "the cluster confirmed the change and shows the former state; another process or a proxy may have undone it"
+)
+
+State = TypeVar("State")
 
 
 def server_times(client: ElasticsearchClient) -> dict[str, Any]:
@@ -40,19 +45,22 @@ async def change(
     request: Callable[[AsyncElasticsearch], Awaitable[ApiResponse[Any]]],
     read: Callable[[Any], object],
     *,
-    is_done: Callable[[], Awaitable[bool]],
+    state: Callable[[float], Awaitable[State]],
+    is_done: Callable[[State], bool],
     what: str,
 ) -> None:
     """Send a change until it is carried out, within the client's deadline, which is longer than one timeout.
 
     An answer can be lost. The same change is then refused when it is sent again, or it is carried out late. So an error counts only if
-    the state of the cluster shows that nothing was changed.
+    the state of the cluster shows that nothing was changed. If the cluster confirmed the change and shows a third state, another
+    process has replaced the wanted one.
 
     Args:
         client: The connection to the cluster.
         request: Function that sends the change once, with `server_times`. It must be safe to send the change twice.
         read: Function of `answers.py` that checks the answer.
-        is_done: Function that reads the state of the cluster, and returns whether it is as wanted.
+        state: Function that reads the state of the cluster. Its argument is the time that is left, in seconds.
+        is_done: Function that returns whether a state is the wanted one.
         what: The change, for an error, for example "the new settings of the search index".
 
     Raises:
@@ -60,15 +68,14 @@ async def change(
         SearchIndexMismatch: The cluster refused the change.
     """
     until = time.monotonic() + client.deadline
-    failure: StrongroomError | None = None
-    try:
-        await client.send(request, read)
-    except StrongroomError as error:
-        failure = error
+    before = await state(client.deadline)
+    failure = await _failure(client.send(request, read, deadline=_left(until)))
+    confirmed = failure is None
     pause = _FIRST_PAUSE
     while True:
         try:
-            if await is_done():
+            found = await state(_left(until))
+            if is_done(found) or (confirmed and found != before):
                 return
         except StrongroomError as error:
             failure = failure or error
@@ -78,16 +85,33 @@ async def change(
             break
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-    reason = "the cluster confirmed the change, but does not show it" if failure is None else str(failure)
     raise SearchIndexUnavailable(
-        f"{what} did not take effect within {client.deadline:g} s, and the cluster may still carry it out: {reason}. "
+        f"{what} did not take effect within {client.deadline:g} s, and the cluster may still carry it out: {failure or _NOT_SHOWN}. "
         "Look at `strongroom index status`, and run the command again"
     )
 
 
-async def has_settings(client: ElasticsearchClient, index: str, wanted: Mapping[str, str | None]) -> bool:
-    """Return whether an index has these settings, by their full names. None stands for a setting that is not set."""
+async def _failure(sent: Awaitable[object]) -> StrongroomError | None:
+    """Return the error of a request; None if it was answered."""
+    try:
+        await sent
+    except StrongroomError as error:
+        return error
+    return None
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())
+
+
+async def settings_of(
+    client: ElasticsearchClient, index: str, names: Iterable[str], deadline: float
+) -> Mapping[str, Mapping[str, str | None]]:
+    """Return settings of each index that a name stands for, by their full names. None stands for a setting that is not set."""
+    wanted = tuple(names)
     found = await client.send(
-        lambda api: api.indices.get_settings(index=index, flat_settings=True), lambda body: by_index(body, "settings")
+        lambda api: api.indices.get_settings(index=index, flat_settings=True),
+        lambda body: by_index(body, "settings"),
+        deadline=deadline,
     )
-    return all(settings.get(name) == value for settings in found.values() for name, value in wanted.items())
+    return {each: {name: settings.get(name) for name in wanted} for each, settings in found.items()}

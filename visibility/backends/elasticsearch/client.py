@@ -183,10 +183,12 @@ class ElasticsearchClient:
             raise SearchIndexMismatch("the search index does not exist; create it with: strongroom index build")
         return found
 
-    async def find(self) -> IndexLayout | None:
-        """Return the only index of the alias; None if there is no alias. See `layout`."""
+    async def find(self, *, deadline: float | None = None) -> IndexLayout | None:
+        """Return the only index of the alias; None if there is no alias. See `layout`, and `send` for the deadline."""
         described = await self.send(
-            lambda api: api.options(ignore_status=_NOT_FOUND).indices.get(index=self.name, flat_settings=False), items
+            lambda api: api.options(ignore_status=_NOT_FOUND).indices.get(index=self.name, flat_settings=False),
+            items,
+            deadline=deadline,
         )
         self.seen, self._asked = layout(described, self.name, is_alias=self.is_alias), time.monotonic()
         return self.seen

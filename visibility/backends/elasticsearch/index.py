@@ -18,19 +18,20 @@ from .administration import (
     drop_index,
     index_bytes,
     is_index_of,
-    set_settings,
 )
-from .answers import by_index, refreshed, term_counts, total
+from .answers import refreshed, term_counts, total
 from .bulk import BulkAction, require_all
 from .client import SYSTEM_CERTIFICATES, ElasticsearchClient
 from .deletion import delete_documents
 from .documents import NO_EPOCH, document_name, mark_version, namespace_text, writer_name
+from .forgetting import forgetting_deletions
 from .inventory import ElasticsearchInventory
 from .reader import ElasticsearchReader
 from .writing import write_documents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from uuid import UUID
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 _TIMEOUTS = 3
 """Number of timeouts for which a failed request is sent again. A node that does not answer takes one of them."""
 _DEFAULTS = IndexSettings()
-_GC_DELETES, _AT_ONCE = "index.gc_deletes", "1ms"
 
 
 class ElasticsearchIndex:
@@ -273,24 +273,6 @@ class ElasticsearchIndex:
             )
         )
 
-    @asynccontextmanager
-    async def accepting_older_versions(self) -> AsyncIterator[None]:
-        """See `SearchIndex.accepting_older_versions`.
-
-        This changes the setting `index.gc_deletes`, and needs the right to do so. If it is interrupted, the next call restores the
-        setting.
-        """
-        settings = await self.client.send(
-            lambda api: api.indices.get_settings(index=self.name, flat_settings=True),
-            lambda body: by_index(body, "settings"),
-        )
-        before = {index: values.get(_GC_DELETES) for index, values in settings.items()}
-        await self._set_gc_deletes(self.name, _AT_ONCE)
-        try:
-            yield
-        finally:
-            for index, value in before.items():
-                await self._set_gc_deletes(index, None if value == _AT_ONCE else value)
-
-    async def _set_gc_deletes(self, index: str, value: str | None) -> None:
-        await set_settings(self.client, index, {_GC_DELETES: value})
+    def accepting_older_versions(self) -> AbstractAsyncContextManager[None]:
+        """See `SearchIndex.accepting_older_versions`. This changes the setting `index.gc_deletes`, and needs the right to do so."""
+        return forgetting_deletions(self.client)

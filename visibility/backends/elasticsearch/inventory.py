@@ -13,7 +13,7 @@ from strongroom.storage.visibility_rows.records import all_tokens
 from strongroom.visibility.backends.drift import Difference, DocumentCopy, Drift
 from strongroom.visibility.errors import SearchIndexAnswerError
 
-from .answers import hits
+from .answers import hit_fields, hits
 from .documents import (
     WRITER_TEXT,
     deleted_namespace_text,
@@ -210,7 +210,7 @@ def _field_drift(row: Row, hits: Iterable[Mapping[str, Any]]) -> Drift | None:
     hit = next((hit for hit in hits if "_routing" not in hit), None)
     if hit is None:
         return Drift.MISSING
-    fields, expected = hit.get("fields", {}), to_document(row["namespace_id"], row)
+    fields, expected = hit_fields(hit), to_document(row["namespace_id"], row)
     if hit.get("_version") != row["version"]:
         return Drift.VERSION
     if any(fields.get(name) != [expected[name]] for name in ("k", "b1", "b2", "d")):
@@ -224,15 +224,20 @@ def _copy(hit: Mapping[str, Any]) -> DocumentCopy:
     identifier = None
     with suppress(IntegrityError):  # no record has such a name
         identifier = record_id(hit["_id"])
-    close_buckets, start_buckets = (hit.get("fields", {}).get(name, ()) for name in ("b1", "b2"))
+    fields = hit_fields(hit)
     return DocumentCopy(
         name=hit["_id"],
         id=identifier,
         version=_version(hit),
         routing=hit.get("_routing"),
-        close_bucket=close_buckets[0] if len(close_buckets) == 1 else None,
-        start_bucket=start_buckets[0] if len(start_buckets) == 1 else None,
+        close_bucket=_only(fields.get("b1")),
+        start_bucket=_only(fields.get("b2")),
     )
+
+
+def _only(values: Any) -> int | None:
+    """Return the only value of a field; None if it has none or several, or something else than a number."""
+    return values[0] if isinstance(values, list) and len(values) == 1 and type(values[0]) is int else None
 
 
 def _version(hit: Mapping[str, Any]) -> int:

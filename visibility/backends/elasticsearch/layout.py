@@ -89,7 +89,8 @@ def made_by(body: Any, index: str) -> str | None:
     """Return the id of the creation of an index, from its mapping; "" if it has none, and None if there is no such index."""
     if is_missing(body):
         return None
-    return str(nested(nested(body, index), "mappings").get("_meta", {}).get(MADE, ""))
+    meta = nested(nested(body, index), "mappings").get("_meta")
+    return str(meta.get(MADE, "")) if isinstance(meta, dict) else ""
 
 
 def _check_alias(aliases: Mapping[str, Any], name: str) -> None:
