@@ -52,6 +52,10 @@ def findings(status: ClusterStatus) -> Iterator[Finding]:
 
 def _node(node: ClusterNode, version: str) -> Finding:
     check = f"worker {node.name}"
+    if not node.is_active:
+        host, _, port = node.name.rpartition(":")
+        advice = f"Run on the coordinator: SELECT citus_activate_node('{host}', {port})"
+        return Finding(DATABASE, check, "is not active; Citus sends nothing to it", "wrong", advice)
     if node.error:
         text = f"does not answer: {node.error}; its {node.shards} groups of shards can't be read or written"
         advice = f"Start it again, or promote its standby and run citus_update_node(). {_PAGE}"
@@ -60,10 +64,6 @@ def _node(node: ClusterNode, version: str) -> Finding:
         text = f"Citus {node.version}, the coordinator has {version}"
         advice = "Install one version on all nodes, and run ALTER EXTENSION citus UPDATE on each."
         return Finding(DATABASE, check, text, "wrong", advice)
-    if not node.is_active:
-        host, _, port = node.name.rpartition(":")
-        advice = f"Run on the coordinator: SELECT citus_activate_node('{host}', {port})"
-        return Finding(DATABASE, check, "is not active; Citus sends nothing to it", "wrong", advice)
     if not node.shards:
         advice = "To use it, run on the coordinator: SELECT citus_rebalance_start()"
         return Finding(DATABASE, check, "has no shards", "note", advice)

@@ -26,8 +26,8 @@ class ClusterNode:
         name: Host and port.
         is_active: Whether Citus sends statements to it.
         shards: The number of groups of co-located shards on it.
-        version: The version of Citus's extension there; "" if the node does not answer.
-        error: Why the node does not answer; "" if it does.
+        version: The version of Citus's extension there; "" if the node does not answer, or was not asked.
+        error: Why the node does not answer; "" if it does, or if it is not active and so was not asked.
     """
 
     name: str
@@ -82,7 +82,7 @@ async def cluster_status(database: Database) -> ClusterStatus:
                 node["is_active"],
                 node["shards"],
                 node["result"] if node["success"] else "",
-                "" if node["success"] else node["result"] or "it is not active",
+                "" if node["success"] or not node["is_active"] else node["result"] or "no reason is known",
             )
             for node in nodes
         ),

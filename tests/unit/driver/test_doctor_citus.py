@@ -35,10 +35,10 @@ def test_each_fault_of_a_cluster_is_named():
     )
     older = replace(WORKER, version="13.1-1")
     assert wrong(ClusterStatus("13.2-1", (older,)))["worker 10.0.0.2:5432"].startswith("Citus 13.1-1, the coordinator")
-    idle = replace(WORKER, is_active=False)
-    assert "citus_activate_node('10.0.0.2', 5432)" in next(
-        each.advice for each in findings(ClusterStatus("13.2-1", (idle,))) if each.state == "wrong"
-    )
+    inactive = replace(WORKER, is_active=False, version="")  # Citus does not ask it
+    (found,) = (each for each in findings(ClusterStatus("13.2-1", (inactive,))) if each.state == "wrong")
+    assert found.text == "is not active; Citus sends nothing to it"
+    assert "citus_activate_node('10.0.0.2', 5432)" in found.advice
     assert wrong(replace(HEALTHY, not_distributed=("tasks",)))["distribution"] == "not distributed: tasks"
     assert wrong(replace(HEALTHY, apart=("tasks",)))["distribution"].startswith("not co-located with the others: tasks")
 
