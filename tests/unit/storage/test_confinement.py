@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.storage.engine.functions import load_functions
-from strongroom.storage.engine.queries import load_queries
+from strongroom.storage.engine.queries import confined, load_queries
 from strongroom.storage.keys.reseal_rows import write_statement
 from strongroom.storage.keys.sealed_columns import sealed_columns
 from strongroom.storage.keys.sealed_pages import OLDER, USING, page_statement
@@ -32,12 +32,9 @@ EVERYWHERE = {
     "histories/histories.list_trees": "get_all_history_tree_branches: a scavenger reads the whole cell",
     "matching/tasks.list": "list_task_queue: a scavenger reads the whole cell",
     "matching/tasks.list_after": "as matching/tasks.list",
-    "visibility_rows/records.put": "an import writes records of many shards; Citus sends each row where it belongs",
-    "visibility_rows/outbox.add": "as visibility_rows/records.put",
+    "visibility_rows/outbox.add": "a page of runs of many shards; Citus sends each row where it belongs",
     "visibility_rows/outbox.records": "a build of the search index reads the whole cell",
     "visibility_rows/outbox.take": "an indexer serves the whole cell",
-    "visibility_rows/outbox.done": "as visibility_rows/outbox.take",
-    "visibility_rows/outbox.again": "as visibility_rows/outbox.take",
     "visibility_rows/truth.page": "a comparison of the search index with the records reads the whole cell",
     "visibility_rows/truth.again": "as visibility_rows/truth.page",
     "visibility_rows/truth.deletions": "as visibility_rows/truth.page",
@@ -46,13 +43,9 @@ EVERYWHERE = {
     "visibility_rows/epochs.count": "a rotation of the index key goes through all shards of a namespace",
     "visibility_rows/epochs.page": "as visibility_rows/epochs.count",
     "visibility_rows/epochs.whole": "as visibility_rows/epochs.count",
-    "visibility_rows/epochs.rewrite": "as visibility_rows/epochs.count; the rows of a piece lie in several shards",
     "visibility_rows/outbox.waiting": "as visibility_rows/outbox.take",
-    "visibility_rows/outbox.set_aside": "as visibility_rows/outbox.take",
     "visibility_rows/outbox.refused": "as visibility_rows/outbox.take",
-    "visibility_rows/outbox.created_again": "as visibility_rows/outbox.take",
     "visibility_rows/outbox.old_deletes": "as visibility_rows/outbox.take",
-    "visibility_rows/outbox.forget_deletes": "as visibility_rows/outbox.take",
     "journal/journal.write": "the entries of a transaction may be of several shards; Citus sends each row where it belongs",
     "cell/damaged_rows.keep": "rows of several queues that do not open are kept aside together",
     "cell/damaged_rows.list": "an operator lists the damaged rows of the whole cell",
@@ -95,17 +88,21 @@ EVERYWHERE |= {
     for name, column in COLUMNS.items()
     if column.table.partition_column and not column.table.is_keyed_by_namespace
 }
-# Statements for one server only. On a cluster `purge_namespace` and `Reseal` use others.
-ON_ONE_SERVER = {
-    f"{name}({table.name})"
-    for table in PURGED_TABLES
-    for name in ("schema/partitions.next", "namespaces/purge.delete_by_key", "namespaces/purge.delete_by_namespace")
-} | {
-    f"reseal.{source}({name})"
-    for name, column in COLUMNS.items()
-    for source in ("of_partitions", "write on one server")
-    if column.table.partition_column and (column.table.is_keyed_by_namespace or source != "of_partitions")
-}
+# Statements for one server only. On a cluster `purge_namespace`, `Reseal` and `put_visibility_records` use others.
+ON_ONE_SERVER = (
+    {"visibility_rows/records.put"}
+    | {
+        f"{name}({table.name})"
+        for table in PURGED_TABLES
+        for name in ("schema/partitions.next", "namespaces/purge.delete_by_key", "namespaces/purge.delete_by_namespace")
+    }
+    | {
+        f"reseal.{source}({name})"
+        for name, column in COLUMNS.items()
+        for source in ("of_partitions", "write on one server")
+        if column.table.partition_column and (column.table.is_keyed_by_namespace or source != "of_partitions")
+    }
+)
 
 
 def plain_statements():
@@ -201,11 +198,25 @@ def literals(node):
 
 
 PLAIN = plain_statements()
+CONFINED = {
+    name: statements for name, statements in PLAIN.items() if any("/* confined:" in text for text in statements)
+}
+"""The statements that are sent once for each shard on a cluster, with the shard as the last parameter; see `fetch_by_shard`."""
+PARAMETER = re.compile(r"\$([0-9]+)")
+SHARD = re.compile(r"(?:WHERE|AND) [a-z]\.shard_id = \$([0-9]+)")
+
+
+def misplaced(statement):
+    """Return the conditions in comments that do not compare a table with the parameter after the last one of the statement."""
+    plain = re.sub(r"/\* confined: .*? \*/", "", statement)
+    shard = str(max(int(number) for number in PARAMETER.findall(plain)) + 1)
+    conditions = re.findall(r"/\* confined: (.*?) \*/", statement)
+    return [each for each in conditions if (found := SHARD.fullmatch(each)) is None or found[1] != shard]
 
 
 def faults_of(statements):
-    """Return the faults of all statements of a name."""
-    return [fault for statement in statements for fault in faults(statement)]
+    """Return the faults of all statements of a name, in the form that a cluster gets."""
+    return [fault for statement in statements for fault in faults(confined(statement))]
 
 
 @pytest.mark.parametrize("name", IN_FUNCTIONS)
@@ -221,6 +232,31 @@ def test_only_statements_that_are_listed_here_leave_their_shard():
     """Exactly the listed statements go to all nodes."""
     assert {name for name, statements in PLAIN.items() if faults_of(statements)} - ON_ONE_SERVER == set(EVERYWHERE)
     assert set(PLAIN) >= ON_ONE_SERVER
+
+
+@pytest.mark.parametrize("name", CONFINED)
+def test_a_statement_that_is_sent_for_each_shard_is_confined_by_its_last_parameter(name):
+    """On a cluster its comments become conditions with the shard, which the caller appends. The control is the form of one server."""
+    for statement in CONFINED[name]:
+        assert faults(confined(statement)) == []
+        assert misplaced(statement) == []
+        assert faults(statement)
+
+
+def test_the_statements_that_are_sent_for_each_shard_are_these():
+    """A check of none would pass."""
+    assert sorted(name.partition("/")[2] for name in CONFINED) == [
+        *("epochs.rewrite", "outbox.again", "outbox.created_again", "outbox.done", "outbox.forget_deletes"),
+        "outbox.set_aside",
+    ]
+
+
+@pytest.mark.parametrize("condition", ["AND o.shard_id = $1", "AND o.shard_id = $3", "AND o.shard_id > $2", "AND true"])
+def test_a_condition_with_another_parameter_is_caught(condition):
+    """The control: the shard is not a parameter of the statement, not one too far, and it is compared."""
+    statement = f"SELECT FROM visibility_outbox AS o WHERE o.id = $1 /* confined: {condition} */"
+    assert misplaced(statement) == [condition]
+    assert misplaced(statement.replace(condition, "AND o.shard_id = $2")) == []
 
 
 def test_statements_were_found_in_each_place():
