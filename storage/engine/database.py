@@ -16,7 +16,7 @@ from .noted_commits import noted, noted_at_commit
 from .notifications import DEFAULT_PROBES, listen
 from .row_level_security import setting_of
 from .server_address import connection_options
-from .session_settings import session_settings
+from .session_settings import session_settings, without_limits
 from .transactions import close, is_cancelling, transaction_on
 from .translate import translated
 
@@ -38,7 +38,7 @@ CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
 GRACE = 5.0
 """Seconds to wait for the report of a stopped statement."""
-_NO_LIMITS = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+_IDLE = "idle_in_transaction_session_timeout"
 _DROP_TIMEOUT = 1.0
 """Seconds in which the server may confirm that a statement was cancelled. The connection's place in the pool is free after that."""
 
@@ -150,7 +150,7 @@ class Database:
                     if connection.for_nodes:
                         await connection.show_on_nodes()
                     if unlimited:
-                        await connection.execute("SET LOCAL statement_timeout = 0")
+                        await connection.execute(without_limits(connection.session, "statement_timeout"))
                     yield noting(UnlimitedConnection(connection) if unlimited else connection)
 
     @asynccontextmanager
@@ -167,7 +167,7 @@ class Database:
         try:
             with translated():
                 async with transaction_on(connection, isolation="read_committed", read_only=False):
-                    await connection.execute(_NO_LIMITS)
+                    await connection.execute(without_limits(connection.session, "statement_timeout", _IDLE))
                     yield UnlimitedConnection(connection)
         finally:
             connection.terminate()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .connection import UnlimitedConnection
 from .noted_commits import noted
+from .session_settings import without_limits
 from .translate import translated
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ async def dedicated_connection(database: Database) -> AsyncIterator[Connection]:
     connection = await database.connect()
     try:
         with translated():
-            await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            await connection.execute(
+                without_limits(connection.session, "statement_timeout", "lock_timeout", scope="SET")
+            )
             yield noted(UnlimitedConnection(connection))
     finally:
         connection.terminate()

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
-_RESET = "RESET SESSION AUTHORIZATION; RESET ALL; DEALLOCATE ALL; UNLISTEN *"
+_RESET = (
+    "RESET SESSION AUTHORIZATION; RESET ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all()"
+)
 _FIXED = {
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
@@ -54,7 +56,8 @@ SELECT current_setting('search_path') AS search_path, current_setting('{SETTING}
     coalesce((
         SELECT row_security_active(c.oid) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = '{SCHEMA}' AND c.relname = 'history_node'
-    ), true) AS row_level_security
+    ), true) AS row_level_security,
+    current_setting('transaction_timeout', true) IS NOT NULL AS limits_transactions
 """  # noqa: S608 - our own names
 
 
@@ -67,12 +70,14 @@ class Session:
         mark: A random text that only this session has. Its setting for row-level security begins with it.
         row_level_security: Whether the policies apply to the session's role.
         distributed: Whether tables are on other nodes, which the session's settings do not reach.
+        limits_transactions: Whether the server has `transaction_timeout`, as PostgreSQL 17 and newer do.
     """
 
     process: int
     mark: str
     row_level_security: bool
     distributed: bool = False
+    limits_transactions: bool = False
 
 
 def session_settings(
@@ -99,7 +104,21 @@ async def begin_session(connection: Connection, settings: Mapping[str, str]) -> 
     row = await connection.fetchrow(_STATE)
     if row is None or row["namespaces"] != mark or row["search_path"] != SCHEMA:
         raise PoolingNotSupported
-    return Session(row["process"], mark, bool(row["row_level_security"]), _PROPAGATED in settings)
+    return Session(
+        row["process"], mark, bool(row["row_level_security"]), _PROPAGATED in settings, bool(row["limits_transactions"])
+    )
+
+
+def without_limits(session: Session, *names: str, scope: str = "SET LOCAL") -> str:
+    """Return the statements that switch off time limits of the server, and `transaction_timeout` if the server has it.
+
+    Args:
+        session: The session.
+        names: The settings.
+        scope: "SET LOCAL" for the current transaction, "SET" for the session.
+    """
+    limits = [*names, *(["transaction_timeout"] if session.limits_transactions else [])]
+    return "; ".join(f"{scope} {name} = 0" for name in limits)
 
 
 async def keeps_session(connection: Connection, session: Session) -> bool:

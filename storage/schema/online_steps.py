@@ -7,14 +7,18 @@ no search. So a step is run again until its version is recorded: a valid index i
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.dedicated import dedicated_connection
-from strongroom.storage.errors import SchemaMismatch
+from strongroom.storage.errors import SchemaMismatch, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
 
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 
 _BUILDING = 0x4F6E6C696E65  # "Online"; not the number of `schema.locked`, because an index waits for the snapshots of all transactions
 _PAUSE = 0.5
+_SILENT = 5.0
+"""Seconds to wait for the lock before a line is logged."""
+_log = logging.getLogger("strongroom.schema")
 _COMMENT = re.compile(r"--[^\n]*")
 _STATEMENT = re.compile(r"(CREATE (?:UNIQUE )?|DROP )INDEX CONCURRENTLY (\w+)(?: ON .+)?")
 _STATE = """
@@ -30,6 +37,7 @@ _STATE = """
     WHERE n.nspname = $1 AND c.relname = $2
 """
 _IS_RECORDED = "SELECT max(version) >= $1 AS value FROM strongroom.schema_version"
+_UNLOCK = "SELECT pg_advisory_unlock($1) AS value"
 _RECORD = "INSERT INTO strongroom.schema_version (version, name, applied_at) VALUES ($1, $2, now())"
 
 
@@ -80,8 +88,7 @@ async def run_online_step(database: Database, step: Migration) -> bool:
         StorageError: An index can't be built, for example because values of a unique index are equal.
     """
     changes = index_changes(step)
-    async with dedicated_connection(database) as connection:
-        await _alone(connection)
+    async with dedicated_connection(database) as connection, _alone(connection):
         if await _value(connection, _IS_RECORDED, step.version):
             return False
         for change in changes:
@@ -90,15 +97,27 @@ async def run_online_step(database: Database, step: Migration) -> bool:
     return True
 
 
-async def _alone(connection: Connection) -> None:
-    """Take the lock for online steps, until the session ends.
+@asynccontextmanager
+async def _alone(connection: Connection) -> AsyncIterator[None]:
+    """Hold the lock for online steps.
 
     A caller that waited for the lock within a statement would have a snapshot, and the index of the holder would wait for that.
+    A pooler can keep the session, so the lock is given back. If the block is cancelled, the server may go on with the build. The lock
+    then stays until it has ended.
     """
-    while True:
-        if await _value(connection, "SELECT pg_try_advisory_lock($1) AS value", _BUILDING):
-            return
+    waited = 0.0
+    while not await _value(connection, "SELECT pg_try_advisory_lock($1) AS value", _BUILDING):
+        if waited < _SILENT <= waited + _PAUSE:
+            _log.warning("another process builds indexes of this database; waiting until it has ended")
+        waited += _PAUSE
         await asyncio.sleep(_PAUSE)
+    try:
+        yield
+    except Exception:
+        with suppress(StorageError):  # the session may have ended too
+            await _value(connection, _UNLOCK, _BUILDING)
+        raise
+    await _value(connection, _UNLOCK, _BUILDING)
 
 
 async def _change(connection: Connection, change: IndexChange) -> None:

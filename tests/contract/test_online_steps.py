@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from strongroom.storage import EVERY_NAMESPACE, Database, SchemaMismatch, Unavailable, apply_schema
+from strongroom.storage import EVERY_NAMESPACE, Database, SchemaMismatch, StorageError, Unavailable, apply_schema
+from strongroom.storage.engine.dedicated import dedicated_connection
+from strongroom.storage.engine.session_settings import begin_session
+from strongroom.storage.schema import online_steps
 from strongroom.storage.schema.migrations import Migration, migrations
 
 pytestmark = pytest.mark.integration
@@ -142,6 +146,70 @@ async def test_an_index_that_is_there_is_kept_and_one_can_be_dropped(version_1):
         assert await connection.fetchval("SELECT 'history_tree_later'::regclass::oid") == made
         assert await apply_schema(database, steps=(*STEPS, drop)) == [drop]
         assert await connection.fetchval("SELECT to_regclass('history_tree_later')") is None
+    await database.aclose()
+
+
+async def test_the_lock_is_free_when_a_step_has_ended(version_1):
+    """A pooler can keep the session of a caller that has left. A step that fails gives its lock back too."""
+    database = Database(version_1, insecure=True)
+    lock, free = ("SELECT pg_try_advisory_lock($1)", "SELECT pg_advisory_unlock($1)")
+    async with connected(version_1) as other, dedicated_connection(database) as kept:
+        async with online_steps._alone(kept):
+            assert await other.fetchval(lock, online_steps._BUILDING) is False
+        assert await other.fetchval(lock, online_steps._BUILDING) is True
+        await other.execute(f"SELECT pg_advisory_unlock({online_steps._BUILDING})")
+        with pytest.raises(Unavailable):
+            async with online_steps._alone(kept):
+                raise Unavailable
+        assert await other.fetchval(lock, online_steps._BUILDING) is True
+        assert await other.fetchval(free, online_steps._BUILDING) is True
+    await database.aclose()
+
+
+async def test_a_session_begins_without_the_locks_of_its_last_client(version_1):
+    """A session that a pooler lends again has no advisory lock. The control: the lock was there before."""
+    async with connected(version_1) as kept, connected(version_1) as other:
+        await kept.execute("SELECT pg_advisory_lock(7)")
+        assert await other.fetchval("SELECT pg_try_advisory_lock(7)") is False
+        await begin_session(kept, {"search_path": "strongroom"})
+        assert await other.fetchval("SELECT pg_try_advisory_lock(7)") is True
+
+
+async def test_a_second_caller_says_what_it_waits_for(version_1, monkeypatch, caplog):
+    """A build can take hours, so a caller that waits for another one logs one line."""
+    monkeypatch.setattr(online_steps, "_PAUSE", 0.02)
+    monkeypatch.setattr(online_steps, "_SILENT", 0.03)
+    database = Database(version_1, insecure=True)
+    async with connected(version_1) as other:
+        await other.execute(f"SELECT pg_advisory_lock({online_steps._BUILDING})")
+        applying = asyncio.create_task(apply_schema(database, steps=STEPS))
+        async with asyncio.timeout(60):
+            while "another process builds indexes" not in caplog.text:  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.02)
+        assert not applying.done()
+        await asyncio.sleep(0.2)
+        assert caplog.text.count("another process builds indexes") == 1
+        await other.execute("SELECT pg_advisory_unlock_all()")
+        assert [step.version for step in await asyncio.wait_for(applying, 60)] == [2, 3, 4]
+    await database.aclose()
+
+
+async def test_no_time_limit_of_the_server_ends_long_work(version_1):
+    """PostgreSQL 17 has `transaction_timeout`, which also ends a statement of its own. The control: it ends a usual statement."""
+    name = urlsplit(version_1).path[1:]
+    async with connected(version_1) as owner:
+        if await owner.fetchval("SELECT current_setting('transaction_timeout', true)") is None:
+            pytest.skip("transaction_timeout: PostgreSQL 17 or newer")
+        await owner.execute(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '200ms'")
+    database = Database(version_1, insecure=True)
+    with pytest.raises(StorageError):
+        async with database.connection(EVERY_NAMESPACE) as connection:
+            await connection.execute("SELECT pg_sleep(1)")
+    async with dedicated_connection(database) as connection:
+        await connection.execute("SELECT pg_sleep(1)")
+    for opened in (database.transaction(EVERY_NAMESPACE, unlimited=True), database.dedicated_transaction()):
+        async with opened as connection:
+            await connection.execute("SELECT pg_sleep(1)")
     await database.aclose()
 
 
