@@ -134,9 +134,9 @@ def of_reseal():
                 for counted in (False, True)
                 for continued in (False, True)[: 1 if source == "of_partitions" else 2]
             ]
-        for confined in (False, True)[: 2 if column.table.partition_column else 1]:
-            found[f"reseal.write{'' if confined else ' on one server'}({name})"] = [
-                write_statement(column, waits=waits, confined=confined) for waits in (False, True)
+        for alone in (False, True)[: 2 if column.table.partition_column else 1]:
+            found[f"reseal.write{'' if alone else ' on one server'}({name})"] = [
+                write_statement(column, waits=waits, confined=alone) for waits in (False, True)
             ]
     return found
 
