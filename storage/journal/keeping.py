@@ -25,7 +25,7 @@ from .gaps import Gaps
 from .images import CELL, NAMES, NUMBERS
 from .reading import ShardVerification, opened
 from .scanning import scan
-from .several_nodes import agreed
+from .several_nodes import agreed, snapshots_of_one_moment
 from .sums import ACCEPTANCE, differing, digest_of
 
 if TYPE_CHECKING:
@@ -203,11 +203,13 @@ class JournalKeeper:
         """Compare the rows of a shard with its sums and entries; raise what `fold` raises."""
         return await agreed(partial(self._verified, shard_id))
 
-    async def _verified(self, shard_id: int) -> tuple[ShardVerification, bool]:
+    async def _verified(self, shard_id: int, *, stopping: bool) -> tuple[ShardVerification, bool]:
         keys = await self._keyring.open(self._keyring.cell_id)
         elements = ElementHash(keys, shard_id)
         known = self._known(shard_id)
         async with self._database.transaction(EVERY_NAMESPACE, read_only=True, unlimited=True) as connection:
+            if stopping:
+                await snapshots_of_one_moment(self._database, connection)
             stored_sums = await connection.fetchrow(_SQL["sums"], shard_id)
             result = await self._folded(connection, elements, shard_id, stored_sums, known, limit=None)
             live, rows = await scan(connection, shard_id, elements)

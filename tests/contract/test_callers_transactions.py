@@ -196,7 +196,7 @@ async def test_the_transaction_of_a_write_decides_and_not_the_innermost_one(hist
 
 async def test_an_inner_transaction_of_another_database_decides_nothing(histories):
     """A write is in the transaction of its connection, whichever transaction of the task began last."""
-    other = Database(histories.cell.config.dsn, insecure=True)
+    other = Database(histories.cell.config.dsn, distributed=histories.cell.config.cell.distributed, insecure=True)
 
     async def write():
         async with histories.cell.database.transaction(EVERY_NAMESPACE) as outer:

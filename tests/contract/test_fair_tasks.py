@@ -11,7 +11,9 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def fair_tasks(cell):
     """A store of fair queues. test_tasks.py tests what they share with plain queues."""
-    database = Database(cell.config.dsn, by_key=True, lock_timeout=5, insecure=True)
+    database = Database(
+        cell.config.dsn, by_key=True, lock_timeout=5, distributed=cell.config.cell.distributed, insecure=True
+    )
     store = TaskStore(database, cell.keyring, cell.journal.journal, fair=True)
     yield store
     await store.aclose()

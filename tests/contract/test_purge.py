@@ -180,7 +180,9 @@ async def test_a_chunk_is_short_and_locks_little(own_cell):
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN OLD; END'",
     )
     await execute(own_cell, "CREATE TRIGGER slow BEFORE DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION slow()")
-    limited = Database(own_cell.config.dsn, statement_timeout=0.6, insecure=True)
+    limited = Database(
+        own_cell.config.dsn, statement_timeout=0.6, distributed=own_cell.config.cell.distributed, insecure=True
+    )
     try:
         assert dict(await purge_namespace(limited, own_cell.journal.journal, gone, chunk=10)) == {"tasks": 60}
     finally:
@@ -192,7 +194,9 @@ async def test_a_small_namespace_in_a_large_table_is_found_by_the_key(own_cell):
     gone = await dead_namespace(own_cell)
     await fill(own_cell, "history_tree", await new_namespace(own_cell), 100_000)
     await fill(own_cell, "history_tree", gone, 30, first=50_000)
-    limited = Database(own_cell.config.dsn, statement_timeout=2.0, insecure=True)
+    limited = Database(
+        own_cell.config.dsn, statement_timeout=2.0, distributed=own_cell.config.cell.distributed, insecure=True
+    )
     try:
         assert dict(await purge_namespace(limited, own_cell.journal.journal, gone)) == {"history_tree": 30}
     finally:

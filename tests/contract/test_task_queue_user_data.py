@@ -32,7 +32,9 @@ PLANTED = "planted-Kühlschrank"
 @pytest.fixture
 async def user_data(cell):
     """The store, on connections as the driver opens them."""
-    database = Database(cell.config.dsn, by_key=True, lock_timeout=5, size=8, insecure=True)
+    database = Database(
+        cell.config.dsn, by_key=True, lock_timeout=5, size=8, distributed=cell.config.cell.distributed, insecure=True
+    )
     yield TaskQueueUserDataStore(database, cell.keyring, cell.journal.journal)
     await database.aclose()
 
