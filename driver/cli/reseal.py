@@ -94,6 +94,7 @@ def reseal(
         if destroy and not of_cell:
             _ask_for_payloads(strongroom, no_payloads=no_payloads)
         work = strongroom.reseal(wait=wait)
+        # It waits without --destroy too: exit code 0 states that no row of an older key is left, and other processes still write some.
         with _Shown() as shown:
             done = await work.run(owner, rate=rate, progress=shown)
         _print(done)

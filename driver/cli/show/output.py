@@ -13,6 +13,7 @@ import click
 
 from strongroom.driver.cli.interrupts import INTERRUPTS
 
+from .piped import piped_progress
 from .text import as_json, escaped, unguarded
 
 if TYPE_CHECKING:
@@ -174,8 +175,9 @@ class Live:
         self.resume, self.pause = start, stop
 
 
-def _shows_progress() -> bool:
-    return _has_terminal(sys.stderr) and not json_wanted()
+def _piped() -> Callable[[str], None]:
+    """Return what shows progress without a terminal. With `--json` it shows nothing, because an error is then an object."""
+    return (lambda _text: None) if json_wanted() else piped_progress(fault)
 
 
 def _has_terminal(stream: TextIO) -> bool:
@@ -184,9 +186,10 @@ def _has_terminal(stream: TextIO) -> bool:
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal, and yield a function that takes the number done so far."""
-    if not _shows_progress():
-        yield lambda _done: None
+    """Show a progress bar on a terminal, or lines in a pipe, and yield a function that takes the number done so far."""
+    if not _has_terminal(sys.stderr) or json_wanted():
+        show = _piped()
+        yield lambda done: show(f"{description}: {done} of {total}")
         return
     from rich.console import Console  # noqa: PLC0415 - takes a while to import
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -201,9 +204,9 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
 
 @contextmanager
 def busy(text: str = "") -> Iterator[Callable[[str], None]]:
-    """Show a spinner on a terminal, and yield a function that changes its text."""
-    if not _shows_progress():
-        yield lambda _text: None
+    """Show a spinner on a terminal, or lines in a pipe, and yield a function that changes its text."""
+    if not _has_terminal(sys.stderr) or json_wanted():
+        yield _piped()
         return
     from rich.console import Console  # noqa: PLC0415 - takes a while to import
     from rich.status import Status  # noqa: PLC0415

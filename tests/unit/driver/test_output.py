@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from strongroom.driver.cli.show import output
+from strongroom.driver.cli.show import output, piped
 from strongroom.driver.cli.show.text import Guarded, as_json, escaped, guarded
 from tests.support.fixtures.command_line import STRONGROOM
 from tests.support.terminal import HOSTILE, raw_characters
@@ -93,6 +93,41 @@ def test_progress_shows_no_raw_text(monkeypatch):
     assert "a[/b]c[bold]:smile:" in shown
     assert "\x1b]0" not in shown
     assert not {"\x9b", "\u202e", "\u200b"} & set(shown)
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(monkeypatch, capsys):
+    """In a log a long wait is not silent: a line after ten seconds, and then one a minute. A short one prints nothing."""
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(piped, "monotonic", lambda: clock.seconds)
+    with output.busy("finding ...") as update:
+        for clock.seconds in range(130):
+            update(f"{HOSTILE} {clock.seconds} s")
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert [line.rsplit(" ", 2)[1] for line in lines] == ["10", "70"]
+    assert raw_characters(printed.err) == set()
+    assert printed.out == ""
+    with output.progress_bar("Resealing", 500) as advance:
+        advance(0)
+        clock.seconds += 11
+        advance(20)
+    assert capsys.readouterr().err == "Resealing: 20 of 500\n"
+    with output.busy("counting ...") as update:
+        clock.seconds += 9
+        update("again")
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_in_a_pipe_is_not_mixed_with_json(monkeypatch, capsys):
+    """With `--json` standard error has at most one object, an error."""
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(piped, "monotonic", lambda: clock.seconds)
+    monkeypatch.setattr(output, "json_wanted", lambda: True)
+    with output.busy("finding ...") as update, output.progress_bar("rows", 2) as advance:
+        clock.seconds += 1000
+        update("finding more ...")
+        advance(1)
+    assert capsys.readouterr().err == ""
 
 
 def test_nothing_in_the_command_line_prints_past_the_output():
