@@ -56,6 +56,11 @@ class KeyAge:
     retry_at: float = 0.0
     due_at: float = 0.0
 
+    def doubted(self, at: float) -> None:
+        """Check the keys at their next use, if the registry was read for them before a time at which it may have changed."""
+        if self.confirmed_at < at:
+            self.fresh_until = min(self.fresh_until, at)
+
 
 def least_jitter(namespaces: int, *, is_first: bool) -> float:
     """Return the least factor for the soft TTL.

@@ -89,6 +89,7 @@ class Keyring:
         self.registry = RegistryAccess(cell_id, store, self._loader)
         self._cache: OrderedDict[UUID, CachedKeys] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[CachedKeys]] = {}
+        self._doubted_at = float("-inf")
         self._failed = FailedLoads(self.policy, clock)
         self._refreshing = asyncio.Semaphore(self.policy.refreshes)
 
@@ -150,10 +151,7 @@ class Keyring:
         self._loading.pop(namespace_id, None)  # callers that wait for the load get its result, which is not cached
 
     def ages(self) -> list[float]:
-        """Return the seconds since the KMS was asked, for each cached namespace that was used within `soft_ttl`.
-
-        The keys of an unused namespace are not refreshed, so their age means nothing. Uses are recorded only if there is a watch.
-        """
+        """Return the seconds since the KMS was asked, for each namespace that was used within `soft_ttl`; none without a watch."""
         now = self._clock()
         return [
             now - cached.age.unwrapped_at
@@ -163,8 +161,9 @@ class Keyring:
 
     def doubt(self) -> None:
         """Read the registry again at the next use of each namespace: a notification may have been lost. Unchanged keys are kept."""
+        self._doubted_at = self._clock()
         for cached in self._cache.values():
-            cached.age.fresh_until = self._clock()
+            cached.age.fresh_until = self._doubted_at
 
     def provider(self, provider_id: str) -> KmsProvider:
         """Return a provider by its id. See `KeyLoader.provider`."""
@@ -257,7 +256,8 @@ class Keyring:
         self._failed.note(namespace_id, failure)
         if failure is not None or task.cancelled():
             return
-        self._cache[namespace_id] = task.result()
+        cached = self._cache[namespace_id] = task.result()
+        cached.age.doubted(self._doubted_at)  # during the load, perhaps
         self._cache.move_to_end(namespace_id)
         while len(self._cache) > self.policy.max_namespaces:
             self._cache.popitem(last=False)

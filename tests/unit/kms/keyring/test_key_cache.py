@@ -424,6 +424,34 @@ async def test_doubt_looks_again_at_the_next_use(deployment, warm):
         await warm.opens()
 
 
+@pytest.mark.parametrize("age", [1, SOFT], ids=["unchanged keys", "keys that are due"])
+async def test_doubt_during_a_load_counts(deployment, warm, monkeypatch, age):
+    """If notifications are lost after a load has read the registry, the keys are checked at their next use, not a soft TTL later."""
+    read, has_read, gate = deployment.store.list_data_keys, asyncio.Event(), asyncio.Event()
+
+    async def slow(namespace):
+        records = await read(namespace)
+        has_read.set()
+        await gate.wait()
+        return records
+
+    monkeypatch.setattr(deployment.store, "list_data_keys", slow)
+    deployment.clock.now += age
+    deployment.keyring.doubt()
+    await warm.opens()
+    await has_read.wait()
+    monkeypatch.undo()
+    await destroy_data_keys(deployment.another_process(), warm.namespace)
+    deployment.clock.now += 1
+    deployment.keyring.doubt()
+    gate.set()
+    await warm.settled()
+    await warm.opens()
+    await warm.settled()
+    with pytest.raises(KeyDestroyed):
+        await warm.opens()
+
+
 async def test_doubt_about_unchanged_keys_asks_no_kms(deployment, warm):
     """A lost connection costs a read of the registry for each namespace, and no KMS call. The KMS is asked when it was due before."""
     reads = deployment.store.reads
