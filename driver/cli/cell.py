@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -145,19 +145,21 @@ async def _perform(
         caller = await caller_of(strongroom)
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            if caller is None:
+            async with nullcontext() if caller is None else caller.performing(operation, **given):  # type: ignore[arg-type]
                 await run(strongroom)
-                return
-            async with caller.performing(operation, **given):  # type: ignore[arg-type]
-                await run(strongroom)
-            if strongroom.audit is not None and not OPERATIONS[operation].reads:
-                # An anchor of the change. When a process ends, there is less time for it.
-                with suppress(StrongroomError):
-                    await strongroom.audit.checkpoint()
-                await anchor_change(strongroom)
+            if not OPERATIONS[operation].reads:
+                await _anchor(strongroom)
         except (KeyDisabled, KeyNotFound):
             await _explain_shredding(strongroom, given)
             raise
+
+
+async def _anchor(strongroom: Strongroom) -> None:
+    """Write anchors of a change. When a process ends, there is less time for them."""
+    if strongroom.audit is not None:
+        with suppress(StrongroomError):
+            await strongroom.audit.checkpoint()
+    await anchor_change(strongroom)
 
 
 async def _explain_shredding(strongroom: Strongroom, given: Mapping[str, object]) -> None:
