@@ -46,14 +46,14 @@ def is_older(record_version: int, binding: bytes, known: RunState) -> bool:
     """Return whether a stored run is older than the known state: a lower record version whose history ends no later.
 
     A run that was deleted and made again has lower versions too, but its transactions are higher: the owner of the shard never gives a
-    transaction twice.
+    transaction twice. A write with record version 0 uses the older condition, the next event id, so its order is not known.
 
     Args:
         record_version: The version of the stored row.
         binding: The binding of its plaintext.
         known: The state that was known before the row was read.
     """
-    if not record_version < known[4]:
+    if not 0 < record_version < known[4]:
         return False
     found, before = end_of(binding), end_of(known[1])
     return found is not None and before is not None and found.branch == before.branch and found.txn_id <= before.txn_id

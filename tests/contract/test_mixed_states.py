@@ -217,3 +217,17 @@ async def test_a_run_that_another_process_made_again_is_read(workflow):
     assert (await workflow.get(run_id)).db_record_version == 1
     await workflow.update(workflow.mutation(run_id), update_workflow_new_events=workflow.events(run_id, 2, 40, 30))
     assert (await other.get(run_id)).db_record_version == 2
+
+
+async def test_a_write_without_a_record_version_is_no_older_row(workflow):
+    """Another process may write version 0 over a version that this process knows. The next read returns that write."""
+    other = workflow.like(cell=new_process(workflow.cell))
+    snapshot = workflow.snapshot(db_record_version=4)
+    run_id = snapshot.run_id
+    await workflow.create(snapshot, new_workflow_new_events=workflow.events(run_id, 1, 10, 0))
+    mutation = workflow.mutation(run_id, db_record_version=5)
+    await workflow.update(mutation, update_workflow_new_events=workflow.events(run_id, 2, 20, 10))
+    assert (await workflow.get(run_id)).db_record_version == 5
+    await other.update(workflow.mutation(run_id, db_record_version=0, condition=mutation.next_event_id))
+    for process in (workflow, other):
+        assert (await process.get(run_id)).db_record_version == 0
