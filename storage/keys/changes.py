@@ -18,8 +18,9 @@ RELISTEN = 1.0
 async def follow_key_changes(database: Database, keyring: Keyring, background: Background) -> NoReturn:
     """Evict keys from the keyring when another process changes them, until the task is cancelled.
 
-    Notifications are lost while there is no connection. Therefore every new connection makes the keyring read all keys again at their
-    next use. A pooler that shares sessions between transactions delivers no notifications. The limits of `CachePolicy` still apply.
+    Notifications are lost while there is no connection. Therefore every new connection makes the keyring read the registry again at
+    the next use of each namespace. Unchanged keys are not unwrapped again. A pooler that shares sessions between transactions delivers
+    no notifications. The limits of `CachePolicy` still apply.
 
     Args:
         database: The database of the key registry.
@@ -37,4 +38,4 @@ def _evict(keyring: Keyring, payload: str) -> None:
     try:
         keyring.evict(UUID(payload))
     except ValueError:
-        keyring.doubt()  # Another program sent the payload. Reading all keys again does no harm.
+        keyring.doubt()  # Another program sent the payload. Reading the registry again does no harm.
