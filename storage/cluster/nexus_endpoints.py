@@ -188,7 +188,7 @@ class NexusEndpointStore:
         async with self._database.transaction(NO_NAMESPACE, read_only=True) as connection:
             status = await connection.fetchrow(_SQL["version"])
             version: int = status["version"] if status is not None else 0
-            await self._journal.rows.check(connection, _STATUS, None, (version,), before)
+            await self._journal.rows.check(connection, _STATUS, None, (version,), before, authentic=(0,))
             if last_known_table_version not in (0, version):
                 raise NexusTableVersionConflict
             rows = await connection.fetch(_SQL["list"], after, page_size) if page_size else []
@@ -208,7 +208,7 @@ class NexusEndpointStore:
         before = self._journal.rows.moment
         if not await connection.fetch(_SQL["raise_version"], last_known):
             raise NexusTableVersionConflict
-        await self._journal.rows.check(connection, _STATUS, None, (last_known,), before)
+        await self._journal.rows.check(connection, _STATUS, None, (last_known,), before, authentic=(0,))
         self._journal.rows.written(connection, _STATUS, None, (last_known + 1,))
 
     async def _check(self, opened: Sequence[_Opened], before: int, place: Place) -> list[NexusEndpoint]:
@@ -219,6 +219,8 @@ class NexusEndpointStore:
         """
         for endpoint, change in opened:
             await self._journal.rows.check(place, _TABLE, endpoint.endpoint_id, (change,), before)
+            # The version of the table is not sealed itself. It is never below the sealed one of an endpoint.
+            self._journal.rows.remember(_STATUS, None, (change,), before)
         return [endpoint for endpoint, _ in opened]
 
 

@@ -1,30 +1,34 @@
 """The newest versions of rows that this process has seen. A row of a small table that was put back is refused when it is read.
 
 Statements run at the same time, so a row is compared only with what was known before its statement was sent. After a restore on
-purpose, older versions are right: the number of the cell's sums then counts one more acceptance (`sums.ACCEPTANCE`).
+purpose, older versions are right: the number of the cell's sums then counts one more acceptance (`sums.ACCEPTANCE`). The count
+is used only if the sums open, because an administrator of the database can edit their number.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from strongroom.kms import KmsError
 from strongroom.storage.engine.database import Database
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.engine.transaction_ends import Outcome, at_end
 from strongroom.storage.errors import DataLoss
+from strongroom.storage.shared_lookups import SharedLookups
 
 from .images import CELL
 from .reading import opened
 from .sums import ACCEPTANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from strongroom.kms import Keyring
-    from strongroom.storage.engine.connection import Connection
+    from strongroom.storage.engine.connection import Connection, Row
 
 _SQL = load_queries("journal/journal")
 Place: TypeAlias = "Database | Connection"
@@ -57,42 +61,55 @@ class NewestRows:
         self._tables: dict[str, OrderedDict[object, _Newest]] = {}
         self._forgotten_at = 0
         self._acceptances: int | None = None
+        self._shared = SharedLookups(self._counted)
 
-    async def check(self, place: Place, table: str, key: object, versions: tuple[int, ...], before: int) -> None:
+    async def check(
+        self,
+        place: Place,
+        table: str,
+        key: object,
+        versions: tuple[int, ...],
+        before: int,
+        *,
+        authentic: tuple[int, ...] | None = None,
+    ) -> None:
         """Refuse a row that is older than this process has seen it, and remember it otherwise.
 
         Args:
             place: The database, or in a transaction its connection.
             table: The table.
             key: The row's key.
-            versions: Its authenticated versions, each of which only rises.
+            versions: Its versions, each of which only rises.
             before: The value of `moment` before the row was read.
+            authentic: The versions that are remembered, with 0 for each that nothing authenticates; None for all. A number that was
+                edited is then forgotten as soon as it was set back.
 
         Raises:
             DataLoss: One of the versions is lower than before.
             KmsError, StorageError: It seems older, and it can't be found out whether that was accepted.
         """
         if self._acceptances is None:
-            self._acceptances = await self._accepted(place, verified=False)
+            await self._read_first_count(place)
         rows = self._tables.get(table)
         newest = None if rows is None else rows.get(key)
-        is_older = newest is not None and any(one < other for one, other in zip(versions, newest.versions, strict=True))
-        if is_older and newest is not None and newest.moment <= before:
-            accepted = await self._accepted(place, verified=True)
-            if accepted <= self._acceptances:
+        if newest is not None and newest.moment <= before and _is_older(versions, newest.versions):
+            accepted = await self._accepted(place)
+            if before < self._forgotten_at:
+                return  # another check found the acceptance meanwhile, or this process accepted the rows
+            if accepted is None or self._acceptances is None or accepted <= self._acceptances:
                 raise _older_row(table, versions, newest.versions)
             self.forget()
             self._acceptances = accepted
             before = self.moment
-        self._remember(table, key, versions, before)
+        self.remember(table, key, versions if authentic is None else authentic, before)
 
     def written(self, connection: Connection, table: str, key: object, versions: tuple[int, ...]) -> None:
-        """Remember a row that the transaction of a connection writes, if it is committed."""
+        """Remember a row that the transaction of a connection writes, if it is committed. A version of 0 stays as it is known."""
         before = self.moment
 
         def end(outcome: Outcome) -> None:
             if outcome is Outcome.COMMITTED:
-                self._remember(table, key, versions, before)
+                self.remember(table, key, versions, before)
 
         at_end(connection, end)
 
@@ -103,9 +120,17 @@ class NewestRows:
         self.moment += 1
         self._forgotten_at = self.moment
 
-    def _remember(self, table: str, key: object, versions: tuple[int, ...], before: int) -> None:
-        if before < self._forgotten_at:
-            return  # it was read before an older state was accepted
+    def remember(self, table: str, key: object, versions: tuple[int, ...], before: int) -> None:
+        """Refuse a row below these versions from now on.
+
+        Args:
+            table: The table.
+            key: The row's key.
+            versions: Its authenticated versions; 0 for one that is not known.
+            before: The value of `moment` before they were read.
+        """
+        if before < self._forgotten_at or not any(versions):
+            return  # the row was read before an older state was accepted, or nothing is known of it
         rows = self._tables.setdefault(table, OrderedDict())
         known = rows.get(key)
         newest = versions if known is None else tuple(map(max, versions, known.versions))
@@ -115,21 +140,45 @@ class NewestRows:
             if len(rows) > MOST_ROWS:
                 rows.popitem(last=False)
 
-    async def _accepted(self, place: Place, *, verified: bool) -> int:
-        """Return how often an older state of the cell's tables was accepted; 0 if the sums are not valid and must be."""
+    async def _read_first_count(self, place: Place) -> None:
+        """Read how often an older state was accepted. While that can't be found out, no older row is used."""
+        forgotten_at = self._forgotten_at
+        with suppress(KmsError):
+            accepted = await self._accepted(place)
+            if accepted is not None and self._acceptances is None and forgotten_at == self._forgotten_at:
+                self._acceptances = max(accepted, self._sums.get(CELL, 0) // ACCEPTANCE)
+
+    async def _accepted(self, place: Place) -> int | None:
+        """Return how often an older state of the cell's tables was accepted; None if the sums are missing or do not open.
+
+        Concurrent checks outside of transactions share a statement. One in a transaction uses its own connection, because it may hold
+        the last one of the pool.
+        """
         if isinstance(place, Database):
-            async with place.connection(NO_NAMESPACE) as connection:
+            return await self._shared.get(place)
+        return await self._count(await place.fetchrow(_SQL["sums"], CELL))
+
+    async def _counted(self, databases: Sequence[Database]) -> Mapping[Database, int]:
+        found: dict[Database, int] = {}
+        for database in databases:
+            async with database.connection(NO_NAMESPACE) as connection:
                 row = await connection.fetchrow(_SQL["sums"], CELL)
-        else:
-            row = await place.fetchrow(_SQL["sums"], CELL)
+            count = await self._count(row)
+            if count is not None:
+                found[database] = count
+        return found
+
+    async def _count(self, row: Row | None) -> int | None:
         if row is None:
-            return 0
-        if verified:
-            keys = await self._keyring.open(self._keyring.cell_id)
-            found = await opened(self._keyring, keys, CELL, row)
-            if found.problems or row["number"] < self._sums.get(CELL, 0):
-                return 0
+            return None
+        keys = await self._keyring.open(self._keyring.cell_id)
+        if (await opened(self._keyring, keys, CELL, row)).problems:
+            return None
         return int(row["number"]) // ACCEPTANCE
+
+
+def _is_older(versions: tuple[int, ...], newest: tuple[int, ...]) -> bool:
+    return any(one < other for one, other in zip(versions, newest, strict=True))
 
 
 def _older_row(table: str, found: tuple[int, ...], seen: tuple[int, ...]) -> DataLoss:

@@ -278,14 +278,14 @@ class MetadataStore:
             row = await connection.fetchrow(_SQL["lock"], namespace_id)
             if row is None or is_gone(row):
                 raise NamespaceNotFound
-            await self._rows.check(row, before, connection)
+            await self._rows.check_locked(row, before, connection)
             sealed = keys.seal(NAMESPACE_DATA, (notification_version, int(is_global)), data.pack())
             await connection.execute(_SQL["update"], namespace_id, notification_version, is_global, sealed)
             old = details, _ = row["details"], row["data"]
-            version = row["version"] + (name_and_token is not None)
-            self._rows.written(connection, namespace_id, version, notification_version)
+            version = 0 if name_and_token is None else row["version"] + 1
             if name_and_token is not None:
                 details = await self._rename(connection, keys, row, *name_and_token)
+            self._rows.written(connection, namespace_id, version, notification_version)
             await self._rows.raise_version(connection, notification_version)
             await self._journal.write(connection, replaced_namespace(namespace_id, old, (details, sealed)))
 

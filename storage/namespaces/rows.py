@@ -165,23 +165,41 @@ class NamespaceRows:
         """What `check` compares a row with. Read it before reading the row."""
         return self._journal.rows.moment
 
-    async def check(self, row: Row, before: int, connection: Connection | None = None) -> None:
+    async def check(self, row: Row, before: int) -> None:
         """Refuse a row that is older than this process has seen it.
 
         Args:
-            row: The row, which was opened.
+            row: The row, whose details and settings were opened.
             before: The value of `moment` before the row was read.
-            connection: The connection of the transaction that read it; None if it was read outside of one.
 
         Raises:
             DataLoss: An older row was put back.
         """
-        key = UUID(bytes=row["namespace_id"].bytes)
-        versions = (row["version"], row["notification_version"])
-        await self._journal.rows.check(connection or self._database, "namespaces", key, versions, before)
+        await self._check(self._database, row, before, (row["version"], row["notification_version"]))
+        # The version of the table is not sealed itself. It is above the sealed one of each namespace.
+        self._journal.rows.remember(_TABLE_VERSION, None, (row["notification_version"] + 1,), before)
+
+    async def check_details(self, row: Row, before: int) -> None:
+        """Refuse a row whose details alone were opened; see `check`. They authenticate one of the two versions."""
+        await self._check(self._database, row, before, (row["version"], 0))
+
+    async def check_locked(self, row: Row, before: int, connection: Connection) -> None:
+        """Refuse a row that a transaction has locked and not opened; see `check`. Its versions are compared, and not remembered."""
+        await self._check(connection, row, before, (0, 0))
+
+    async def _check(self, place: Place, row: Row, before: int, authentic: tuple[int, int]) -> None:
+        key, versions = UUID(bytes=row["namespace_id"].bytes), (row["version"], row["notification_version"])
+        await self._journal.rows.check(place, "namespaces", key, versions, before, authentic=authentic)
 
     def written(self, connection: Connection, namespace_id: UUID, version: int, notification_version: int) -> None:
-        """Refuse a row below these versions as soon as the transaction of a connection is committed."""
+        """Refuse a row below these versions as soon as the transaction of a connection is committed.
+
+        Args:
+            connection: The connection.
+            namespace_id: The namespace.
+            version: The version of the details that were sealed; 0 if none were.
+            notification_version: That of the settings that were sealed; 0 if none were.
+        """
         self._journal.rows.written(connection, "namespaces", namespace_id, (version, notification_version))
 
     async def table_version(self) -> int:
@@ -214,7 +232,7 @@ class NamespaceRows:
         self._journal.rows.written(connection, _TABLE_VERSION, None, (version + 1,))
 
     async def _checked_version(self, version: int, before: int, place: Place) -> int:
-        await self._journal.rows.check(place, _TABLE_VERSION, None, (version,), before)
+        await self._journal.rows.check(place, _TABLE_VERSION, None, (version,), before, authentic=(0,))
         return version
 
 

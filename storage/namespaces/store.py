@@ -274,8 +274,8 @@ class NamespaceStore:
                 before = self._rows.moment
                 stored = await connection.fetchrow(_SQL["lock"], namespace_id, namespace.version)
                 if stored is not None:
-                    await self._rows.check(stored, before, connection)
-                    self._rows.written(connection, namespace_id, changed.version, stored["notification_version"])
+                    await self._rows.check_locked(stored, before, connection)
+                    self._rows.written(connection, namespace_id, changed.version, 0)
                     await connection.execute(_SQL["update"], namespace_id, namespace.version, sealed)
                     old, data = (stored["details"], stored["data"]), stored["data"]
                     await self._journal.write(connection, replaced_namespace(namespace_id, old, (sealed, data)))
@@ -290,7 +290,7 @@ class NamespaceStore:
         check_region_of(details, self._keyring.region)
         if name is not None:
             check_name(details.name, name)
-        await self._rows.check(row, before)
+        await self._rows.check_details(row, before)
         return replace(
             namespace,
             name=details.name,

@@ -245,6 +245,14 @@ JOURNAL.tested_in(
     },
 )
 JOURNAL.tested_in(
+    "tests/freshness/test_older_rows.py",
+    {
+        "hide the count of acceptances from a process that starts": "test_an_edited_count_is_no_acceptance",
+        "edit a version in clear, and set it back": "test_an_edited_number_that_is_set_back_is_forgotten",
+        "edit the version of a table, and set it back": "test_an_edited_version_of_a_table_that_is_set_back_is_forgotten",
+    },
+)
+JOURNAL.tested_in(
     "tests/freshness/test_replaced_rows.py",
     {
         "put a replaced row back, and edit its entry": "test_a_write_that_is_undone_is_found",
