@@ -152,12 +152,8 @@ async def test_an_acceptance_is_anchored_by_its_command(anchored, config_path, a
         assert registry.number == 4, "one above the anchored version 3"
 
 
-@pytest.mark.parametrize("is_audited", [True, False], ids=["audit", "no audit"])
-def test_changes_of_grants_are_anchored(config_path, bucket, is_audited):
-    """The version of the policy that a request, its withdrawal and `accept-older` make is in the bucket when the command ends.
-
-    A cell without an audit log anchors it too.
-    """
+def test_changes_of_grants_are_anchored(config_path, bucket):
+    """The version of the policy that a request, its withdrawal and `accept-older` make is in the bucket when the command ends."""
     folder = config_path.parent
 
     def run(*arguments, key=None, code=0):
@@ -166,10 +162,6 @@ def test_changes_of_grants_are_anchored(config_path, bucket, is_audited):
         assert done.returncode == code, done
         return json.loads(done.stdout) if code == 0 else done
 
-    if not is_audited:
-        whole = config_path.read_text()
-        assert "[audit]\nfolder" in whole
-        config_path.write_text(whole.replace("[audit]\nfolder", "# folder"))
     run("init")
     config_path.write_text(config_path.read_text() + bucket.toml())
     key = run("access", "init", "ana")["api_key"]

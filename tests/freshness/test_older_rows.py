@@ -200,7 +200,7 @@ async def test_an_edited_count_is_no_acceptance(scene, two_processes, is_deleted
     if is_deleted:
         await scene.admin.delete(*of_cell)
     else:
-        await scene.admin.edit(of_cell[0], "number = 0", *of_cell[1:])
+        await scene.admin.edit(of_cell[0], "number = 1", *of_cell[1:])
     assert (await one.clusters.get_cluster_metadata(name)).version == 2
     await scene.admin.put_back("journal_sums", sums)
     await scene.admin.put_back("cluster_metadata", older)
