@@ -237,7 +237,7 @@ _READS = {
 
 @pytest.mark.parametrize("call", _READS.values(), ids=_READS)
 async def test_an_edited_number_that_is_set_back_is_forgotten(scene, two_processes, call):
-    """Only authenticated versions are remembered, so that an edited one does not make a process refuse the row for good.
+    """Only authenticated versions are remembered, so that an edited one does not make a process refuse the row permanently.
 
     The control: an older row is refused afterwards.
     """
