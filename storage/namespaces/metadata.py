@@ -25,14 +25,7 @@ from .journal import replaced_namespace
 from .kek_rule import KekRule, no_rule, wanted_kek
 from .namespace_record import NamespacePage, NamespaceRecord
 from .opened_records import OpenedRecords
-from .rows import (
-    NamespaceDetails,
-    NamespaceRows,
-    check_region_of,
-    has_new_keys,
-    is_gone,
-    open_details,
-)
+from .rows import NamespaceDetails, NamespaceRows, check_region_of, has_new_keys, is_gone, open_details
 from .store import NamespaceStore
 
 if TYPE_CHECKING:
@@ -219,6 +212,9 @@ class MetadataStore:
     async def delete_namespace_by_name(self, name: str) -> None:
         """Delete a namespace by its name; see `delete_namespace`.
 
+        Args:
+            name: The namespace's name.
+
         Raises:
             InvalidPersistenceRequest: The name is empty or too long.
             StrongroomError: As `delete_namespace`.
@@ -252,7 +248,8 @@ class MetadataStore:
     async def get_metadata(self) -> int:
         """Return the version of the table, which each creation, update and renaming raises by one.
 
-        It raises `DataLoss` if an older version was put back.
+        Raises:
+            DataLoss: An older version was put back.
         """
         return await self._rows.table_version()
 

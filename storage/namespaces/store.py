@@ -99,7 +99,7 @@ class NamespaceStore:
         mark_layout: Callable[[str, IdentityKeys], str] | None = None,
         region: str | None = None,
     ) -> Namespace:
-        """Create a namespace with its own keys.
+        """Create a namespace with its own keys, and return it.
 
         Args:
             name: The name, 1 to 255 bytes of UTF-8.
@@ -109,9 +109,6 @@ class NamespaceStore:
             index_layout: The layout of the namespace's visibility documents; None for the layout of this store.
             mark_layout: Function that adds to the layout what is made with the namespace's identity keys; None to add nothing.
             region: The region of the namespace, which must be the cell's region; None also means the cell's region.
-
-        Returns:
-            The namespace.
 
         Raises:
             NamespaceAlreadyExists: The name is taken.
@@ -178,7 +175,11 @@ class NamespaceStore:
         return unopened(row).namespace_id
 
     async def list_namespaces(self) -> Sequence[Namespace]:
-        """Return all namespaces, including shredded ones. A namespace without available keys is listed with the reason."""
+        """Return all namespaces, including shredded ones. A namespace without available keys is listed with the reason.
+
+        Raises:
+            DatabaseUnavailable: The database can't be reached, or did not answer in time.
+        """
         before = self._rows.moment
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"])
@@ -192,14 +193,11 @@ class NamespaceStore:
 
     @commits_several_times
     async def add_search_attributes(self, namespace_id: UUID, added: Mapping[str, str]) -> Namespace:
-        """Register more custom search attributes. A name that is already registered with the same type is not changed.
+        """Register more custom search attributes, and return the changed namespace. A name that has the same type stays as it is.
 
         Args:
             namespace_id: The namespace.
             added: The search attributes, name to type.
-
-        Returns:
-            The changed namespace.
 
         Raises:
             NamespaceNotFound: The namespace does not exist, or was shredded.

@@ -46,15 +46,20 @@ def program(path, folder, *arguments, code=0, **options):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def shop(databases, tmp_path_factory):
-    """The folder of a cell with the namespace `shop`, in which the orders of examples/orders/requests.jsonl are, and the answers."""
-    dsn, folder = run_in_thread(databases.create()), tmp_path_factory.mktemp("shop")
+def make_shop(dsn, folder):
+    """Make a cell with the namespace `shop` and the orders of examples/orders/requests.jsonl; return the answers."""
     command(folder, "init", "--dsn", dsn)
     command(folder, "namespace", "create", "shop", "-a", "CustomerId=Keyword", "-a", "Amount=Double")
     requests = (EXAMPLES / "orders" / "requests.jsonl").read_text()
     printed = program("orders/service.py", folder, "strongroom.toml", "shop", input=requests)
-    yield folder, [json.loads(line) for line in printed.splitlines()]
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def shop(databases, tmp_path_factory):
+    """The folder of a cell with orders, and the answers."""
+    dsn, folder = run_in_thread(databases.create()), tmp_path_factory.mktemp("shop")
+    yield folder, make_shop(dsn, folder)
     run_in_thread(databases.drop(dsn))
 
 
@@ -95,11 +100,11 @@ def test_the_worker_shows_what_a_server_gets(shop):
     assert b"Ana".hex() not in printed.partition("opened")[0]
 
 
-def test_the_admin_interface_authorises_each_request(shop, tmp_path):
+def test_the_admin_interface_authorises_each_request(databases, tmp_path):
     """With a key its owner sees runs; without one nothing is answered. The audit log has the calls."""
-    folder, _ = shop
-    cell = tmp_path / "cell"
-    shutil.copytree(folder, cell)
+    dsn, cell = run_in_thread(databases.create()), tmp_path / "cell"
+    cell.mkdir()
+    make_shop(dsn, cell)
     key = json.loads(command(cell, "access", "init", "ana", "--json"))["api_key"]
     address = tmp_path / "http"
     server = subprocess.Popen(
@@ -132,6 +137,7 @@ def test_the_admin_interface_authorises_each_request(shop, tmp_path):
         server.wait(60)
     records = b"".join(each.read_bytes() for each in sorted((cell / "audit").rglob("*.jsonl")))
     assert b"visibility.list_workflow_executions" in records
+    run_in_thread(databases.drop(dsn))
 
 
 def answered(server, path, seconds=240):

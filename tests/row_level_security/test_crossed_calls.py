@@ -126,13 +126,11 @@ SEEN_WITHOUT = frozenset(
             "executions.create_workflow_execution",
             "executions.get_current_execution",
             "executions.get_workflow_execution",
-            "executions.update_workflow_execution",
-            "executions.conflict_resolve_workflow_execution",
         ),
         *("history.get_history_tree", "history.get_history_tree_containing_branch", "history.read_history_branch"),
         *("history.read_history_nodes", "history.delete_history_branch", "tasks.get_task_queue", "tasks.get_tasks"),
         *("fair_tasks.get_task_queue", "fair_tasks.get_tasks"),
-        *("executions.set_workflow_execution", "history.fork_history_branch"),
+        "history.fork_history_branch",
         *("task_queue_user_data.get_task_queue_user_data", "task_queue_user_data.get_task_queues_by_build_id"),
         "task_queue_user_data.list_task_queue_user_data_entries",
         *("visibility.get_workflow_execution", "visibility.list_workflow_executions"),
@@ -141,6 +139,7 @@ SEEN_WITHOUT = frozenset(
 CHANGED_WITHOUT = frozenset(
     {
         *("executions.delete_workflow_execution", "executions.delete_current_workflow_execution"),
+        "executions.update_workflow_execution",
         "history.delete_history_nodes",
         "task_queue_user_data.update_task_queue_user_data",
         *("tasks.complete_tasks_less_than", "fair_tasks.complete_tasks_less_than"),
