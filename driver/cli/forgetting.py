@@ -102,4 +102,4 @@ def _say(done: RetiredVersions) -> None:
             f"{done.primary}. Backups of the database from before can't be opened any more"
         )
     if done.reason:
-        line(f"{done.kek}: the KMS still unwraps what it wrapped before: {done.reason}")
+        line(f"{done.kek}: the KMS can still unwrap what it wrapped before: {done.reason}")

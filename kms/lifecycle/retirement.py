@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from strongroom.kms.commits import commits_several_times
-from strongroom.kms.errors import KeyDestroyed, KeyDisabled, KeyNotFound, StrongroomError, UnsupportedOperation
+from strongroom.kms.errors import (
+    AccessDenied,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    StrongroomError,
+    UnsupportedOperation,
+)
 from strongroom.kms.key_events import KeyEvent, recording_change
 from strongroom.kms.keys.registry import KeyState
 from strongroom.kms.provider import KekRef
@@ -43,7 +51,7 @@ class RetiredVersions:
         kek: The KEK.
         primary: The version that wraps now; "" if the KMS did not answer.
         retired: The versions that this run retired.
-        reason: Why a version that wrapped a destroyed key still unwraps; "" if none does.
+        reason: Why a version that wrapped a destroyed key still unwraps, or can be enabled again in the KMS; "" if none can.
     """
 
     kek: KekRef
@@ -101,16 +109,20 @@ async def retire_old_versions(
     if provider.capabilities.rotates_slowly:
         return RetiredVersions(kek, info.primary_version, reason=_SLOW.format(kek=kek))
     retired: list[str] = []
+    reason = ""
     try:
         if not is_retired:
             rotate = info.primary_version in wrapped_by
             await _move(keyring, provider, kek, rotate=rotate, settle=settle, progress=progress)
             info = await provider.describe(kek)
         # An earlier run may have failed between the end of a version's use and its deletion.
-        reason = await _retire(keyring, provider, kek, info.kept, [])
+        with suppress(AccessDenied):  # then the versions are kept
+            reason = await _retire(keyring, provider, kek, info.kept, [], is_kept=True)
         if not is_retired and not reason:
             older = [version for version in info.versions if version != info.primary_version]
             reason = await _retire(keyring, provider, kek, older, retired)
+        if not reason and (kept := (await provider.describe(kek)).kept):
+            reason = _KEPT.format(version=", ".join(kept), kek=kek)
     except StrongroomError as error:
         reason = _reason(error)
     return RetiredVersions(kek, info.primary_version, tuple(retired), reason)
@@ -119,6 +131,10 @@ async def retire_old_versions(
 _SLOW = (
     "its KMS may wrap with an older version for hours after a rotation. Rotate it and wrap its keys again (strongroom keys rotate-kek "
     "{kek}, strongroom keys rewrap {kek}), and retire each older version a day later: strongroom keys retire {kek} --version N"
+)
+_KEPT = (
+    "version {version} no longer unwraps, but the KMS still has it, and its administrator can enable it again. Allow the token to "
+    "trim {kek} (update on keys/NAME/trim), and run the command again"
 )
 _UNSUPPORTED = (
     "its KMS keeps every version of a key as long as the key exists. To make it forget, move all keys to a new KEK and delete this "
@@ -150,9 +166,19 @@ async def _move(
 
 
 async def _retire(
-    keyring: Keyring, provider: KmsProvider, kek: KekRef, versions: Sequence[str], retired: list[str]
+    keyring: Keyring,
+    provider: KmsProvider,
+    kek: KekRef,
+    versions: Sequence[str],
+    retired: list[str],
+    *,
+    is_kept: bool = False,
 ) -> str:
-    """Retire those of some versions that wrap nothing, in this order. Return why one is left; "" if none is."""
+    """Retire those of some versions that wrap nothing, in this order. Return why one is left; "" if none is.
+
+    Versions that are retired and kept are deleted. If the KMS does not allow it, the event is recorded as failed, and the error is
+    `AccessDenied`.
+    """
     for version in versions:
         used = await keyring.store.list_kek_usage()
         if unknown := sorted({usage.provider for usage in used} - keyring.providers.keys()):
@@ -169,6 +195,8 @@ async def _retire(
                 await provider.retire_version(kek, version)
             except (KeyNotFound, KeyDestroyed, KeyDisabled):  # another process retired it
                 continue
+            if is_kept and version in (await provider.describe(kek)).kept:
+                raise AccessDenied(_KEPT.format(version=version, kek=kek))
         retired.append(version)
     return ""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from strongroom.kms import (
+    AccessDenied,
     KekRef,
     KeyClass,
     KmsError,
@@ -153,3 +154,43 @@ async def test_a_deletion_that_failed_is_repeated(strongroom, using_kms, kms, ke
     assert (await kms.provider.describe(kek)).kept == ()
     assert enable_again() >= 300, "control: before the deletion this enables it"
     assert not await unwraps(using_kms, row)
+
+
+class _Events:
+    """Keeps the outcomes of the events of changes."""
+
+    def __init__(self):
+        self.outcomes = []
+
+    async def record(self, event):
+        """Keep the outcome of an event of a KEK."""
+        if event.operation == "kek.retire":
+            self.outcomes.append(event.outcome)
+
+
+async def test_a_version_that_may_not_be_deleted_is_named(strongroom, using_kms, kms, kek, monkeypatch):
+    """If the token may not trim, each run names the version that the KMS keeps, and no audit record states its deletion."""
+    if kms.name != "vault":
+        pytest.skip(f"{kms.name} retires a version in one step")
+    namespace_id, row = await destroyed(strongroom, using_kms, kek)
+    ((found, versions),) = (await keks_of_destroyed_keys(using_kms, namespace_id)).items()
+    request = TransitClient.request
+
+    async def may_not_trim(client, method, path, *arguments, **options):
+        if path.endswith("/trim"):
+            raise AccessDenied("permission denied")
+        return await request(client, method, path, *arguments, **options)
+
+    events = _Events()
+    monkeypatch.setattr(using_kms, "key_events", events)
+    with monkeypatch.context() as patch:
+        patch.setattr(TransitClient, "request", may_not_trim)
+        first = await retire_old_versions(using_kms, found, versions, settle=0)
+        assert first.retired == (row.kek_version,)
+        assert "Allow the token to trim" in first.reason
+        assert events.outcomes == ["begun", "done"]
+        second = await retire_old_versions(using_kms, found, versions, settle=0)
+    assert (second.retired, second.reason) == ((), first.reason)
+    assert events.outcomes[2:] == ["begun", "failed"]
+    assert (await retire_old_versions(using_kms, found, versions, settle=0)).reason == ""
+    assert events.outcomes[4:] == ["begun", "done"], "control: with the right to trim, the deletion is recorded"
