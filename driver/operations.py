@@ -34,7 +34,7 @@ class Permission(StrEnum):
     SHRED = "shred"
     """Destroy a namespace's keys and rows."""
     AUDIT = "audit"
-    """Read, verify and export the audit log; list who has which role."""
+    """Read, verify and export the audit log; list principals and their roles."""
 
 
 @dataclass(frozen=True, slots=True)

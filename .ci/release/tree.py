@@ -28,7 +28,7 @@ def copy_tree(target: Path, root: Path = ROOT) -> None:
 
 
 def run(*command: str | Path, folder: Path, **environment: str) -> None:
-    """Run a program of a build in a folder. Its new files are readable for everybody, whatever the umask of the caller is.
+    """Run a program of a build in a folder. All users can read its new files, whatever the caller's umask is.
 
     Raises:
         SystemExit: The program failed; the message has its output.

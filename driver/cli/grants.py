@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     epilog='\b\nExamples:\n  strongroom access request --role read -n payments --reason "ticket 4711" --hours 2\n'
     '  strongroom access request --operation shredding.finish -n payments --reason "erasure request 12"',
 )
-@click.option("--role", default="", help="Role for some hours.")
+@click.option("--role", default="", help="Role to request.")
 @click.option("--operation", default="", help="One operation that needs two people, for example shredding.finish.")
 @click.option("-n", "--namespace", help="Namespace of the right. Default: the whole cell.")
 @click.option("--state", default="", help="State that 'strongroom restore accept --dry-run' shows, for restore.accept.")
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def request(
     config_path: Path, role: str, operation: str, namespace: str | None, state: str, reason: str, hours: float
 ) -> None:
-    """Request a right for some hours. It is valid after another principal who has the right approves it."""
+    """Request a role or one operation for up to 8 hours. Another principal must approve it, and must have the same right."""
 
     async def run(strongroom: Strongroom) -> None:
         await _refuse_older(strongroom, operation)

@@ -251,7 +251,7 @@ def verify(path: Path, public_key: str | None) -> None:
     if pinned is None:
         line(
             f"Not altered: it is signed by its own key {verified.public_key.hex()}. This does not prove its origin, because "
-            "everybody can sign with a key of their own. Compare the key with the cell's key, or give that key with --public-key."
+            "any person can sign with a key of their own. Compare the key with the cell's key, or give that key with --public-key."
         )
     else:
         line("Valid: signed by the given key, and not altered since.")

@@ -46,10 +46,10 @@ class SealedPayloadCodec(PayloadCodec):
         keyring: The keyring of an open cell. Use a codec in the event loop in which the cell was opened.
         namespace_id: The namespace of the payloads.
         pass_unsealed: Whether `decode` returns unsealed payloads unchanged instead of refusing them. Use it for a namespace with
-            workflows from before this codec. Everybody who can write to the service can then replace payloads with their own.
+            workflows from before this codec. Any caller that can write to the service can then replace payloads with unsealed ones.
         partners: Namespaces whose payloads `decode` opens too: those of the callers and the handlers of Nexus operations, whose
-            arguments and results cross namespaces. Everybody who can write to the service can then replace payloads of this
-            namespace with those of a partner.
+            arguments and results cross namespaces. Any caller that can write to the service can then replace payloads of this
+            namespace with payloads of a partner.
     """
 
     def __init__(
