@@ -94,10 +94,6 @@ def _cluster(scene):
     return f"cluster {scene.shard_id}"
 
 
-async def _new_cluster(scene):
-    await scene.cell.cluster_metadata.save_cluster_metadata(_cluster(scene), data=blob(), version=0)
-
-
 @CLUSTERS.attack(
     "put older settings of a cluster back",
     Found("cluster_metadata"),
@@ -120,7 +116,7 @@ async def _(scene):
 )
 async def _(scene):
     name = _cluster(scene)
-    await _new_cluster(scene)
+    await scene.cell.cluster_metadata.save_cluster_metadata(name, data=blob(), version=0)
     await scene.keep("row", "cluster_metadata", "cluster_name = $1", name)
     await scene.cell.cluster_metadata.delete_cluster_metadata(name)
     yield
