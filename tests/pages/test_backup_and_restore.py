@@ -1,4 +1,7 @@
-"""The commands of docs/how-to/backup-and-restore.md, run as they are written: only addresses, folders and the moment are replaced."""
+"""The commands of docs/how-to/backup-and-restore.md are run as the page shows them.
+
+Only addresses, folders, the recovery time and the digest of the accepted state are replaced.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of the how-to pages, typed as they are written against a real cell with imported runs."""
+"""The commands of the how-to pages. An operator types each one as the page shows it, in the folder of a cell with imported runs."""
 
 from __future__ import annotations
 
