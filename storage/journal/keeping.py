@@ -56,7 +56,7 @@ class JournalKeeper:
     Attributes:
         background: The state of folding in the background.
         verifying: The state of verification in the background.
-        accepted: The number of shards whose rows this process accepted as they are.
+        accepted: The number of acceptances by this process; see `accept`.
         altered: The shards in which a verification of this process found a change, with the last result.
 
     Args:

@@ -1,8 +1,8 @@
-"""The newest versions of rows that this process has seen. A row of a small table that was put back is refused when it is read.
+"""The newest versions of rows of small tables that this process has seen. An older row that was put back is refused when it is read.
 
 Statements run at the same time, so a row is compared only with what was known before its statement was sent. After a restore on
-purpose, older versions are right: the number of the cell's sums then counts one more acceptance (`sums.ACCEPTANCE`). The count
-is used only if the sums open, because an administrator of the database can edit their number.
+purpose, older versions are right. Its acceptance raises the number of the cell's sums (`sums.ACCEPTANCE`). That number is used only
+if the sums open, because an administrator of the database can edit it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _SQL = load_queries("journal/journal")
 Place: TypeAlias = "Database | Connection"
 MOST_ROWS = 10_000
-"""Rows of a table that are remembered. Of more, those that were seen first are forgotten."""
+"""The most rows of a table that are remembered. If there are more, the rows that were seen first are forgotten."""
 
 
 @dataclass(slots=True)
@@ -81,12 +81,12 @@ class NewestRows:
             key: The row's key.
             versions: Its versions, each of which only rises.
             before: The value of `moment` before the row was read.
-            authentic: The versions that are remembered, with 0 for each that nothing authenticates; None for all. A number that was
-                edited is then forgotten as soon as it was set back.
+            authentic: The versions to remember, with 0 in place of a version that nothing authenticates; None for all versions. An
+                edited version is then not remembered, so the row is accepted again after the version is set back.
 
         Raises:
             DataLoss: One of the versions is lower than before.
-            KmsError, StorageError: It seems older, and it can't be found out whether that was accepted.
+            KmsError, StorageError: The row seems older, and the number of acceptances can't be read.
         """
         if self._acceptances is None:
             await self._read_first_count(place)
@@ -104,7 +104,7 @@ class NewestRows:
         self.remember(table, key, versions if authentic is None else authentic, before)
 
     def written(self, connection: Connection, table: str, key: object, versions: tuple[int, ...]) -> None:
-        """Remember a row that the transaction of a connection writes, if it is committed. A version of 0 stays as it is known."""
+        """Remember a row that the transaction of a connection writes, if it is committed. A version of 0 changes nothing."""
         before = self.moment
 
         def end(outcome: Outcome) -> None:
@@ -130,7 +130,7 @@ class NewestRows:
             before: The value of `moment` before they were read.
         """
         if before < self._forgotten_at or not any(versions):
-            return  # the row was read before an older state was accepted, or nothing is known of it
+            return  # the row was read before an older state was accepted, or none of its versions is known
         rows = self._tables.setdefault(table, OrderedDict())
         known = rows.get(key)
         newest = versions if known is None else tuple(map(max, versions, known.versions))
@@ -141,7 +141,7 @@ class NewestRows:
                 rows.popitem(last=False)
 
     async def _read_first_count(self, place: Place) -> None:
-        """Read how often an older state was accepted. While that can't be found out, no older row is used."""
+        """Read the number of acceptances. While it is unknown, every older row is refused."""
         forgotten_at = self._forgotten_at
         with suppress(KmsError):
             accepted = await self._accepted(place)
@@ -149,10 +149,10 @@ class NewestRows:
                 self._acceptances = max(accepted, self._sums.get(CELL, 0) // ACCEPTANCE)
 
     async def _accepted(self, place: Place) -> int | None:
-        """Return how often an older state of the cell's tables was accepted; None if the sums are missing or do not open.
+        """Return the number of acceptances of the cell's tables; None if the sums are missing or do not open.
 
-        Concurrent checks outside of transactions share a statement. One in a transaction uses its own connection, because it may hold
-        the last one of the pool.
+        Concurrent checks outside of transactions share a statement. A check in a transaction uses the connection of the transaction,
+        because that may be the last one of the pool.
         """
         if isinstance(place, Database):
             return await self._shared.get(place)

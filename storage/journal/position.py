@@ -42,7 +42,7 @@ class JournalPositions:
     Args:
         database: The cell's database.
         keyring: The unwrapped keys.
-        keeper: Folds and verifies. After it accepted the rows of a shard, positions are read again.
+        keeper: Folds and verifies. The positions are read again after each of its acceptances.
         shard_count: The number of the cell's shards.
         interval: Seconds in which the positions to anchor stay the same. Each takes about 120 bytes in the audit log.
         clock: Returns the time in seconds; it never goes backwards.

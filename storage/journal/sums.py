@@ -19,7 +19,8 @@ _WRITER = struct.Struct(">16sQ")
 PACKED_BYTES = _SUM.size
 """The bytes of one packed sum."""
 ACCEPTANCE = 2**32
-"""Added to the number of the sums when rows are accepted as they are: the number, divided by this one, counts acceptances."""
+"""An acceptance raises the number of the sums to the next multiple of this. So the number, divided by this and rounded down, counts
+acceptances."""
 
 
 @dataclass(slots=True)
@@ -27,8 +28,8 @@ class ShardSums:
     """The sums of a shard.
 
     Attributes:
-        number: A number that rises by one with each folding, and to the next multiple of `ACCEPTANCE` with each acceptance; 0 for a
-            shard that was never folded.
+        number: A number that rises by one with each folding, and to the next multiple of `ACCEPTANCE` with each acceptance. It is 0
+            for a shard that was never folded.
         sums: The sum of the live rows' images, by table.
         writers: The number of the last entry of each writer that is in the sums.
     """

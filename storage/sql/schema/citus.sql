@@ -14,7 +14,7 @@ WHERE d.classid = 'pg_proc'::regclass AND p.pronamespace = $1::regnamespace AND 
 
 -- name: nodes
 -- The workers, the number of shards of a table on each, and the version of the extension there. A node that does not answer has an error.
--- Citus does not ask one that is not active, so that this has neither a version nor an error.
+-- Citus does not ask a node that is not active, so it has neither a version nor an error.
 SELECT n.nodename AS host, n.nodeport AS port, n.isactive AS is_active, coalesce(p.shards, 0) AS shards, r.success, r.result
 FROM pg_dist_node AS n
 LEFT JOIN (

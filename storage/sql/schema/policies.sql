@@ -24,9 +24,9 @@ DROP POLICY IF EXISTS namespaces ON strongroom.{table}
 
 -- name: create_for_nodes
 -- For a table that is distributed over a Citus cluster. Citus accepts no sub-select in a policy, and evaluates each function in one, whether or not
--- its result is needed. So no part of it may raise an error. The statement that reaches a node has not the mark of its session, and the
--- setting reaches it with SET LOCAL only, or is set by the function that runs there. So it is never the setting of another transaction, and
--- the mark is not compared. Without a setting, a statement raises an error or finds no row.
+-- its result is needed. So no part of it may raise an error. The statement that reaches a node does not begin with the mark of its
+-- session, so the mark is not compared. The setting reaches a node only with SET LOCAL, or is set by the function that runs there. So it is
+-- never the setting of another transaction. Without a setting, a statement raises an error or finds no row.
 CREATE POLICY namespaces ON strongroom.{table} USING (
     namespace_id = ANY (string_to_array(nullif(substr(current_setting('strongroom.namespaces'), 21), '*'), ',')::uuid[])
     OR right(current_setting('strongroom.namespaces'), 1) = '*'
