@@ -111,11 +111,12 @@ class TransactionBlock(EntriesBlock):
         transaction: The connection of the transaction.
     """
 
-    __slots__ = ("_transaction",)
+    __slots__ = ("_failed", "_transaction")
 
     def __init__(self, journal: EntryMaker, changes: Sequence[Changes], transaction: Connection) -> None:
         super().__init__(journal, changes)
         self._transaction = transaction
+        self._failed = False
 
     async def __aenter__(self) -> Entries:
         made = await super().__aenter__()
@@ -127,9 +128,9 @@ class TransactionBlock(EntriesBlock):
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         if error is not None:
-            self._made.failed = True
+            self._failed = True
 
     def _transaction_ended(self, outcome: Outcome) -> None:
         # A caller can handle the error and commit. The statement may have been executed, or never sent.
-        is_unknown = self._made.failed and outcome is Outcome.COMMITTED
+        is_unknown = self._failed and outcome is Outcome.COMMITTED
         self._end(Settled.UNKNOWN if is_unknown else _SETTLED[outcome])

@@ -66,11 +66,9 @@ class Entries:
     Attributes:
         arguments: The writer, and the columns of shards, numbers and sealed entries.
         refused: Whether the statement did not insert them. Its caller sets this.
-        failed: Whether the block of the statement ended with an error, so that nothing is known of the statement.
         digests: The digest of what the entry of a shard replaced, by shard, unless it replaced nothing. The caller adds them.
     """
 
     arguments: tuple[UUID, list[int], list[int], list[bytes]]
     refused: bool = False
-    failed: bool = False
     digests: dict[int, bytes] = field(default_factory=dict)
