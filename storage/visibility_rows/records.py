@@ -116,14 +116,7 @@ async def _put(
             _SQL["put"],
             namespace_id,
             [row.shard_id for row in ordered],
-            [row.id for row in ordered],
-            [row.version for row in ordered],
-            [row.epoch for row in ordered],
-            [row.close_bucket for row in ordered],
-            [row.start_bucket for row in ordered],
-            [row.token_array for row in ordered],
-            [row.sealed for row in ordered],
-            *hashed_columns(ordered),
+            *_columns(ordered),
             *entries.arguments,
         )
         entries.digests.update((row["shard_id"], row["digest"]) for row in answer if row["id"] is None)
@@ -140,25 +133,24 @@ async def _put_on_cluster(
         writer, *columns = entries.arguments
         for shard_id, number, entry in zip(*columns, strict=True):
             of_shard = [row for row in ordered if row.shard_id == shard_id]
-            answer = await put.call(
-                connection,
-                shard_id,
-                namespace_id,
-                [row.id for row in of_shard],
-                [row.version for row in of_shard],
-                [row.epoch for row in of_shard],
-                [row.close_bucket for row in of_shard],
-                [row.start_bucket for row in of_shard],
-                [row.token_array for row in of_shard],
-                [row.sealed for row in of_shard],
-                *hashed_columns(of_shard),
-                writer,
-                number,
-                entry,
-            )
+            answer = await put.call(connection, shard_id, namespace_id, *_columns(of_shard), writer, number, entry)
             entries.digests.update((shard_id, row["digest"]) for row in answer if row["id"] is None)
             written += [row["id"] for row in answer if row["id"] is not None]
     return written
+
+
+def _columns(rows: Sequence[VisibilityRow]) -> tuple[Sequence[object], ...]:
+    """Return the columns that a write of records sets, without the shard and the namespace."""
+    return (
+        [row.id for row in rows],
+        [row.version for row in rows],
+        [row.epoch for row in rows],
+        [row.close_bucket for row in rows],
+        [row.start_bucket for row in rows],
+        [row.token_array for row in rows],
+        [row.sealed for row in rows],
+        *hashed_columns(rows),
+    )
 
 
 def _put_records(namespace_id: UUID, rows: Sequence[VisibilityRow]) -> list[Changes]:
