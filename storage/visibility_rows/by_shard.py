@@ -21,7 +21,7 @@ async def fetch_by_shard(
     before: Sequence[object] = (),
     after: Sequence[object] = (),
 ) -> Sequence[Row]:
-    """Run a statement, and return its rows. Nothing is sent to a cluster if there are no rows.
+    """Run a statement, and return its rows. Nothing is sent if the columns are empty.
 
     Args:
         connection: The connection. Without a transaction, each shard's statement is committed by itself.
@@ -33,6 +33,8 @@ async def fetch_by_shard(
     Raises:
         StorageError: The database does not answer.
     """
+    if not columns[0]:
+        return []
     if not is_distributed(connection):
         return await connection.fetch(statement, *before, *columns, *after)
     found: list[Row] = []
