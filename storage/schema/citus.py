@@ -17,14 +17,11 @@ from strongroom.storage.errors import SchemaMismatch
 
 from .policies import policy_for_nodes
 from .schema import locked, schema_status
-from .tables import TABLES
+from .tables import FIRST_DISTRIBUTED, TABLES
 
 if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Connection
     from strongroom.storage.engine.database import Database
-
-_FIRST = next(table.name for table in TABLES if table.partition_column is not None)
-"""The distributed table that all others are co-located with."""
 
 
 class _Step(NamedTuple):
@@ -118,7 +115,7 @@ def _tables() -> list[_Step]:
         if table.partition_column is None:
             continue
         name = f"{SCHEMA}.{table.name}"
-        first = "none" if table.name == _FIRST else f"{SCHEMA}.{_FIRST}"
+        first = "none" if table.name == FIRST_DISTRIBUTED else f"{SCHEMA}.{FIRST_DISTRIBUTED}"
         statements = (
             *(policy_for_nodes(table) if table.namespaced else ()),
             f"SELECT create_distributed_table('{name}', '{table.partition_column}', colocate_with => '{first}')",
@@ -134,6 +131,6 @@ def _functions() -> list[_Step]:
     steps = []
     for function in load_functions(distributed=True).values():
         signature = f"{SCHEMA}.{function.name}({', '.join(function.types)})"
-        call = f"create_distributed_function('{signature}', 'p_shard', colocate_with => '{SCHEMA}.{_FIRST}')"
+        call = f"create_distributed_function('{signature}', 'p_shard', colocate_with => '{SCHEMA}.{FIRST_DISTRIBUTED}')"
         steps.append(_Step(function.name, (f"SELECT {call}",)))
     return steps

@@ -10,7 +10,7 @@ from strongroom.storage.engine.functions import load_functions
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 
-from .tables import TABLES
+from .tables import FIRST_DISTRIBUTED, TABLES
 
 if TYPE_CHECKING:
     from strongroom.storage.engine.database import Database
@@ -69,11 +69,13 @@ async def cluster_status(database: Database) -> ClusterStatus:
             return ClusterStatus("")
         tables = {each["name"]: each["colocation"] for each in await connection.fetch(_SQL["tables"], SCHEMA)}
         functions = {each["name"] for each in await connection.fetch(_SQL["functions"], SCHEMA)}
-        nodes = await connection.fetch(_SQL["nodes"], f"{SCHEMA}.{_FIRST}" if _FIRST in tables else None)
+        nodes = await connection.fetch(
+            _SQL["nodes"], f"{SCHEMA}.{FIRST_DISTRIBUTED}" if FIRST_DISTRIBUTED in tables else None
+        )
     wanted = [table.name for table in TABLES if table.partition_column is not None]
     lacking = [name for name in wanted if name not in tables]
     lacking += [each.name for each in load_functions(distributed=True).values() if each.name not in functions]
-    apart = [name for name in wanted if name in tables and tables[name] != tables.get(_FIRST)]
+    apart = [name for name in wanted if name in tables and tables[name] != tables.get(FIRST_DISTRIBUTED)]
     return ClusterStatus(
         row["version"],
         tuple(
@@ -89,6 +91,3 @@ async def cluster_status(database: Database) -> ClusterStatus:
         tuple(lacking),
         tuple(apart),
     )
-
-
-_FIRST = next(table.name for table in TABLES if table.partition_column is not None)

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from strongroom.storage.engine.connection import Connection
+
 _FILE = re.compile(r"(\d{4})_(?:pre|post)_\w+\.sql")
 _ONLINE = re.compile(r"\d{4}_(?:pre|post)_online_")
 _FOLDER = files("strongroom.storage") / "sql" / "schema" / "migrations"
+_RECORD = "INSERT INTO strongroom.schema_version (version, name, applied_at) VALUES ($1, $2, now())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +61,12 @@ def migrations(folder: Traversable = _FOLDER) -> list[Migration]:
 def current_version() -> int:
     """Return the schema version that this version of the software works with."""
     return migrations()[-1].version
+
+
+async def record(connection: Connection, step: Migration) -> None:
+    """Record that a step was run.
+
+    Raises:
+        StorageError: The database does not answer.
+    """
+    await connection.execute(_RECORD, step.version, step.name)

@@ -16,6 +16,8 @@ from strongroom.storage.engine.connection import SCHEMA
 from strongroom.storage.engine.dedicated import dedicated_connection
 from strongroom.storage.errors import SchemaMismatch, StorageError
 
+from .migrations import record
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -38,7 +40,6 @@ _STATE = """
 """
 _IS_RECORDED = "SELECT max(version) >= $1 AS value FROM strongroom.schema_version"
 _UNLOCK = "SELECT pg_advisory_unlock($1) AS value"
-_RECORD = "INSERT INTO strongroom.schema_version (version, name, applied_at) VALUES ($1, $2, now())"
 
 
 class IndexChange(NamedTuple):
@@ -93,7 +94,7 @@ async def run_online_step(database: Database, step: Migration) -> bool:
             return False
         for change in changes:
             await _change(connection, change)
-        await connection.execute(_RECORD, step.version, step.name)
+        await record(connection, step)
     return True
 
 

@@ -13,7 +13,7 @@ from strongroom.storage.engine.row_level_security import NO_NAMESPACE
 from strongroom.storage.errors import SchemaMismatch
 
 from .driver_role import driver_roles, grant_driver_role
-from .migrations import current_version, migrations
+from .migrations import current_version, migrations, record
 from .online_steps import run_online_step
 from .owner import ensure_schema
 from .policies import create_policies
@@ -86,11 +86,7 @@ async def _apply(
         done = list(takewhile(lambda step: not step.is_online, missing))
         for step in done:
             await connection.execute(step.sql)
-            await connection.execute(
-                "INSERT INTO strongroom.schema_version (version, name, applied_at) VALUES ($1, $2, now())",
-                step.version,
-                step.name,
-            )
+            await record(connection, step)
         if len(done) < len(missing):
             return done, missing[len(done)]
         await create_policies(connection)

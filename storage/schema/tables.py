@@ -214,5 +214,8 @@ TABLES = (
 )
 """All tables."""
 
+FIRST_DISTRIBUTED = next(table.name for table in TABLES if table.partition_column is not None)
+"""The distributed table that all others are co-located with."""
+
 VIEWS: Mapping[str, str] = MappingProxyType({"visibility_search": "visibility_records"})
 """Each view with its table. The driver role may read it."""
