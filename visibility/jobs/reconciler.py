@@ -116,21 +116,19 @@ class Reconciler:
         return report
 
     async def _records(self, chunk: int) -> AsyncGenerator[Sequence[Row], None]:
-        """Yield all records. The next chunk is read while one is compared, so it can be older than its documents; see `_judge`."""
-        reading: asyncio.Task[Sequence[Row]] | None = None
-        after = BEFORE_ALL
+        """Yield all records. The next chunk is read while one is compared, so records can be older than their documents; see `_judge`."""
+
+        def page(after: RunKey) -> asyncio.Task[Sequence[Row]]:
+            return asyncio.create_task(self._truth.page(after, runs=chunk, size=CHUNK_BYTES))
+
+        reading = page(BEFORE_ALL)
         try:
-            while True:
-                reading = reading or asyncio.create_task(self._truth.page(after, runs=chunk, size=CHUNK_BYTES))
-                if not (rows := await reading):
-                    return
-                after = visibility_key(rows[-1])
-                reading = asyncio.create_task(self._truth.page(after, runs=chunk, size=CHUNK_BYTES))
+            while rows := await reading:
+                reading = page(visibility_key(rows[-1]))
                 yield rows
         finally:
-            if reading is not None:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)  # until it has given its connection back
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)  # until it has given its connection back
 
     async def _compare_records(self, rows: Sequence[Row], tally: _Tally, *, repair: bool) -> None:
         """Compare a chunk of records with their documents, and repair these."""
