@@ -81,8 +81,9 @@ def namespace() -> None:
     "--prefixes",
     multiple=True,
     metavar="NAME",
-    help="Custom Keyword of -a whose prefixes and ranges the index answers; with a Temporal server the field, for example Keyword01. "
-    "The index then reveals which values share a prefix. It can be given several times. `strongroom index rotate` changes it.",
+    help="Keyword of -a for which the index itself answers prefixes and ranges. For a Temporal server name the field, for example "
+    "Keyword01. The index then reveals which values share a prefix. It can be given several times. `strongroom index rotate` "
+    "changes it.",
 )
 @click.option("--region", help="Region that it is bound to. It must be the cell's.")
 @click.pass_obj
@@ -109,8 +110,9 @@ def create_namespace(
     async def run(strongroom: Strongroom) -> None:
         # The KEK's id contains no name, because the id is in clear in the registry and in the KMS's logs.
         config, kek = strongroom.config, None
-        check_namespace_region(region, config.cell.region)  # before a KEK is made
-        prefixed_names(prefixes, types)  # also before
+        # These checks come before a KEK is made.
+        check_namespace_region(region, config.cell.region)
+        prefixed = prefixed_names(prefixes, types)
         if uri is not None or config.namespaces.kek is None:
             kek = KekRef.parse(uri or f"{next(iter(config.kms))}:ns-{uuid4().hex[:12]}")
             if create_kek or uri is None:
@@ -121,7 +123,7 @@ def create_namespace(
             search_attributes=attributes,
             suite=SUITES[suite],
             index_layout=str(new_layout(preset)),
-            mark_layout=lambda text, keys: str(with_prefixes(parse_layout(text), keys, prefixes, types)),
+            mark_layout=lambda text, keys: str(with_prefixes(parse_layout(text), keys, prefixed, types)),
             region=region,
         )
         used = (await strongroom.keyring.store.list_data_keys(created.namespace_id))[0]
@@ -131,7 +133,7 @@ def create_namespace(
                 "namespace_id": created.namespace_id,
                 "kek": str(kek),
                 "region": created.region,
-                "prefixes": len(set(prefixed_names(prefixes, types))),
+                "prefixes": len(prefixed),
             },
             f"created {created.namespace_id}, its keys wrapped by {kek}",
             cli_show.revocation(strongroom.config.cache),
