@@ -175,9 +175,14 @@ class Live:
         self.resume, self.pause = start, stop
 
 
-def _piped() -> Callable[[str], None]:
-    """Return what shows progress without a terminal. With `--json` it shows nothing, because an error is then an object."""
-    return (lambda _text: None) if json_wanted() else piped_progress(fault)
+def _without_display() -> Callable[[str], None] | None:
+    """Return a function that shows progress without a terminal; None if a bar or a spinner can be shown.
+
+    With `--json` the function shows nothing, because an error is then an object.
+    """
+    if json_wanted():
+        return lambda _text: None
+    return None if _has_terminal(sys.stderr) else piped_progress(fault)
 
 
 def _has_terminal(stream: TextIO) -> bool:
@@ -187,8 +192,7 @@ def _has_terminal(stream: TextIO) -> bool:
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on a terminal, or lines in a pipe, and yield a function that takes the number done so far."""
-    if not _has_terminal(sys.stderr) or json_wanted():
-        show = _piped()
+    if (show := _without_display()) is not None:
         yield lambda done: show(f"{description}: {done} of {total}")
         return
     from rich.console import Console  # noqa: PLC0415 - takes a while to import
@@ -205,8 +209,8 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
 @contextmanager
 def busy(text: str = "") -> Iterator[Callable[[str], None]]:
     """Show a spinner on a terminal, or lines in a pipe, and yield a function that changes its text."""
-    if not _has_terminal(sys.stderr) or json_wanted():
-        yield _piped()
+    if (show := _without_display()) is not None:
+        yield show
         return
     from rich.console import Console  # noqa: PLC0415 - takes a while to import
     from rich.status import Status  # noqa: PLC0415

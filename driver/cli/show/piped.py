@@ -13,7 +13,7 @@ FIRST, EVERY = 10, 60
 
 
 def piped_progress(write: Callable[[str], None]) -> Callable[[str], None]:
-    """Return a function that takes the state of some work at any time, and writes it now and then.
+    """Return a function that takes the state of some work at any time, and writes it at most once a minute.
 
     Args:
         write: Writes a line.
