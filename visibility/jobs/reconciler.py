@@ -116,7 +116,10 @@ class Reconciler:
         return report
 
     async def _records(self, chunk: int) -> AsyncGenerator[Sequence[Row], None]:
-        """Yield all records. The next chunk is read while one is compared, so records can be older than their documents; see `_judge`."""
+        """Yield all records. The next chunk is read while one is compared.
+
+        So a record can be older than its document; see `_judge`.
+        """
 
         def page(after: RunKey) -> asyncio.Task[Sequence[Row]]:
             return asyncio.create_task(self._truth.page(after, runs=chunk, size=CHUNK_BYTES))
