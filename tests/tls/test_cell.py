@@ -101,6 +101,26 @@ async def test_every_connection_of_a_cell_has_tls(tls_cell):
     await admin.close()
 
 
+async def test_init_trusts_the_authority_that_the_environment_names(postgres_peer, tls_files, tmp_path):
+    """A cell is made on a server whose authority the system does not know, before a section names it (managed-postgresql.md).
+
+    The control: without SSL_CERT_FILE the server is refused.
+    """
+    databases = Databases(postgres_peer.socket_dsn)
+    owner_dsn = await databases.create()
+    cell = TlsCell(tmp_path, postgres_peer, owner_dsn)
+    write_config(cell.path, dsn=cell.dsn)
+    cell.section()
+    trusted = {"SSL_CERT_FILE": str(tls_files.ours.certificate)}
+    async with postgres_peer.serving(RIGHT):
+        refused = await asyncio.to_thread(run_command, tmp_path, "init")
+        assert refused.returncode == 2
+        assert "certificate is not accepted" in refused.stderr
+        done = await asyncio.to_thread(run_command, tmp_path, "init", environment=trusted)
+        assert done.returncode == 0, done.stderr
+    await databases.drop(owner_dsn)
+
+
 async def test_the_command_line_refuses_what_the_library_refuses(tls_cell):
     """A server without TLS, or of another authority, gives a one-line error and exit code 2."""
     done = await asyncio.to_thread(run_command, tls_cell.folder, "schema", "status")
