@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
-
-
 _CONFINED = re.compile(r"/\* confined: (.*?) \*/", re.DOTALL)
 
 

@@ -102,6 +102,7 @@ class _Rows:
         current, known_current = plan.current, None
         for run, before in zip(plan.runs, write.known, strict=True):
             known = self._add_run(number, write, run, before, fences)
+            # The plan takes the expected id from the run, so it is the same object. If it is not, the row counts as unknown.
             if known is not None and current is not None and current.expected is run[1].run_id:
                 known_current = known[3]
         if current is not None:

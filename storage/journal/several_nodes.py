@@ -49,9 +49,8 @@ async def snapshots_of_one_moment(database: Database, connection: Connection) ->
     Raises:
         DatabaseTimeout: Writes in flight did not end in time. Other writes wait meanwhile, so this is given up after some seconds.
     """
-    await connection.execute(
-        "SET LOCAL citus.max_adaptive_executor_pool_size = 1"
-    )  # each connection to a node has a snapshot
+    # Each connection to a node has a snapshot, so there must be only one.
+    await connection.execute("SET LOCAL citus.max_adaptive_executor_pool_size = 1")
     async with database.dedicated_transaction() as stopping:
         await stopping.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}")
         await stopping.execute(_SQL["stop_writes"])

@@ -2,7 +2,7 @@
 
 Each process numbers its entries of a shard from 1 without a gap, and a later entry names the outcome of each. So an entry that
 vanished from the table is a gap that nothing explains. A statement returns a digest of the rows that it replaced, and a later entry
-has it. So it is found if what an entry replaced is edited afterwards.
+has that digest. So a later edit of what an entry replaced is found.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class NamespaceRows:
 
     @property
     def moment(self) -> int:
-        """What `check` compares a row with. Read it before reading the row."""
+        """The number of changes of the known newest rows, which `check` needs. Read it before reading the row."""
         return self._journal.rows.moment
 
     async def check(self, row: Row, before: int) -> None:

@@ -193,7 +193,7 @@ class NamespaceStore:
 
     @commits_several_times
     async def add_search_attributes(self, namespace_id: UUID, added: Mapping[str, str]) -> Namespace:
-        """Register more custom search attributes, and return the changed namespace. A name that has the same type stays as it is.
+        """Register more custom search attributes, and return the namespace. A name that already has the same type is not changed.
 
         Args:
             namespace_id: The namespace.
