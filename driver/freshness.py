@@ -122,9 +122,10 @@ def new_writing(cell: Cell) -> Writing | None:
 
 
 async def anchor_change(cell: Cell) -> None:
-    """Write an anchor into the object store after a command that also works with an older database changed the cell.
+    """Write an anchor into the object store after a command that changed the cell.
 
-    Nothing is written while the database is older than an anchored state. Other processes write their anchors by themselves.
+    It does something only in a process that was opened with `accept_older`. All other processes write their anchors in the background.
+    Nothing is written while the database is older than an anchored state.
 
     Args:
         cell: The cell.

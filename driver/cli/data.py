@@ -107,7 +107,10 @@ def query(
     limit: int,
     page_token: str | None,
 ) -> None:
-    """List or count the runs that match a list filter. Without a filter all runs match."""
+    """List or count the runs that match a list filter. Without a filter all runs match.
+
+    In a namespace of a Temporal server, a filter names the fields of its search attributes, for example Keyword01.
+    """
     paging = {"limit": "--limit", "page_token": "--page-token"}
     if explain:
         refuse_unused({"count": "--count", **paging}, "--explain runs no query; leave --explain or the others out")

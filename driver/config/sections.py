@@ -54,7 +54,7 @@ class CellSection:
             Text,
             formed(r"[^:]+:.+", "PROVIDER:KEY"),
             about(
-                "KEK of the cell's own keys, as PROVIDER:KEY, of no other cell. Default: one that init makes and writes here."
+                "KEK of the cell's own keys, as PROVIDER:KEY. No other cell may use it. Default: one that init makes and writes here."
             ),
         ]
         | None
