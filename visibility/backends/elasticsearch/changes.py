@@ -49,11 +49,11 @@ async def change(
     is_done: Callable[[State], bool],
     what: str,
 ) -> None:
-    """Send a change until it is carried out, within the client's deadline, which is longer than one timeout.
+    """Send a change, and read the state of the cluster until it shows the change, both within the client's deadline.
 
     An answer can be lost. The same change is then refused when it is sent again, or it is carried out late. So an error counts only if
-    the state of the cluster shows that nothing was changed. If the cluster confirmed the change and shows a third state, another
-    process has replaced the wanted one.
+    the cluster does not show the change. If the cluster confirmed the change and shows a third state, another process has changed it
+    since, and this call returns.
 
     Args:
         client: The connection to the cluster.

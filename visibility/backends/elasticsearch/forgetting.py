@@ -34,7 +34,7 @@ def lowered(value: str | None) -> str | None:
         value: The setting; None if it is not set.
 
     Returns:
-        The lowered value. It is `value` itself if deletions are forgotten at once already.
+        The lowered value. It is `value` itself if that is lowered already, or is 0 or -1.
     """
     if value is None:
         return _AT_ONCE
