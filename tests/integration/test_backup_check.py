@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.fixtures.command_line import run_command, run_in_thread, sql
+from tests.support.fixtures.command_line import command, run_command, run_in_thread, sql
 from tests.support.services import POSTGRES
 from tests.support.services.postgres import programs_of
 
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.integration
 
 KEYRING = "strongroom-keyring.json"
 PASSWORD = "hunter2"  # noqa: S105 - of no database
-
-
-def command(folder, *arguments, code=0):
-    """Run a command; return what it printed."""
-    done = run_command(folder, *arguments)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def dumped(source, path):

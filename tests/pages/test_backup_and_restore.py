@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.audit.witnessed import records_of
 from tests.support.databases import PASSWORD, Databases, create_driver, dsn_of
-from tests.support.fixtures.command_line import STRONGROOM, run_command, run_in_thread, sql
+from tests.support.fixtures.command_line import STRONGROOM, command, run_command, run_in_thread, sql
 from tests.support.pages import code_blocks
 from tests.support.services import POSTGRES, CannotStart, missing, or_skip
 from tests.support.services.postgres import own_postgres, programs_of
@@ -86,13 +86,6 @@ def accept(walk, host):
     shown = walk.run("strongroom schema status", host)
     walk.values[STATE] = re.search(r"--state (\w+)", shown)[1]
     return shown + walk.run("strongroom restore accept", host)
-
-
-def command(folder, *arguments, code=0):
-    """Run a command of Strongroom that is not on the page; return what it printed."""
-    done = run_command(folder, *arguments)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def shred(folder, name):
