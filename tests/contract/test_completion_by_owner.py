@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from strongroom.storage import ConditionFailed, DataBlob, TaskQueue
-from tests.support.fixtures.matching import read_all, some_tasks
+from tests.support.fixtures.matching import read_all, some_tasks, until_blocking
 
 pytestmark = pytest.mark.integration
 
@@ -73,9 +73,7 @@ async def test_a_new_owner_waits_for_a_deletion_that_is_under_way(task_store, ta
             lock = "SELECT FROM tasks WHERE namespace_id = $1 FOR UPDATE"
             await owner_session.execute(lock, task_queue.namespace_id)
             deletion = asyncio.create_task(complete(7))
-            blocked = "SELECT bool_or($1 = ANY (pg_blocking_pids(pid))) FROM pg_stat_activity"
-            while not await owner_session.fetchval(blocked, owner_session.get_server_pid()):  # noqa: ASYNC110 - a server has no event
-                await asyncio.sleep(0.01)
+            await until_blocking(owner_session)
             update = asyncio.create_task(take_over(task_store, task_queue))
             await asyncio.sleep(0.2)
             assert not update.done()

@@ -16,7 +16,7 @@ from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
 from strongroom.storage.matching.task_batches import MAX_TASKS
 from strongroom.storage.matching.task_requests import LAST_TASK_ID
 from tests.support.fixtures.contract import new_namespace
-from tests.support.fixtures.matching import read_all, some_tasks
+from tests.support.fixtures.matching import read_all, some_tasks, until_blocking
 
 pytestmark = pytest.mark.integration
 
@@ -118,9 +118,7 @@ async def test_a_new_owner_waits_for_a_write_that_is_under_way(task_store, task_
             task_store.first_pass,
         )
         write = asyncio.create_task(task_store.create_tasks(task_queue, some_tasks(task_store, [5]), range_id=7))
-        blocked = "SELECT bool_or($1 = ANY (pg_blocking_pids(pid))) FROM pg_stat_activity"
-        while not await owner_session.fetchval(blocked, owner_session.get_server_pid()):  # noqa: ASYNC110 - a server has no event
-            await asyncio.sleep(0.01)
+        await until_blocking(owner_session)
         moved = TaskQueue(task_queue, 8, DataBlob(b"mine"))
         update = asyncio.create_task(task_store.update_task_queue(moved, previous_range_id=7))
         await task_store.create_tasks(
