@@ -8,7 +8,7 @@ from typing import Any
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):$")
 _ENTRY = re.compile(r"^([\w., *\[\]]+): (.*)$")
-_PROMPT = re.compile(r"(?<!`)\b(strongroom [a-z][\w -]*)(?!`)")
+_WIDTH = 100
 
 
 def markdown(subject: Any) -> str:
@@ -42,9 +42,6 @@ def signature(name: str, function: Any) -> str:
     begin = "async def" if inspect.iscoroutinefunction(inspect.unwrap(function)) else "def"
     line = f"{begin} {name}{text}"
     return line if len(line) <= _WIDTH else _broken(begin, name, text)
-
-
-_WIDTH = 100
 
 
 def _broken(begin: str, name: str, text: str) -> str:
