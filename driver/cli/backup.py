@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.driver.backup import check_set, plan
-from strongroom.driver.backup.check import with_copies
+from strongroom.driver.backup import check_set, plan, with_copies
 from strongroom.driver.config import holds_secret, load_config, read_document
 
 from .commands import Group
