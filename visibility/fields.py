@@ -15,7 +15,7 @@ Leakage of a snapshot of the index, without keys:
     classes   Which documents share a value, and how many documents each value has. Never the value.
     prefixes  As classes; also which values share their first 1, 2, 3, 4, 8, 16 or 32 bytes.
     beginnings As classes; also, for each pair of values, how many of their first 16 bytes they share, and whether they share 24 or 32.
-              With `index rotate --prefixes` only. An attacker who knows how common values and prefixes are can name more of them.
+              With the option `--prefixes` only. An attacker who knows how common values and prefixes are can name more of them.
     magnitude For each pair of values, the level of the range tree down to which they share a node. Neither values nor order.
     words     Which documents share a word, and how often words occur together. Never the word.
     salted    Each token has about as many documents as any other, as long as the shares of the values match the salts.
@@ -96,7 +96,7 @@ class Profile:
 EQUALITY = Profile("equality", "classes", equality=True)
 IDENTIFIER = Profile("identifier", "prefixes", equality=True, prefixes=ID_PREFIXES)
 PREFIXED = Profile("prefixed", "beginnings", equality=True, prefixes=ALL_PREFIXES, includes_whole=True)
-"""The profile of a custom Keyword that a namespace chose for prefixes and ranges, in both presets; see `index rotate --prefixes`."""
+"""The profile of a custom Keyword that a namespace chose for prefixes and ranges with the option `--prefixes`, in both presets."""
 FEW_VALUES = Profile("few values", "plain", equality=True)
 FLAG = replace(FEW_VALUES, present=False)
 SALTED = Profile("salted", "salted", equality=True, salted=True)

@@ -35,7 +35,7 @@ class StrongroomConfig:
     Attributes:
         cell: The deployment. Its id is in the associated data of every sealed value, so it never changes.
         dsn: The PostgreSQL connection string.
-        database_tls: The certificates that PostgreSQL is connected to with.
+        database_tls: The certificates for connections to PostgreSQL.
         insecure: Whether PostgreSQL is reached without TLS, for Unix sockets and loopback addresses.
         kms: The providers, by their ids in KEK URIs.
         connections: The maximum number of open connections of a pool, 1 to 1000.

@@ -81,7 +81,7 @@ class CellSection:
 
 @section
 class TlsSection:
-    """The certificates that PostgreSQL is connected to with. Every host is reached over TLS 1.3."""
+    """The certificates for connections to PostgreSQL. Every host is reached over TLS 1.3."""
 
     ca_certs: CaCerts | None = None
     certificate: Certificate | None = None
