@@ -64,7 +64,6 @@ NOT_RUN = {
     ("examples/worker/README.md", ""): EXAMPLE,
     ("how-to/access-control.md", ""): "commands of two people; tests/access/test_commands.py has each of them",
     ("how-to/anchors.md", "as an administrator of AWS"): "needs an account of AWS",
-    ("how-to/anchors.md", ""): "the commands of a restore, which the walker of backup-and-restore.md runs",
     ("how-to/audit-log.md", ""): "an overview; tests/audit and tests/access/test_commands.py have each command",
     ("how-to/citus.md", "as the administrator"): "tests/support/citus.py runs the same statements on a cluster",
     ("how-to/citus.md", "on a cluster"): "tests/citus does the same in Python",
