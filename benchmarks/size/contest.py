@@ -1,4 +1,4 @@
-"""What tables of 10,000 to 10,000,000 rows cost: `make bench-size`.
+"""What tables of 10,000 to 1,000,000 rows cost: `make bench-size`.
 
 One cell grows. At each number of rows, lists, counts, groups, writes, verification and bytes are measured and written to the journal.
 A run that was interrupted measures only what the journal lacks; with `--data` it also keeps the rows.
