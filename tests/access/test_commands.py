@@ -223,7 +223,10 @@ def test_a_retention_does_not_turn_access_control_on(dsn, tmp_path):
 
 
 async def test_two_people_accept_a_restored_database(walk, attacker):
-    """While the database is older than its anchors, a grant for its acceptance can be requested, withdrawn and approved; no other."""
+    """While the database is older than its anchors, a grant for its acceptance can be requested, withdrawn and approved.
+
+    No other grant can be changed.
+    """
     requested = await asyncio.to_thread(walk, "access", "request", "--role", "owner", "--reason", "ticket 4711")
     role = re.search(r"approve ([0-9a-f]{12})", requested)[1]
     before = await saved(attacker)
