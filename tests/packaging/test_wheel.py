@@ -3,11 +3,12 @@ from __future__ import annotations
 import sys
 import sysconfig
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 
-from tests.support.release import listed_files, run
+from checks.tree import tracked_files
+from tests.support.release import run
 from tests.support.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -68,8 +69,8 @@ def test_every_file_of_the_packages_is_inside(wheel):
         inside = {name for name in archive.namelist() if name.startswith("strongroom/")}
     wanted = {
         f"strongroom/{name}"
-        for name in listed_files()
-        if name.split("/")[0] in FOLDERS and Path(name).suffix in SUFFIXES | {Path(name).name}
+        for name in tracked_files()
+        if name.parts[0] in FOLDERS and name.suffix in SUFFIXES | {name.name}
     }
     assert wanted >= NEEDED
     assert wanted - inside == set()
