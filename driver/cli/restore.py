@@ -57,11 +57,11 @@ def accept(config_path: Path, reason: str, dry_run: bool, state: str) -> None:
     First run it with --dry-run. It shows the differences, and a name for exactly this state of the database and the log. Then pass the
     name as --state. If anything was changed since, nothing is accepted.
 
-    It adds a signed record with what is older than an anchored state, the changed rows, the lost checkpoints, the breaks and the
-    streams that were ended or are missing. Processes then open the database again, `verify` finds no difference, and `audit verify`
-    shows the accepted ones. Every other difference is still found. Only an owner can do this. With access control it needs a second
-    person, who runs the dry run too, and approves this state: `strongroom access request --operation restore.accept --state STATE`.
-    Accept an older access policy first (`access accept-older`).
+    It adds a signed record of the parts that are older than an anchored state, the changed rows, the lost checkpoints, the breaks and
+    the streams that were ended or are missing. Processes then open the database again, `verify` finds no difference, and
+    `audit verify` shows the accepted ones. Every other difference is still found. Only an owner can do this. With access control it
+    needs a second person, who runs the dry run too, and approves this state: `strongroom access request --operation restore.accept
+    --state STATE`. Accept an older access policy first (`access accept-older`).
     """
     check_reason(reason, "an acceptance")
     if dry_run and state:

@@ -1,4 +1,4 @@
-"""The checks of a Citus cluster: its nodes, their versions, and what of the schema is distributed."""
+"""The checks of a Citus cluster: its nodes, their versions, and the distribution of the schema."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def cluster(database: Database, *, distributed: bool) -> list[Finding]:
 def findings(status: ClusterStatus) -> Iterator[Finding]:
     """Yield the findings about a cluster's state."""
     if not status.version:
-        text = "the server has no Citus, and the configuration says that the tables are distributed"
+        text = "the server has no Citus, and [database] distributed is true"
         yield Finding(DATABASE, _NAME, text, "wrong", "Correct database.dsn: it must name the coordinator.")
         return
     yield Finding(DATABASE, _NAME, f"version {status.version}, {len(status.nodes)} workers")
