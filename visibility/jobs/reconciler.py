@@ -89,7 +89,7 @@ class Reconciler:
         Args:
             repair: Whether to repair.
             rewrite: Whether to write every document again. This removes added tokens, which no comparison finds.
-            chunk: Maximum number of records or documents in memory.
+            chunk: Maximum number of records or documents that are read at a time.
             progress: Called after each chunk.
 
         Raises:
