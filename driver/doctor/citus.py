@@ -53,7 +53,7 @@ def findings(status: ClusterStatus) -> Iterator[Finding]:
 def _node(node: ClusterNode, version: str) -> Finding:
     check = f"worker {node.name}"
     if not node.is_active:
-        host, _, port = node.name.rpartition(":")
+        host, _, port = node.name.replace("'", "''").rpartition(":")  # it comes from the database
         advice = f"Run on the coordinator: SELECT citus_activate_node('{host}', {port})"
         return Finding(DATABASE, check, "is not active; Citus sends nothing to it", "wrong", advice)
     if node.error:

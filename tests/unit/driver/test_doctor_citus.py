@@ -49,3 +49,10 @@ def test_a_worker_without_shards_is_a_note():
         each for each in findings(ClusterStatus("13.2-1", (replace(WORKER, shards=0),))) if each.state == "note"
     ]
     assert "citus_rebalance_start" in found.advice
+
+
+def test_the_name_of_a_worker_ends_no_statement():
+    """The name comes from the database, and the advice is a statement that a person runs."""
+    inactive = replace(WORKER, name="a'); DROP TABLE x; --:5432", is_active=False)
+    (found,) = (each for each in findings(ClusterStatus("13.2-1", (inactive,))) if each.state == "wrong")
+    assert "citus_activate_node('a''); DROP TABLE x; --', 5432)" in found.advice
