@@ -88,7 +88,9 @@ class CodecServerConfig:
         frozenset[Origin], about("Origins of the web pages that may call, each https://HOST or https://HOST:PORT.")
     ] = frozenset()
     credentials: Annotated[Flag, about("Whether browsers may send cookies and client certificates.")] = False
-    pass_unsealed: Annotated[Flag, about("Whether unsealed payloads are returned unchanged instead of being refused.")] = False
+    pass_unsealed: Annotated[
+        Flag, about("Whether unsealed payloads are returned unchanged instead of being refused.")
+    ] = False
     # Temporal's service sends at most 4 MiB in one message, which is 5.4 MiB in base64.
     max_body_bytes: Annotated[Count, Field(ge=1, le=2**30), about("Maximum size of a request.", unit="bytes")] = (
         8 * 2**20
