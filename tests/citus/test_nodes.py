@@ -95,7 +95,8 @@ async def test_shards_are_moved_under_writers(citus_cell, workers):
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
     await checked(writers)
 
 
@@ -106,7 +107,7 @@ async def test_a_killed_worker_loses_nothing_and_stops_only_its_shards(citus_cel
     await enough(writers, tasks)
     start = await stopped(workers[0])
     try:
-        outcomes = await asyncio.wait(tasks, timeout=1)
+        await asyncio.wait(tasks, timeout=1)  # writers of the killed worker end
         _, port = place_of(workers[0])
         healthy = [(w, t) for w, t in zip(writers, tasks, strict=True) if ports[w.workflow.shard_id] != port]
         assert 0 < len(healthy) < len(writers)
@@ -118,7 +119,6 @@ async def test_a_killed_worker_loses_nothing_and_stops_only_its_shards(citus_cel
         found = {each.check: each for each in await cluster(citus_cell.database, distributed=True)}
         down = found[f"worker {':'.join(map(str, place_of(workers[0])))}"]
         assert (down.state, "does not answer" in down.text) == ("wrong", True)
-        del outcomes
     finally:
         for task in tasks:
             task.cancel()
@@ -129,7 +129,10 @@ async def test_a_killed_worker_loses_nothing_and_stops_only_its_shards(citus_cel
 
 
 async def test_the_doctor_knows_the_cluster(citus_cell, workers):
-    """A healthy cluster has no fault. A table that is not distributed, and a cell that is not on a cluster, have one."""
+    """Each finding of a healthy cluster is ok, and a cell that is not distributed has no finding about Citus.
+
+    The control of each fault is in tests/unit/driver/test_doctor_citus.py.
+    """
     found = await cluster(citus_cell.database, distributed=True)
     assert [each.state for each in found] == ["ok"] * (2 + len(workers))
     assert await cluster(citus_cell.database, distributed=False) == []
