@@ -1,4 +1,4 @@
-"""Every instrument of the telemetry. Nothing else is emitted. docs/how-to/telemetry.md shows the same table."""
+"""Every instrument of the telemetry. Nothing else is emitted. docs/reference/metrics.md lists them."""
 
 from __future__ import annotations
 
