@@ -35,7 +35,8 @@ def test_the_page_has_the_table():
     rows = re.findall(r"^\| `([\w.]+)` \| ([\w ]+) \| `(\S+)` \| (.*?) ?\| (.*?) \|$", page, re.MULTILINE)
     said = {name: (kind, unit, tuple(re.findall(r"`(.*?)`", keys)), text) for name, kind, unit, keys, text in rows}
     assert said == {
-        each.name: (each.kind.replace("_", " "), each.unit, each.attributes, each.description) for each in INSTRUMENTS.values()
+        each.name: (each.kind.replace("_", " "), each.unit, each.attributes, each.description)
+        for each in INSTRUMENTS.values()
     }
 
 
