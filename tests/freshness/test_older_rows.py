@@ -189,7 +189,7 @@ async def test_a_check_overlaps_an_acceptance_of_this_process(scene, monkeypatch
 
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["a lower number", "no sums"])
 async def test_an_edited_count_is_no_acceptance(scene, two_processes, is_deleted):
-    """An administrator hides an acceptance from a process that starts, and shows it later: no older row is used for that.
+    """An administrator edits or deletes the count of acceptances while a process starts. Putting it back makes no older row readable.
 
     The control: an acceptance that comes afterwards counts.
     """
@@ -384,7 +384,10 @@ async def test_a_row_that_a_rolled_back_transaction_wrote_is_not_remembered(scen
 
 
 async def test_a_row_is_compared_with_what_was_known_before_its_statement(scene):
-    """An answer that comes late is no older row. So statements may overtake each other."""
+    """A late answer of an earlier statement is not refused, because statements may overtake each other.
+
+    The control: the same row is refused as the answer of a later statement.
+    """
     rows, database = NewestRows(scene.cell.keyring, {}), scene.cell.database
     await rows.check(database, "table", "key", (1,), rows.moment)
     before = rows.moment

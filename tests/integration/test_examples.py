@@ -70,7 +70,7 @@ def test_the_service_stores_and_finds_orders(shop):
 
 
 def test_the_drill_finds_a_set_that_fits_and_one_that_does_not(shop, databases, tmp_path):
-    """Exit code 0 for the cell as it is. Control: with the keyring of another cell it is 1."""
+    """The exit code is 0 for the cell's own files. Control: with the keyring of another cell it is 1."""
     folder, _ = shop
     programs = programs_of(max(POSTGRES))
     target, other, own = (run_in_thread(databases.create()) for _ in range(3))

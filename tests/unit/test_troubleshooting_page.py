@@ -37,7 +37,7 @@ def differences(names, text):
 
 
 def test_each_error_has_one_entry():
-    """A person who sees an error finds its cause and what to do, once; no entry is of an error that is gone."""
+    """Each error has one entry, with its cause and what to do. Each entry names an error that exists."""
     assert differences(errors(), PAGE) == []
     assert all(cause.strip() and advice.strip() for _, cause, advice in ENTRY.findall(PAGE))
 

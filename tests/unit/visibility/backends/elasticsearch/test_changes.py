@@ -14,7 +14,7 @@ from strongroom.visibility.backends.elasticsearch.layout import made_by
 
 
 async def test_a_change_takes_one_deadline():
-    """The request and the readings of the state share one deadline. Else a change of a lost cluster takes twice as long."""
+    """The request and the readings of the state share one deadline. Otherwise a change of a lost cluster takes twice as long."""
     left = []
 
     async def send(_request, _read, *, deadline):
