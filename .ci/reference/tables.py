@@ -75,10 +75,10 @@ def _yes(value: object) -> str:
 
 
 def _roles() -> str:
-    head = "| role | of | permissions |\n| --- | --- | --- |\n"
+    head = "| role | in | permissions |\n| --- | --- | --- |\n"
     rows = [
-        f"| `{name}` | {of} | {', '.join(f'`{each}`' for each in sorted(given))} |\n"
-        for of, roles in (("the account", ACCOUNT_ROLES), ("a namespace", NAMESPACE_ROLES))
+        f"| `{name}` | {scope} | {', '.join(f'`{each}`' for each in sorted(given))} |\n"
+        for scope, roles in (("the cell", ACCOUNT_ROLES), ("a namespace", NAMESPACE_ROLES))
         for name, given in roles.items()
     ]
     return head + "".join(rows)

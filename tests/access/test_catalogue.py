@@ -47,7 +47,7 @@ NOT_STORES = {
     "telemetry",
 }
 PLUMBING = {"aclose"}
-PAGE = ROOT / "docs" / "how-to" / "access-control.md"
+PAGE = ROOT / "docs" / "reference" / "operations.md"
 # What commands pass besides the arguments of a store's method: they name a namespace by its name, and a run by its workflow.
 FROM_COMMANDS = {"name", "workflow_id", "run_id"}
 
@@ -183,10 +183,10 @@ def test_every_command_is_an_operation_and_every_operation_is_reached():
 def test_the_page_has_the_roles():
     """The page's table of roles lists the permissions that each role gives."""
     rows = re.findall(
-        r"^\| `([\w-]+)` \| (cell|namespace) \| (.*?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `([\w-]+)` \| (the cell|a namespace) \| (.*?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
     )
-    expected = {(role, "cell"): given for role, given in ACCOUNT_ROLES.items()}
-    expected |= {(role, "namespace"): given for role, given in NAMESPACE_ROLES.items()}
+    expected = {(role, "the cell"): given for role, given in ACCOUNT_ROLES.items()}
+    expected |= {(role, "a namespace"): given for role, given in NAMESPACE_ROLES.items()}
     stated = {(role, where): set(re.findall(r"`(.*?)`", text)) for role, where, text in rows}
     assert stated == {key: set(map(str, given)) for key, given in expected.items()}
 
