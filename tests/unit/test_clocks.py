@@ -35,8 +35,7 @@ HOSTS = {
 """Reads of a host's wall clock: the file and the function, and why it is allowed."""
 SERVERS = {
     "storage/engine/server_clock.py": "shown to a person, by doctor; and compared with the monotonic clock, to notice jumps",
-    "storage/schema/online_steps.py": RECORDED,
-    "storage/schema/schema.py": RECORDED,
+    "storage/schema/migrations.py": RECORDED,
     "storage/sql/cell/access_policy.sql": "the expiry of keys and grants; `AccessControl.now` lets it never go back",
     "storage/sql/cluster/metadata.sql": "heartbeats, as in Temporal; a jump forward ends a membership until the next heartbeat",
     "storage/sql/keys/keyring_ledger.sql": RECORDED,
