@@ -7,9 +7,11 @@ from collections import Counter
 import pytest
 
 from strongroom.kms import activate_index_key, begin_index_rotation
-from strongroom.visibility import Layout, new_layout
+from strongroom.visibility import Layout, QueryBudgetExceeded, new_layout
 from strongroom.visibility.backends.elasticsearch.reader import ElasticsearchReader
 from strongroom.visibility.backends.postgres import PostgresReader
+from strongroom.visibility.index import document_tokens
+from strongroom.visibility.index.tokens import GROUP_TOKENS
 from strongroom.visibility.search import searcher
 from strongroom.visibility.search.group_names import GroupNames
 from tests.support.sealed_namespace import sealed
@@ -118,6 +120,22 @@ async def test_an_index_that_answers_with_other_documents_names_no_group_wrongly
         assert await ours.count(GROUPED) == counts(runs), "nothing wrong was cached"
         ours.visibility = searching(ours.strongroom)
         assert await ours.count(GROUPED) == counts(runs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_tokens_of_another_attribute_are_no_groups(config_path, elasticsearch, kind, monkeypatch):
+    """The limit is one of values. Two attributes have the same tag here, so the index also counts values of the other one."""
+    for module in (document_tokens, searcher):
+        monkeypatch.setattr(module, "first_group_token", lambda _: GROUP_TOKENS)
+    async with sealed(config_path, elasticsearch, kind, attributes=ATTRIBUTES) as ours:
+        runs = documents(range(100))
+        await ours.write(runs)
+        monkeypatch.setattr(searcher, "MAX_GROUPS", 21)
+        assert await ours.count(GROUPED) == counts(runs), "20 values, and runs without one"
+        assert await ours.count(BY_PLAN) == counts(runs, PLAN)
+        monkeypatch.setattr(searcher, "MAX_GROUPS", 20)
+        with pytest.raises(QueryBudgetExceeded, match="more than 20 groups"):
+            await ours.count(GROUPED)
 
 
 def test_the_cached_names_have_a_limited_size_and_belong_to_one_attribute_and_epoch():

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_GROUPS = 10_000
 """Maximum number of values that a GROUP BY returns."""
+_OTHER_TOKENS = 1000
+"""Tokens of other attributes that may be among the group tokens of one. About one in 2^20 of all tokens of the documents has its tag."""
 _NO_VALUE = ""
 """Temporal's name for the group of runs without a value."""
 
@@ -98,6 +100,7 @@ class Searcher:
         async with self._scanner.reading(keys.namespace_id, snapshot=not is_one_request) as reader:
             counted = await self._counted_in_index(prepared, reader, attribute)
             groups = Counter(counted or {})
+            _check_groups(groups)
             opened = compiled.possible if counted is None else compiled.between
             if opened != NOTHING:
                 read = value_reader(attribute.name)
@@ -148,8 +151,9 @@ class Searcher:
         for tokenizer in tokenizers:
             first = first_group_token(tokenizer.key(attribute.name))
             having = all_of(sure, Epoch(tokenizer.epoch), present(attribute, tokenizer).possible)
-            found = await reader.groups(having, first, most=MAX_GROUPS)
-            if len(found) > MAX_GROUPS:
+            most = MAX_GROUPS + _OTHER_TOKENS
+            found = await reader.groups(having, first, most=most)
+            if len(found) > most:
                 raise _too_many_groups()
             known = self._names.known(prepared.keys, tokenizer.epoch, attribute.name)
             if unknown := found.keys() - known.keys():
@@ -198,7 +202,7 @@ def _group(value: object) -> str:
 
 
 def _check_groups(groups: Mapping[str, int]) -> None:
-    if len(groups) > MAX_GROUPS:
+    if len(groups) > MAX_GROUPS and sum(map(bool, groups.values())) > MAX_GROUPS:
         raise _too_many_groups()
 
 
