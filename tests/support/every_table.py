@@ -206,11 +206,19 @@ async def every_table(cell, **options) -> EveryTable:
     await cell.create_kek(KEK)
     await cell.metadata.create_namespace(namespace_id, name, data=data, is_global=True, kek=KEK)
     await cell.namespaces.add_search_attributes(namespace_id, {"Customer": "Keyword"})
-    shard_id = 400 + number
-    await cell.shards.get_or_create_shard(shard_id, lambda: ShardInfo(shard_id, 1, info))
+    shard_id = await _new_shard(cell, info)
     made = EveryTable(cell, name, namespace_id, shard_id, {"namespace": data, "shard": info})
     await made.fill(**options)
     return made
 
 
 __all__ = ["KEK", "RUNNING", "EveryTable", "every_table"]
+
+
+async def _new_shard(cell, info: DataBlob) -> int:
+    """Create a shard that no other test has in this cell; return its id."""
+    for shard_id in count(400):
+        made = ShardInfo(shard_id, 1, info)
+        if await cell.shards.get_or_create_shard(shard_id, lambda made=made: made) == made:
+            return shard_id
+    raise AssertionError
