@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MAX_GROUPS = 10_000
 """Maximum number of values that a GROUP BY returns."""
 _OTHER_TOKENS = 1000
-"""Tokens of other attributes that may be among the group tokens of one. About one in 2^20 of all tokens of the documents has its tag."""
+"""Tokens of other attributes that may be among the group tokens of one. One in 2^20 of all tokens of the documents has its tag."""
 _NO_VALUE = ""
 """Temporal's name for the group of runs without a value."""
 
