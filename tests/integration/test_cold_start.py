@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -23,6 +24,8 @@ CELL = KekRef("local", "cell")
 MANY = 500
 FEW = 20
 """Statements that may be sent for many look-ups: a setting and a query for each of few batches."""
+
+LOOKED_UP = re.compile(r"FROM namespaces|JOIN data_keys")
 
 
 async def registered(strongroom, count, suite=Suite.XAES_256_GCM):
@@ -58,7 +61,7 @@ async def test_500_cold_namespaces_share_statements(strongroom):
         opened = await asyncio.gather(*map(keyring.open, ids), return_exceptions=True)
         assert [keys for keys in opened if isinstance(keys, BaseException)] == []
         assert [keys.namespace_id for keys in opened] == ids
-        assert proxy.statements <= FEW
+        assert len(proxy.sent) <= FEW
         for keys in opened[::50]:
             assert keys.open(KIND, (1,), keys.seal(KIND, (1,), b"text")) == b"text"
 
@@ -71,7 +74,7 @@ async def test_500_cold_namespaces_of_suite_1_share_leases(strongroom):
         assert [keys for keys in opened if isinstance(keys, BaseException)] == []
         for keys in opened:
             keys.seal(KIND, (1,), b"text")
-        assert proxy.statements <= FEW + 10, "a batch of leases also writes the heads and their summary"
+        assert len(proxy.sent) <= FEW + 10, "a batch of leases also writes the heads and their summary"
 
 
 async def test_names_are_looked_up_together(config):
@@ -80,12 +83,14 @@ async def test_names_are_looked_up_together(config):
         names = [f"namespace-{number}" for number in range(60)]
         made = await asyncio.gather(*(here.namespaces.create(name, kek=CELL) for name in names))
     async with distant(config.dsn) as proxy, Strongroom.open(replace(config, dsn=proxy.dsn)) as there:
-        before = proxy.statements
+        before = len(proxy.sent)
         found = await asyncio.gather(*map(there.namespaces.get, names))
         assert [each.namespace_id for each in found] == [each.namespace_id for each in made]
         read = await asyncio.gather(*(there.metadata.get_namespace(namespace_id=each.namespace_id) for each in made))
         assert [each.name for each in read] == names
-        assert proxy.statements - before <= FEW
+        # How many connections are opened, and what the cell does in the background, depends on the speed.
+        reads = [text for text in proxy.sent[before:] if LOOKED_UP.search(text)]
+        assert 3 <= len(reads) <= FEW, reads
 
 
 async def test_an_unknown_namespace_is_not_mixed_up(strongroom):

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL with the latency of a distant network, which counts the statements that pass."""
+"""A TCP proxy in front of PostgreSQL with the latency of a distant network, which records the statements that pass."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-EXECUTE, SIMPLE_QUERY = ord("E"), ord("Q")
 
 
 class SlowProxy:
     """Delays each chunk by half a round trip in each direction. Bandwidth is not limited.
 
     Attributes:
-        statements: The number of statements that clients have sent.
+        sent: The statements that clients have executed.
     """
 
     def __init__(self, dsn, *, round_trip):
@@ -21,7 +20,7 @@ class SlowProxy:
         self._delay = round_trip / 2
         self._connections = set()
         self._ends = []
-        self.statements = 0
+        self.sent = []
         self.dsn = ""
 
     async def serve(self, reader, writer):
@@ -65,13 +64,24 @@ class SlowProxy:
             await writing
 
     async def _frames(self, reader):
-        """Yield the messages of a client, and count the statements. The first message has no type."""
+        """Yield the messages of a client, and record the statements. The first message has no type."""
         length = await reader.readexactly(4)
         yield length + await reader.readexactly(int.from_bytes(length) - 4)
+        prepared, bound = {}, b""
         while kind := await reader.read(1):
             length = await reader.readexactly(4)
-            self.statements += kind[0] in (EXECUTE, SIMPLE_QUERY)
-            yield kind + length + await reader.readexactly(int.from_bytes(length) - 4)
+            body = await reader.readexactly(int.from_bytes(length) - 4)
+            match kind:
+                case b"P":  # Parse
+                    name, text, _ = body.split(b"\0", 2)
+                    prepared[name] = text
+                case b"B":  # Bind
+                    bound = prepared[body.split(b"\0", 2)[1]]
+                case b"E":  # Execute
+                    self.sent.append(bound.decode())
+                case b"Q":  # Query
+                    self.sent.append(body[:-1].decode())
+            yield kind + length + body
 
     async def aclose(self):
         """Cut all connections."""
