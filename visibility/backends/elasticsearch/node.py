@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import aiohttp
-from elastic_transport import AiohttpHttpNode, ConnectionTimeout
+from elastic_transport import AiohttpHttpNode, ConnectionError, ConnectionTimeout  # noqa: A004 - the name of the client's error
 
 from strongroom.kms.aiohttp_connections import KeptConnections, limited_response
 
@@ -15,10 +15,22 @@ MAX_ANSWER = 2**28
 
 
 class BoundedNode(AiohttpHttpNode):
-    """See `AiohttpHttpNode`. After a timeout its unused connections are closed, because a firewall drops connections together."""
+    """See `AiohttpHttpNode`. After a timeout its unused connections are closed, because a firewall drops connections together.
+
+    A closed node stays closed. The client's own one would open connections for a late request, which nothing closes.
+    """
+
+    _is_closed = False
+
+    async def close(self) -> None:  # type: ignore[override]  # their asynchronous node ignores it too
+        """Close all connections."""
+        self._is_closed = True
+        await super().close()
 
     async def perform_request(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # their asynchronous node ignores it too
         """Send a request once."""
+        if self._is_closed:
+            raise ConnectionError("the client is closed")
         try:
             return await super().perform_request(*args, **kwargs)
         except ConnectionTimeout:
