@@ -171,7 +171,6 @@ def listening_socket(listen: Listen) -> socket.socket:
 
 def _unix_socket(path: Path) -> socket.socket:
     """Listen on a socket of mode 0600. A stale socket is removed. A socket that answers is an error."""
-    listening = socket.socket(socket.AF_UNIX)
     with suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as other:
         if S_ISSOCK(path.stat().st_mode):
             other.connect(str(path))
@@ -180,12 +179,16 @@ def _unix_socket(path: Path) -> socket.socket:
     with suppress(FileNotFoundError):
         if S_ISSOCK(path.stat().st_mode):
             path.unlink()
+    listening = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:
         listening.bind(str(path))
+        listening.listen(CONNECTIONS)
+    except OSError:
+        listening.close()
+        raise
     finally:
         os.umask(before)
-    listening.listen(CONNECTIONS)
     return listening
 
 

@@ -99,7 +99,12 @@ async def health_endpoint(address: Listen | None, health: Health) -> AsyncIterat
         else:
             remove_stale(address.socket, 0, "serve.health")
             listening, unlink = listen(address.socket)
-            server = await asyncio.start_unix_server(health.answer, sock=listening, limit=HEAD_BYTES, **KEEP_FILE)
+            try:
+                server = await asyncio.start_unix_server(health.answer, sock=listening, limit=HEAD_BYTES, **KEEP_FILE)
+            except BaseException:
+                listening.close()
+                unlink()
+                raise
     except OSError as error:
         where = address.socket or f"{address.host}:{address.port}"
         msg = f"the health endpoint can't listen on {where}: {error.strerror}; change serve.health, or stop the other program"

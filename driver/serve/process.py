@@ -152,8 +152,7 @@ class WorkerProcess:
             return await process.wait()
         finally:
             self.kill()
-            if self._control is not None:
-                self._control.close()
+            (ours if self._control is None else self._control).close()
             self._process = self._control = None
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:

@@ -96,7 +96,9 @@ class Supervisor:
         finally:
             ticking.cancel()
             stopped.cancel()
+            self._stop.set()  # not set yet if this task is cancelled; without it, killed workers would be started again
             self._kill()
+            await asyncio.gather(*keeping, return_exceptions=True)
 
     def health(self) -> dict[str, Any]:
         """Return the state of each worker, for the health endpoint."""

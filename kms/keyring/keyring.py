@@ -89,6 +89,7 @@ class Keyring:
         self.registry = RegistryAccess(cell_id, store, self._loader)
         self._cache: OrderedDict[UUID, CachedKeys] = OrderedDict()
         self._loading: dict[UUID, asyncio.Task[CachedKeys]] = {}
+        self._running: set[asyncio.Task[CachedKeys]] = set()  # also the loads of evicted namespaces
         self._doubted_at = float("-inf")
         self._failed = FailedLoads(self.policy, clock)
         self._refreshing = asyncio.Semaphore(self.policy.refreshes)
@@ -196,12 +197,11 @@ class Keyring:
 
     async def aclose(self) -> None:
         """Remove all keys from the cache, and report to the registry how many rows they sealed."""
-        loading = list(self._loading.values())
         self._cache.clear()
         self._loading.clear()
-        for task in loading:
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*loading, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
         await self._leases.report()
 
     def _report_look_up(self, cached: CachedKeys | None, watch: KeyWatch) -> None:
@@ -243,12 +243,13 @@ class Keyring:
         return (await asyncio.shield(task)).keys
 
     def _start(self, namespace_id: UUID, load: Coroutine[None, None, CachedKeys]) -> asyncio.Task[CachedKeys]:
-        task = asyncio.create_task(load)
-        self._loading[namespace_id] = task
+        task = self._loading[namespace_id] = asyncio.create_task(load)
+        self._running.add(task)
         task.add_done_callback(lambda done: self._loaded(namespace_id, done))
         return task
 
     def _loaded(self, namespace_id: UUID, task: asyncio.Task[CachedKeys]) -> None:
+        self._running.discard(task)
         failure = None if task.cancelled() else task.exception()
         if self._loading.get(namespace_id) is not task:
             return  # the namespace was evicted during the load, so the result may be stale

@@ -82,6 +82,20 @@ async def test_only_tls_1_3_from_the_right_authority_and_host(tmp_path):
             assert server.requests == []
 
 
+async def test_a_closed_provider_connects_no_more(vault):
+    """A late request fails. It would open connections that nothing closes."""
+    for used in (True, False):
+        provider = AzureKeyVaultProvider(
+            "vault", vault.server.url, credential=StaticCredential(), tls=client_context(ca_certs=authority().authority)
+        )
+        if used:
+            await provider.check()
+        await provider.aclose()
+        sent = len(vault.server.requests)
+        assert type(await refusal(provider.check())) is KmsUnavailable
+        assert len(vault.server.requests) == sent
+
+
 @pytest.mark.parametrize(("resource", "asked"), [("https://strongroom.test", True), ("https://vault.azure.net", False)])
 async def test_no_token_for_a_service_that_the_vault_is_not_part_of(monkeypatch, resource, asked):
     """A server that requests a token for another service gets none, and no token is fetched."""

@@ -125,6 +125,7 @@ class Vault:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._client: KeyClient | None = None
+        self._is_closed = False
         self._connections: KeptConnections | None = None
 
     async def ask(
@@ -180,12 +181,17 @@ class Vault:
         raise failure  # raised outside the handlers, because the request in the SDK's error has token and root
 
     async def aclose(self) -> None:
-        """Close the connections and the credential."""
-        if self._client is not None:
-            await self._client.close()
-        await self._credential.close()
+        """Close the connections and the credential. A later request fails."""
+        self._is_closed = True
+        try:
+            if self._client is not None:
+                await self._client.close()
+        finally:
+            await self._credential.close()
 
     def _opened(self) -> KeyClient:
+        if self._is_closed:
+            raise KmsUnavailable(f"{self._id}: the connection to {self.host} is closed")
         if self._client is None:  # opened late, because a session belongs to a running event loop
             self._connections = KeptConnections(self._tls, limit=CONNECTIONS)
             session = aiohttp.ClientSession(

@@ -109,6 +109,7 @@ class GcpChannel:
         self._doubted = False
         self._refreshing = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
+        self._is_closed = False
         self._closing: set[asyncio.Task[None]] = set()
         # Its own threads, because a token service that never ends its answer would use up those of the process.
         self._threads = ThreadPoolExecutor(_TOKEN_THREADS, thread_name_prefix="strongroom-gcp-token")
@@ -146,7 +147,8 @@ class GcpChannel:
         raise failed  # raised outside the `except` block, so that it has no context
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the connection. A later call fails."""
+        self._is_closed = True
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
@@ -154,6 +156,8 @@ class GcpChannel:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _open(self) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise KmsUnavailable(f"the connection to {self._target} is closed")
         if self._plain:
             if self._channel is None:
                 self._channel = grpc.aio.insecure_channel(self._target, options=[*_OPTIONS, *_OWN_MACHINE])

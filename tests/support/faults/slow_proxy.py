@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 
-
 class SlowProxy:
     """Delays each chunk by half a round trip in each direction. Bandwidth is not limited.
 

@@ -129,7 +129,7 @@ class ElasticsearchClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._closing:
+        while self._closing:  # a search that ends meanwhile adds one
             await asyncio.wait(self._closing)
         await self._api.close()
 

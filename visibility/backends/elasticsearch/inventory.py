@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.kms import IntegrityError
@@ -28,7 +28,7 @@ from .documents import (
 from .query import MAX_TERMS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from strongroom.storage import Row, RunKey
@@ -102,24 +102,27 @@ class ElasticsearchInventory:
             texts.append(WRITER_TEXT)
             pieces = [texts[start : start + MAX_TERMS] for start in range(0, len(texts), MAX_TERMS)]
             query = {"bool": {"must_not": [{"terms": {"n": piece}} for piece in pieces]}}
-        async for found in self._all_hits(query, _COPY_FIELDS, chunk):
-            yield [_copy(hit) for hit in found]
+        async with aclosing(self._all_hits(query, _COPY_FIELDS, chunk)) as pages:
+            async for found in pages:
+                yield [_copy(hit) for hit in found]
 
     async def sealed_copies(self, namespace_id: UUID, *, chunk: int) -> AsyncIterator[list[SealedCopy]]:
         """See `SearchIndex.sealed_copies`."""
         query = {"term": {"n": namespace_text(namespace_id)}}
-        async for found in self._all_hits(query, {"stored_fields": ["s"], "track_total_hits": False}, chunk):
-            yield [sealed_copy(namespace_id, hit) for hit in found]
+        async with aclosing(self._all_hits(query, {"stored_fields": ["s"], "track_total_hits": False}, chunk)) as pages:
+            async for found in pages:
+                yield [sealed_copy(namespace_id, hit) for hit in found]
 
     async def marks(self) -> dict[UUID, int]:
         """Return the mark of each writer. Each process that ever wrote to the index is one, so they can be many."""
         fields = {"stored_fields": [], "version": True, "track_total_hits": False}
-        return {
-            writer: _version(hit)
-            async for found in self._all_hits({"term": {"n": WRITER_TEXT}}, fields, _MARKS)
-            for hit in found
-            if (writer := writer_of(hit["_id"])) is not None
-        }
+        async with aclosing(self._all_hits({"term": {"n": WRITER_TEXT}}, fields, _MARKS)) as pages:
+            return {
+                writer: _version(hit)
+                async for found in pages
+                for hit in found
+                if (writer := writer_of(hit["_id"])) is not None
+            }
 
     async def unchanged(self, copies: Sequence[DocumentCopy]) -> list[DocumentCopy]:
         """See `SearchIndex.unchanged`."""
@@ -128,7 +131,7 @@ class ElasticsearchInventory:
 
     async def _all_hits(
         self, query: dict[str, Any], fields: Mapping[str, Any], chunk: int
-    ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    ) -> AsyncGenerator[Sequence[Mapping[str, Any]]]:
         """Yield all hits of a query at one moment. The order on disk is the fastest, and is unique for each document."""
         body = {**fields, "query": {"constant_score": {"filter": query}}, "size": chunk, "sort": ["_shard_doc"]}
         async with self._client.snapshot() as snapshot:

@@ -100,6 +100,18 @@ async def test_evicted_while_loading_is_not_kept(deployment):
     assert deployment.provider.unwraps == 2
 
 
+async def test_no_load_outlives_the_keyring(deployment):
+    """A load goes on when its namespace is evicted. It ends with the keyring, because it would call a provider that is closed."""
+    namespace = await deployment.namespace()
+    deployment.provider.gate = asyncio.Event()
+    waiter = asyncio.create_task(deployment.keyring.open(namespace))
+    await deployment.provider.called.wait()
+    deployment.keyring.evict(namespace)
+    await deployment.keyring.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+
+
 # --- failures
 
 
