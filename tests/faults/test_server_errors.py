@@ -94,6 +94,7 @@ class Meeting:
     """Calls that are sent again, and succeed."""
     down: bool = False
     limits: dict[str, float] = field(default_factory=dict)
+    lock_timeout: float = 0.0
 
 
 AGAIN = frozenset({"append", "read"})
@@ -106,7 +107,7 @@ MEETING = (
     Meeting(
         *("lock timeout", faults.leave, {"55P03"}, DatabaseTimeout, "lock", False),
         append=AppendHistoryTimeout,
-        limits={"lock_timeout": 0.4},
+        lock_timeout=2.0,
     ),
     Meeting("cancelled", faults.cancel, {"57014"}, DatabaseTimeout, "time limit", False, append=AppendHistoryTimeout),
     Meeting("terminated", faults.terminate, {"57P01", "08003"}, DatabaseUnavailable, "lost", True, again=AGAIN),
@@ -122,7 +123,7 @@ MEETING = (
 async def test_a_fault_that_meets_a_statement(server_bench, heard, caplog, limits, row):
     """An answer means that nothing was written. No answer means an unknown outcome, and idempotent calls are sent again."""
     limits(**row.limits)
-    async with server_bench.host() as host:
+    async with server_bench.host(lock_timeout=row.lock_timeout) as host:
         before = await server_bench.rows()
         heard.clear()
         async with server_bench.tables_locked() as blocker:

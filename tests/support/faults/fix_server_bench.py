@@ -10,7 +10,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from strongroom.driver import strongroom
 from strongroom.storage import Database
 from strongroom.storage.engine import connecting, translate
 from tests.support.databases import Databases
@@ -58,12 +57,10 @@ def heard(monkeypatch, caplog):
 
 @pytest.fixture
 def limits(monkeypatch):
-    """Return a function that sets the time limits, in seconds, of hosts that are opened later. A lock timeout of 0 is no limit."""
+    """Return a function that sets time limits, in seconds, of hosts that are opened later. `ServerBench.host` has the lock timeout."""
 
-    def set_limits(*, lock_timeout=0.0, **others):
-        monkeypatch.setattr(strongroom, "LOCK_TIMEOUT", lock_timeout)
-        for name, value in others.items():
+    def set_limits(**seconds):
+        for name, value in seconds.items():
             monkeypatch.setitem(Database.__init__.__kwdefaults__, name, value)
 
-    set_limits()
     return set_limits

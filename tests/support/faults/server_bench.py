@@ -121,13 +121,16 @@ class ServerBench:
         return dsn_of(self.cell.config.dsn, role=HOST, password=PLANTED)
 
     @asynccontextmanager
-    async def host(self):
+    async def host(self, *, lock_timeout=0.0):
         """Open a host for one test. Every call has been made once, so its keys and prepared statements are cached.
 
         It does not listen for key changes. The listener's connection reconnects by itself, and the tests count connections.
+
+        Args:
+            lock_timeout: Seconds that its statements wait for a lock; 0 for no limit, because most tests hold locks until all calls wait.
         """
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
-        async with opened_deaf(config, log_settings=PATIENT) as strongroom:
+        async with opened_deaf(config, log_settings=PATIENT, lock_timeout=lock_timeout) as strongroom:
             host = Host(strongroom)
             await host.begin()
             assert await host.at_once() == dict.fromkeys(CALLS)
