@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import asyncpg
@@ -24,6 +24,9 @@ from tests.support.faults.server_bench import PLANTED, WRITES, betrays, changed,
 
 pytestmark = pytest.mark.integration
 
+PAUSE, NEEDED = 1, 2
+"""Keys of the advisory locks in a deadlock. The cell has no lock with these keys."""
+
 
 async def test_a_serialization_failure(server_bench, heard):
     """A statement of its own fails if another transaction was faster. A shared one is sent again and succeeds."""
@@ -41,42 +44,70 @@ async def test_a_serialization_failure(server_bench, heard):
         await host.serves()
 
 
+@asynccontextmanager
+async def circle(bench, table, event):
+    """Make a statement with an event on a table the second waiter of a deadlock. Yield a function that waits for it.
+
+    The statement stops at the lock PAUSE, after it has locked its shard's row. Another session then waits for that row, and the
+    statement goes on to a lock of that session. PostgreSQL checks a wait for a deadlock once, some time after the wait began, so only
+    the second wait is sure to be found.
+    """
+    name = f"waits_on_{table}"
+    await bench.admin.execute(
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" PERFORM pg_advisory_xact_lock({PAUSE}); PERFORM pg_advisory_xact_lock({NEEDED}); RETURN NULL; END $$;"
+        f"CREATE TRIGGER {name} AFTER {event} ON {table} EXECUTE FUNCTION {name}()"
+    )
+    rival = await bench.administrator()
+
+    async def close():
+        await bench.waiting(1)
+        locking = asyncio.ensure_future(rival.execute("LOCK TABLE shards IN ACCESS EXCLUSIVE MODE"))
+        await bench.waits(rival)
+        await bench.admin.execute(f"SELECT pg_advisory_unlock({PAUSE})")
+        await locking
+        await rival.execute("COMMIT")
+
+    try:
+        await bench.admin.execute(f"SELECT pg_advisory_lock({PAUSE})")
+        await rival.execute("BEGIN; SET LOCAL deadlock_timeout = '600s'")
+        await rival.execute(f"SELECT pg_advisory_xact_lock({NEEDED})")
+        yield close
+    finally:
+        rival.terminate()
+        await bench.admin.execute("SELECT pg_advisory_unlock_all()")
+        await bench.admin.execute(f"DROP TRIGGER {name} ON {table}; DROP FUNCTION {name}()")
+
+
 async def test_a_deadlock(server_bench, heard):
     """A transaction that is the victim of a deadlock has no effect. A write of a run is sent again and succeeds."""
     async with server_bench.host() as host:
         namespace_id, shard_id = host.workflow.namespace_id, host.workflow.shard_id
         before = await server_bench.rows()
-        taken = asyncio.Event()
 
         async def append():
             database = host.strongroom.database
             async with database.transaction(EVERY_NAMESPACE) as connection:
                 await connection.fetch("SELECT FROM shards WHERE shard_id = $1 FOR UPDATE", shard_id)
-                taken.set()
                 branch = HistoryBranch(shard_id, host.run_id, host.run_id)
                 nodes = [HistoryNode(1, 1, 0, payload())]
                 append = host.strongroom.history.append_history_nodes
                 await append(namespace_id, branch, nodes, is_new_branch=True, transaction=connection)
 
-        for call, table in ((append, "history_node"), (host.update, "executions")):
-            heard.clear()
-            async with server_bench.admin.transaction():
-                await server_bench.admin.execute("SET LOCAL deadlock_timeout = '60s'")
-                await server_bench.admin.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-                calling = asyncio.ensure_future(call())
-                if call is append:
-                    await taken.wait()
-                await server_bench.waiting(1)
-                # A table's lock, as it is given in the order of asking: the second attempt comes behind us.
-                await server_bench.admin.execute("LOCK TABLE shards IN ACCESS EXCLUSIVE MODE")
-            if call is append:
-                with pytest.raises(StorageError) as refused:
-                    await calling
-                check(refused.value, DatabaseUnavailable, committed=False, says="in favour of another")
-                assert changed(before, await server_bench.rows()) == set()
-            else:
+        async with circle(server_bench, "history_node", "INSERT") as closed:
+            calling = asyncio.ensure_future(append())
+            await closed()
+            with pytest.raises(StorageError) as refused:
                 await calling
-            assert heard == {"40P01"}
+        check(refused.value, DatabaseUnavailable, committed=False, says="in favour of another")
+        assert changed(before, await server_bench.rows()) == set()
+        assert heard == {"40P01"}
+        heard.clear()
+        async with circle(server_bench, "executions", "UPDATE") as closed:
+            calling = asyncio.ensure_future(host.update())
+            await closed()
+            await calling
+        assert heard == {"40P01"}
         await host.serves()
 
 

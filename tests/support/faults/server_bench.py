@@ -127,7 +127,7 @@ class ServerBench:
         It does not listen for key changes. The listener's connection reconnects by itself, and the tests count connections.
 
         Args:
-            lock_timeout: Seconds that its statements wait for a lock; 0 for no limit, because most tests hold locks until all calls wait.
+            lock_timeout: Seconds that its statements wait for a lock; 0 for no limit, because tests hold locks until all calls wait.
         """
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
         async with opened_deaf(config, log_settings=PATIENT, lock_timeout=lock_timeout) as strongroom:
@@ -156,10 +156,17 @@ class ServerBench:
 
     async def waiting(self, number):
         """Wait until this number of the host's statements wait for a lock; return their process ids."""
-        query = "SELECT pid FROM pg_stat_activity WHERE usename = $1 AND wait_event_type = 'Lock'"
+        return await self._waiting(number, "usename = $1", HOST)
+
+    async def waits(self, session):
+        """Wait until the statement of another session of the administrator waits for a lock."""
+        await self._waiting(1, "pid = $1", session.get_server_pid())
+
+    async def _waiting(self, number, condition, argument):
+        query = f"SELECT pid FROM pg_stat_activity WHERE {condition} AND wait_event_type = 'Lock'"  # noqa: S608 - our own text
         for _ in range(12_000):
             await self.admin.execute("SELECT pg_stat_clear_snapshot()")
-            rows = await self.admin.fetch(query, HOST)
+            rows = await self.admin.fetch(query, argument)
             if len(rows) == number:
                 return [row["pid"] for row in rows]
             await asyncio.sleep(0.01)
