@@ -208,7 +208,6 @@ async def test_older_sums_are_found(workflow, updated_run, admin_of_shard):
 async def test_the_last_entries_of_a_process_that_ended_are_folded(workflow):
     """Nothing confirms them, so another process folds them after some time, and not before."""
     cell, time = workflow.cell, [0.0]
-    cell.journal.journal.dirty.discard(workflow.shard_id)  # so that the process folds no more, as if it had ended
     keeper = JournalKeeper(cell.database, cell.keyring, Journal(cell.keyring), clock=lambda: time[0])
     pending = []
     for time[0] in (0.0, UNCONFIRMED_AFTER - 1, UNCONFIRMED_AFTER + 1):

@@ -13,9 +13,9 @@ from tests.support.freshness.verification import accept
 
 @pytest.fixture(scope="session")
 async def attacked_cell(databases, tmp_path_factory):
-    """An open cell. Each attack has its own namespace, shard and queues."""
+    """An open cell. Each attack has its own namespace, shard and queues, and the journal is folded only when a test does it."""
     folder = tmp_path_factory.mktemp("attacked")
-    async with databases.database() as dsn, open_cell(dsn, folder, as_service=True) as cell:
+    async with databases.database() as dsn, open_cell(dsn, folder, as_service=True, folds=False) as cell:
         yield cell
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack
-from unittest.mock import patch
-
 import pytest
 
 from strongroom.storage.journal.keeping import JournalKeeper
@@ -22,17 +18,10 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 async def unfolded_cell(databases, tmp_path_factory):
-    """An open cell that folds only when a test does."""
-    async with AsyncExitStack() as stack:
-        dsn = await stack.enter_async_context(databases.database())
-        with patch.object(JournalKeeper, "keep_folding", _rest):
-            opening = open_cell(dsn, tmp_path_factory.mktemp("unfolded"), as_service=True)
-            cell = await stack.enter_async_context(opening)
+    """An open cell whose journal is folded only when a test does it."""
+    folder = tmp_path_factory.mktemp("unfolded")
+    async with databases.database() as dsn, open_cell(dsn, folder, as_service=True, folds=False) as cell:
         yield cell
-
-
-async def _rest(_):
-    await asyncio.Event().wait()
 
 
 @pytest.fixture
