@@ -11,6 +11,7 @@ import pytest
 
 from strongroom.storage import ConditionFailed, DataBlob, TaskQueue
 from tests.support.fixtures.matching import read_all, some_tasks, until_blocking
+from tests.support.lock_waits import until_waiting
 
 pytestmark = pytest.mark.integration
 
@@ -65,17 +66,19 @@ async def test_no_range_id_means_any_owner(task_store, task_queue, complete):
     assert await complete(None) == 1
 
 
-async def test_a_new_owner_waits_for_a_deletion_that_is_under_way(task_store, task_queue, complete, owner_session):
+async def test_a_new_owner_waits_for_a_deletion_that_is_under_way(
+    cell, task_store, task_queue, complete, owner_session
+):
     """A deletion locks the range id until its commit, so that no task of the new owner is among its tasks."""
     await task_store.create_tasks(task_queue, some_tasks(task_store, [5]), range_id=7)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with owner_session.transaction():
             lock = "SELECT FROM tasks WHERE namespace_id = $1 FOR UPDATE"
             await owner_session.execute(lock, task_queue.namespace_id)
             deletion = asyncio.create_task(complete(7))
             await until_blocking(owner_session)
             update = asyncio.create_task(take_over(task_store, task_queue))
-            await asyncio.sleep(0.2)
+            await until_waiting(cell, 2)
             assert not update.done()
         deleted, _ = await asyncio.gather(deletion, update)
     assert deleted == 1
@@ -99,7 +102,7 @@ async def test_a_former_owner_never_deletes_tasks_of_the_next_one(task_store, ta
         await take_over(task_store, task_queue)
         await task_store.create_tasks(task_queue, some_tasks(task_store, range(10)), range_id=8)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(new_owner(), *(former_owner() for _ in range(4)))
     found, _ = await read_all(task_store, task_queue)
     assert [task.task_id for task in found if task.task_id < 10] == list(range(10))

@@ -16,6 +16,7 @@ from strongroom.storage.executions.tasks import TRANSFER
 from strongroom.storage.histories.rows import HistoryAppend
 from tests.support.fixtures.batches import at_once
 from tests.support.fixtures.executions import COMPLETED, RUNNING, ZOMBIE, accumulated, blob, exactly, task
+from tests.support.lock_waits import until_waiting
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,10 @@ async def rival(workflow):
 
 @asynccontextmanager
 async def halted(workflow, call, one):
-    """Start a write of task `one` that waits in the middle of its statement, and is committed at the end."""
+    """Start a write of task `one` that waits in the middle of its statement.
+
+    It is committed at the end, once another write, which the block starts, waits for it.
+    """
     async with workflow.cell.database.transaction(EVERY_NAMESPACE) as connection:
         # A row under the task's key that may yet be committed.
         await connection.execute(
@@ -39,24 +43,12 @@ async def halted(workflow, call, one):
             workflow.namespace_id,
         )
         writing = asyncio.ensure_future(call)
-        async with asyncio.timeout(60):
-            while not await waiting(workflow):
-                pass
+        await until_waiting(workflow.cell, 1)
         assert not writing.done()
         yield
-        await asyncio.sleep(0.2)
+        await until_waiting(workflow.cell, 2)
         await connection.execute("DELETE FROM history_tasks WHERE shard_id = $1", workflow.shard_id)
     await writing
-
-
-async def waiting(workflow):
-    """Return the number of sessions that wait for a lock."""
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    on_all_nodes = "SELECT sum(result::integer) AS count FROM run_command_on_all_nodes($1)"
-    async with workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
-        if workflow.cell.config.cell.distributed:
-            return (await connection.fetchrow(on_all_nodes, statement))["count"]
-        return (await connection.fetchrow(statement))["count"]
 
 
 async def test_of_two_creators_at_once_the_second_hears_of_the_first(workflow, rival):
@@ -175,9 +167,7 @@ async def test_a_node_that_is_deleted_while_a_write_replaces_it_is_written(workf
         await holder.execute("SELECT FROM history_node WHERE tree_id = $1 AND node_id = 3 FOR UPDATE", branch.tree_id)
         for number, call in enumerate(calls, 1):  # the deletion is the first in the queue for the row
             group.create_task(call)
-            async with asyncio.timeout(60):
-                while await waiting(workflow) < number:
-                    pass
+            await until_waiting(workflow.cell, number)
     page = await history.read_history_branch(workflow.namespace_id, branch, page_size=10)
     assert [node.node_id for node in page.nodes] == [1, 3]
     found = await workflow.cell.journal.verify(workflow.shard_id)

@@ -13,6 +13,7 @@ from strongroom.storage import EVERY_NAMESPACE, DataBlob, ShardOwnershipLost
 from strongroom.storage.executions.errors import WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
 from tests.support.fixtures.executions import COMPLETED, ZOMBIE, task, tasks
+from tests.support.lock_waits import until_waiting
 
 if TYPE_CHECKING:
     from tests.support.fixtures.executions import Workflow
@@ -166,9 +167,9 @@ async def test_a_steal_waits_for_the_write_that_is_being_committed(workflow, kin
             else:
                 write = tasks_store.add_history_tasks(workflow.namespace_id, {TRANSFER: [one]}, **given)
             writing = asyncio.ensure_future(write)
-            await asyncio.sleep(0.2)
+            await until_waiting(workflow.cell, 1)
             stealing = asyncio.ensure_future(host.steal())
-            await asyncio.sleep(0.2)
+            await until_waiting(workflow.cell, 2)
             assert not writing.done()
             assert not stealing.done()
             await connection.execute("DELETE FROM history_tasks WHERE shard_id = $1", workflow.shard_id)

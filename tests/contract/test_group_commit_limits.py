@@ -25,6 +25,7 @@ from tests.support.fixtures.batches import (
     shard_lock,
 )
 from tests.support.fixtures.executions import ZOMBIE, accumulated
+from tests.support.lock_waits import until_waiting
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +46,7 @@ async def test_closing_waits_for_what_is_in_flight(workflow):
         made = [(place, *creation(place)) for place in places(workflow.like(cell=own), 40)]
         callers = [asyncio.ensure_future(call) for _, _, call in made]
         try:
-            await until_waiting(workflow, 1)
+            await until_waiting(workflow.cell, 1)
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
@@ -143,20 +144,12 @@ async def terminate(workflow):
     return row["number"]
 
 
-async def until_waiting(workflow, number):
-    """Wait until this number of connections wait for a lock."""
-    query = "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(60), workflow.cell.database.connection(EVERY_NAMESPACE) as connection:
-        while (await connection.fetchrow(query))["number"] < number:  # noqa: ASYNC110 - the server has no event for it
-            await asyncio.sleep(0.01)
-
-
 async def test_a_write_whose_outcome_is_open_is_not_run_again(host, batches):
     """All callers of the lost statements get `may_have_been_committed`. Requests that were not sent yet are written."""
     made = [(place, *creation(place)) for place in places(host, 100)]
     async with shard_lock(host):
         callers = [asyncio.ensure_future(call) for _, _, call in made]
-        await until_waiting(host, 4)
+        await until_waiting(host.cell, 4)
         assert await terminate(host) == 4
         await asyncio.sleep(0.1)
     answers = errors_of(await asyncio.gather(*callers, return_exceptions=True))
@@ -173,7 +166,7 @@ async def test_a_read_that_was_lost_is_run_again(host):
     snapshot = await host.create_zombie(host.full(of=ZOMBIE))
     async with locked(host, "LOCK TABLE executions IN ACCESS EXCLUSIVE MODE"):
         readers = [asyncio.ensure_future(host.get(snapshot.run_id)) for _ in range(20)]
-        await until_waiting(host, 2)
+        await until_waiting(host.cell, 2)
         assert await terminate(host) >= 2
         await asyncio.sleep(0.1)
     found = await asyncio.gather(*readers)

@@ -12,6 +12,7 @@ from strongroom.storage import EVERY_NAMESPACE, HistoryBranch, InvalidPersistenc
 from strongroom.storage.histories import deletion
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.history import Histories, chain, node
+from tests.support.lock_waits import until_waiting
 
 pytestmark = pytest.mark.integration
 
@@ -310,7 +311,7 @@ async def test_a_fork_in_flight_is_waited_for_and_seen(histories, dba):
                 tuple(row.values()),
             )
         deleting = asyncio.create_task(histories.delete(base))
-        await asyncio.sleep(0.3)
+        await until_waiting(histories.cell)
         assert not deleting.done()
     await deleting
     assert [one.branch for one in await histories.tree(base)] == [forked]
@@ -325,7 +326,7 @@ async def test_a_delete_in_flight_is_waited_for_by_a_fork(histories):
     async with histories.cell.database.transaction(EVERY_NAMESPACE) as flight:
         await flight.execute("DELETE FROM history_tree WHERE branch_id = $1", base.branch_id)
         forking = asyncio.create_task(histories.fork(base, 3))
-        await asyncio.sleep(0.3)
+        await until_waiting(histories.cell)
         assert not forking.done()
     with pytest.raises(NotFound):
         await forking

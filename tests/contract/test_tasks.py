@@ -17,6 +17,7 @@ from strongroom.storage.matching.task_batches import MAX_TASKS
 from strongroom.storage.matching.task_requests import LAST_TASK_ID
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.matching import read_all, some_tasks, until_blocking
+from tests.support.lock_waits import until_waiting
 
 pytestmark = pytest.mark.integration
 
@@ -105,9 +106,9 @@ async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(task_store, tas
     assert sorted(written) == at_takeover
 
 
-async def test_a_new_owner_waits_for_a_write_that_is_under_way(task_store, task_queue, owner_session):
+async def test_a_new_owner_waits_for_a_write_that_is_under_way(cell, task_store, task_queue, owner_session):
     """A write locks the range id until its commit. The update waits for it, and later writes are refused."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         transaction = owner_session.transaction()
         await transaction.start()
         # The write looks at the range id, and then waits for this row of the same key.
@@ -124,7 +125,7 @@ async def test_a_new_owner_waits_for_a_write_that_is_under_way(task_store, task_
         await task_store.create_tasks(
             task_queue, some_tasks(task_store, [6]), range_id=7
         )  # other writers go on meanwhile
-        await asyncio.sleep(0.2)
+        await until_waiting(cell, 2)
         assert not update.done()
         await transaction.rollback()
         await asyncio.gather(write, update)

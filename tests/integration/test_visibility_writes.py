@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.storage import NO_NAMESPACE, DatabaseUnavailable, DataBlob, NotFound, ShardInfo, VisibilityEpochs
+from strongroom.storage import DatabaseUnavailable, DataBlob, NotFound, ShardInfo, VisibilityEpochs
 from strongroom.storage.visibility_rows.records import delete_visibility_record
 from strongroom.visibility import (
     InvalidRecord,
 )
 from strongroom.visibility.index.document import MAX_TOKENS, document_id, open_documents, seal_documents
+from tests.support.lock_waits import until_waiting
 from tests.support.visibility.namespace import populated, record_all, run, stored
 from tests.support.visibility.records import OF_CLOSED_RUNS, changed, generated_record, generator, opened_again
 
@@ -192,21 +193,13 @@ async def test_a_deletion_at_the_same_moment_wins(small, first, has_record):
             place = (small.namespace_id, written, small.types)
             assert await visibility.record_workflow_executions(*place, transaction=connection) == 1
             second = asyncio.create_task(delete())
-        await _until_one_waits(strongroom)
+        await until_waiting(strongroom)
     with suppress(DatabaseUnavailable):  # the write may be refused, and can be sent again
         await second
     with pytest.raises(NotFound):
         await stored(small, record)
     assert await record_all(strongroom, small.namespace_id, [record], small.types, version=5) == 0
     assert (await strongroom.journal.verify(shard_id)).ok
-
-
-async def _until_one_waits(strongroom):
-    """Wait until a statement waits for a lock."""
-    query = "SELECT count(*) AS waiting FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with asyncio.timeout(60), strongroom.database.connection(NO_NAMESPACE) as connection:
-        while (await connection.fetchrow(query))["waiting"] == 0:  # noqa: ASYNC110 - the server has no event for it
-            await asyncio.sleep(0.02)
 
 
 async def test_a_record_that_was_altered_is_not_rewritten(small):
