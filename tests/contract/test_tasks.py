@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -87,22 +88,24 @@ async def test_a_new_owner_never_overlooks_a_task_of_the_old_one(task_store, tas
     busy = asyncio.Event()
 
     async def old_owner(start):
-        for n in range(start, start + 40):
+        for n in itertools.count(start):
             try:
                 await task_store.create_tasks(task_queue, some_tasks(task_store, [n]), range_id=7)
-                written.append(n)
-                if len(written) == 30:
-                    busy.set()
             except ConditionFailed:
                 refused.append(n)
+                return
+            written.append(n)
+            if len(written) == 30:
+                busy.set()
 
     async def new_owner():
         await busy.wait()
         await task_store.update_task_queue(TaskQueue(task_queue, 8, DataBlob(b"mine")), previous_range_id=7)
         at_takeover.extend(task.task_id for task in (await read_all(task_store, task_queue))[0])
 
-    await asyncio.gather(new_owner(), *(old_owner(start * 100) for start in range(8)))
-    assert refused
+    async with asyncio.timeout(60):
+        await asyncio.gather(new_owner(), *(old_owner(start * 10**6) for start in range(8)))
+    assert len(refused) == 8
     assert sorted(written) == at_takeover
 
 
