@@ -43,7 +43,7 @@ PLANTED = (
 )
 SPAN_NUMBERS = {"db.operation.batch.size"}
 ALERTS = alerts()
-SOON = CachePolicy(soft_ttl=0.3, encrypt_ttl=1.0, decrypt_ttl=60, failure_ttl=0.1, retry_pause=0.05)
+SOON = CachePolicy(failure_ttl=0.1, retry_pause=0.05)
 
 
 @pytest.fixture
@@ -273,45 +273,47 @@ async def test_alert_damaged_rows(watched, probe):
 
 async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
     """While a KMS does not answer, its calls fail and the keys in use get too old to seal. When it answers again, that ends."""
-    monkeypatch.setattr("tests.support.telemetry_probe.alerts", in_short_times)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the test")
     with running_server() as server:
         kms = {**config.kms, "aws": AwsKms("eu-west-1", endpoint=server.address, insecure=True)}
-        async with Strongroom.open(replace(config, kms=kms, cache=SOON), telemetry=probe.telemetry) as cell:
-            kek = await cell.create_kek(KekRef("aws", "tenant"))
-            created = await cell.namespaces.create("tenant", kek=kek)
+        config = replace(config, kms=kms, cache=SOON)
+        async with Strongroom.open(config) as before:
+            kek = await before.create_kek(KekRef("aws", "tenant"))
+            namespace_id = (await before.namespaces.create("tenant", kek=kek)).namespace_id
+        async with Strongroom.open(config, telemetry=probe.telemetry) as cell:
+            # the notification of the creation evicts no key of this process
+            keyring = cell.keyring
 
-            async def use(seconds):
-                """Use the keys for some seconds; return whether the alert on their age fires at the end."""
-                ends = asyncio.get_running_loop().time() + seconds
-                while asyncio.get_running_loop().time() < ends:
-                    with suppress(StrongroomError):
-                        (await cell.keyring.open(created.namespace_id)).identity("shard")
-                    await asyncio.sleep(0.05)
-                return probe.holds("StrongroomKeysAreOld")
+            async def use_until(condition):
+                """Use the keys until a condition holds. The time is only reached by a failing test."""
+                async with asyncio.timeout(120):
+                    while True:
+                        with suppress(StrongroomError):
+                            (await keyring.open(namespace_id)).identity("shard")
+                        if condition():
+                            return
+                        await asyncio.sleep(0.05)
 
-            assert not await use(2)
+            await use_until(keyring.ages)
+            assert not probe.holds("StrongroomKeysAreOld")
             assert not probe.holds("StrongroomKmsFails")
             server.fault = aws_server.Fault(status=503)
-            assert await use(2)
-            assert probe.holds("StrongroomKmsFails")
+            age = keyring._cache[namespace_id].age
+            age.unwrapped_at -= SOON.encrypt_ttl  # as if this time had passed
+            age.fresh_until = age.due_at = 0.0
             kind = {"strongroom__kms__type": "aws-kms", "error__type": "KmsUnavailable"}
-            assert probe.value("strongroom.kms.call.duration", **kind) > 1
+            await use_until(lambda: probe.value("strongroom.kms.call.duration", **kind) > 1)
+            assert probe.holds("StrongroomKeysAreOld")
+            assert probe.holds("StrongroomKmsFails")
             server.fault = None
-            for _ in range(60):  # the breaker lets one caller ask after ten seconds
-                if not await use(1):
-                    break
-            assert not await use(0.5)
-            await asyncio.sleep(SOON.encrypt_ttl + 0.5)
+            await use_until(lambda: max(keyring.ages()) < SOON.encrypt_ttl)  # the breaker lets one caller ask after ten seconds
+            assert not probe.holds("StrongroomKeysAreOld")
+            cached = keyring._cache[namespace_id]
+            cached.age.unwrapped_at -= SOON.encrypt_ttl
+            assert probe.holds("StrongroomKeysAreOld")
+            cached.used_at -= SOON.soft_ttl
             assert not probe.holds("StrongroomKeysAreOld")  # keys that nobody uses are not refreshed, and are no alarm
-
-
-def in_short_times():
-    """Return the page's rules with this test's limit on the age of keys."""
-    written = dict(ALERTS)
-    written["StrongroomKeysAreOld"] = written["StrongroomKeysAreOld"].replace("> 900", f"> {SOON.encrypt_ttl}")
-    return written
 
 
 async def test_alert_nonces_run_out(watched, probe):
