@@ -14,7 +14,7 @@ from strongroom.visibility import SearchIndexMismatch, SearchIndexUnavailable, S
 from strongroom.visibility.backends.elasticsearch import IndexSettings
 from tests.support.faults.http_proxy import Answer, http_proxy
 from tests.support.fixtures.command_line import run_command
-from tests.support.search_cell import new_cell, opened, record
+from tests.support.search_cell import Cell, new_cell, opened, record
 
 pytestmark = pytest.mark.integration
 
@@ -131,10 +131,7 @@ async def test_a_snapshot_with_a_part_on_a_killed_node_is_not_asked_again(proxie
 
 async def test_a_request_that_timed_out_is_sent_again(config_path, elasticsearch):
     """By default the deadline is longer than a timeout. So one slow answer is not the end of a search."""
-    async with (
-        http_proxy(elasticsearch.url) as proxy,
-        opened(config_path, elasticsearch, timeout=2, urls=proxy.url) as strongroom,
-    ):
+    async with http_proxy(elasticsearch.url) as proxy, opened(config_path, elasticsearch) as strongroom:
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
         await cell.write(record(1))
@@ -144,10 +141,11 @@ async def test_a_request_that_timed_out_is_sent_again(config_path, elasticsearch
         async def slow(_asked):
             if stuck[0]:
                 stuck[0] = 0
-                await asyncio.sleep(30)
+                await asyncio.sleep(60)
 
-        proxy.rule = slow
-        assert await cell.count() == 1
+        async with opened(config_path, elasticsearch, timeout=4, urls=proxy.url) as hasty:
+            proxy.rule = slow
+            assert await Cell(hasty, cell.namespace_id).count() == 1
         assert stuck == [0]
 
 
