@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,13 +33,14 @@ class TokenService:
         self.port = 0
         self.asked = 0
         self.status = 200
-        self.delay = 0.0
+        self.answers = threading.Event()
+        self.answers.set()
         self.lifetime = 3600
 
     def answer(self):
         """Return status and body."""
         self.asked += 1
-        time.sleep(self.delay)
+        self.answers.wait(60)
         if self.status == 200:
             return 200, {"access_token": TOKEN, "expires_in": self.lifetime, "token_type": "Bearer"}
         return self.status, {"error": "invalid_grant", "error_description": f"{REFRESH_TOKEN} is revoked"}
@@ -117,15 +117,14 @@ async def test_one_token_for_all_that_wait(gcp_double, tokens):
 async def test_token_is_renewed_beside_the_loop(gcp_double, tokens):
     """A token is renewed in the background before it expires, and the event loop keeps running."""
     provider = gcp_provider(gcp_double, credentials=refreshed(tokens, token=TOKEN, expiry=in_seconds(60)))
-    tokens.delay = 0.3
+    tokens.answers.clear()
     call = asyncio.create_task(provider.check())
-    turns = 0
-    while not call.done():
+    while not tokens.asked:  # noqa: ASYNC110 - the token service runs in another thread
         await asyncio.sleep(0.01)
-        turns += 1
+    assert not call.done()
+    tokens.answers.set()
     await call
     assert tokens.asked == 1
-    assert turns > 5
     await provider.aclose()
 
 
@@ -162,12 +161,16 @@ async def test_refresh_that_is_refused(gcp_double, tokens):
 
 async def test_token_service_that_is_away(gcp_double, tokens):
     """A token service that is unreachable or slow raises a retryable error."""
-    tokens.delay = 0.5
-    slow = gcp_provider(gcp_double, credentials=refreshed(tokens), deadline=0.1)
+    credentials = refreshed(tokens)
+    tokens.answers.clear()
+    slow = gcp_provider(gcp_double, credentials=credentials, deadline=0.1)
     with shown_nothing(KmsTimeout):
         await slow.check()
-    await asyncio.sleep(0.6)  # the late answer is available to the next call
-    assert await slow.check()
+    tokens.answers.set()
+    while not credentials.valid:  # noqa: ASYNC110 - google-auth refreshes in another thread
+        await asyncio.sleep(0.01)
+    slow._channel._deadline = 60.0
+    assert await slow.check()  # the late answer is available to the next call
     assert tokens.asked == 1
     await slow.aclose()
     away = gcp_provider(gcp_double, credentials=refreshed(tokens, port=9))
