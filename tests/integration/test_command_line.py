@@ -430,12 +430,13 @@ def test_an_import_that_was_killed_can_be_run_again(command_line_cell, sample_li
     with subprocess.Popen(
         [STRONGROOM, "import", "killed", str(path)], cwd=command_line_cell.folder, stdout=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not stored():
             assert process.poll() is None
             assert time.monotonic() < deadline
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
+    deadline = time.monotonic() + 120
     while sql(
         command_line_cell.dsn,
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'strongroom'",

@@ -97,7 +97,7 @@ def test_a_node_ends_with_the_process_that_started_it(elasticsearch, tmp_path):
         assert not ended(pid)
         run.send_signal(signal.SIGKILL)
         run.wait()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not ended(pid):
         assert time.monotonic() < deadline
         time.sleep(0.1)
