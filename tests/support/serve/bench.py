@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -34,6 +35,13 @@ def wait_until(condition, what):
             return found
         sleep(0.02)
     raise AssertionError(what)
+
+
+async def until(condition):
+    """Wait until a function returns something true, while the event loop runs."""
+    async with asyncio.timeout(SECONDS):
+        while not condition():  # noqa: ASYNC110 - nothing has an event for it
+            await asyncio.sleep(0.01)
 
 
 @dataclass

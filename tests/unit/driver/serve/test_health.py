@@ -3,13 +3,23 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from strongroom.driver.config import ConfigError, Listen
 from strongroom.driver.serve.health import CONNECTIONS, HEAD_BYTES, Health, health_endpoint
-from tests.support.serve.bench import SECONDS
+from tests.support.serve.bench import SECONDS, until
+
+
+@asynccontextmanager
+async def served(path, state, **options):
+    """Serve an endpoint on a socket, and yield it. The options are those of `Health`."""
+    health = Health(lambda: state, **options)
+    async with health_endpoint(Listen(socket=path), health) as address:
+        assert address == f"unix:{path}"
+        yield health
+    assert not path.exists()
 
 
 @pytest.fixture
@@ -17,10 +27,8 @@ async def health_socket(tmp_path_factory):
     """The state that an endpoint shows, and the path of its socket."""
     state = {"status": "ok", "workers": []}
     path = tmp_path_factory.mktemp("h") / "h"
-    async with health_endpoint(Listen(socket=path), Health(lambda: state, head_seconds=0.5)) as address:
-        assert address == f"unix:{path}"
+    async with served(path, state, head_seconds=600.0):
         yield state, path
-    assert not path.exists()
 
 
 async def answer(path, sent):
@@ -57,17 +65,27 @@ async def test_other_requests_are_refused(health_socket):
     assert (await answer(path, b"\x00\x01\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
-async def test_slow_and_large_requests_are_closed(health_socket):
-    """A head that does not end, in time or in size, gets no answer. Too many connections at once are closed, and it goes on."""
-    _, path = health_socket
-    assert await answer(path, b"GET /health HTTP/1.1\r\n") == b""
+async def test_slow_and_large_requests_are_closed(health_socket, tmp_path_factory):
+    """A head that does not end, in time or in size, gets no answer."""
+    state, path = health_socket
     assert await answer(path, b"GET /health HTTP/1.1\r\nX: " + b"x" * 2 * HEAD_BYTES) == b""
-    async with asyncio.TaskGroup() as group:
-        silent = [group.create_task(answer(path, b"GET /health HTTP/1.1\r\n")) for _ in range(CONNECTIONS)]
-        await asyncio.sleep(0.2)
+    hasty = tmp_path_factory.mktemp("h") / "h"
+    async with served(hasty, state, head_seconds=0.5):
+        assert await answer(hasty, b"GET /health HTTP/1.1\r\n") == b""
+
+
+async def test_too_many_connections_at_once_are_closed(tmp_path_factory):
+    """The connections up to the limit stay open. When they are closed, the endpoint answers again."""
+    path = tmp_path_factory.mktemp("h") / "h"
+    async with served(path, {"status": "ok"}, head_seconds=600.0) as health:
+        silent = [await asyncio.open_unix_connection(path) for _ in range(CONNECTIONS)]
+        await until(lambda: health._open == CONNECTIONS)
         assert await answer(path, b"GET /health HTTP/1.1\r\n\r\n") == b""
-    assert {task.result() for task in silent} == {b""}
-    assert (await answer(path, b"GET /health HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert not any(reader.at_eof() for reader, _ in silent)
+        for _, writer in silent:
+            writer.close()
+        await until(lambda: health._open == 0)
+        assert (await answer(path, b"GET /health HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_an_address_in_use_is_refused(health_socket):

@@ -13,7 +13,7 @@ import pytest
 from strongroom.driver.serve.process import Patience
 from strongroom.driver.serve.sockets import WorkerSockets
 from strongroom.driver.serve.supervisor import Supervisor
-from tests.support.serve.bench import SECONDS, is_running
+from tests.support.serve.bench import SECONDS, is_running, until
 
 QUICK = Patience(first=0.01, longest=0.04, steady=0.2, silence=3, last=5.0)
 WORKER = """
@@ -52,13 +52,6 @@ async def supervised(folder, script, *, workers=1, patience=QUICK, drain_seconds
         async with asyncio.timeout(SECONDS):
             await running
         sockets.close()
-
-
-async def until(condition):
-    """Wait until a function returns something true."""
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 - another process makes it true
-            await asyncio.sleep(0.01)
 
 
 async def test_a_worker_that_can_not_start_is_tried_again_with_growing_delays(tmp_path, caplog):
