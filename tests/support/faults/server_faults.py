@@ -180,10 +180,6 @@ async def no_room(bench):
         folder.rmdir()
 
 
-async def leave(_bench, _blocker, _waiting):
-    """Do nothing: a time limit ends the statements."""
-
-
 async def cancel(bench, _blocker, waiting):
     """Stop the statements, as an operator does."""
     await bench.admin.fetch("SELECT pg_cancel_backend(pid) FROM unnest($1::int[]) AS pid", waiting)
