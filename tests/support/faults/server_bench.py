@@ -64,6 +64,7 @@ class ServerBench:
         self.server = server
         self.cell = cell
         self.admin = None
+        self._pools = ()
 
     async def begin(self):
         """Create the host's user, and connect."""
@@ -79,7 +80,7 @@ class ServerBench:
         return await asyncpg.connect(superuser_dsn, server_settings={"search_path": "strongroom"})
 
     async def reconnect(self):
-        """Connect again, as soon as the server answers."""
+        """Connect again, as soon as the server answers. Then wait until the host has noticed which sessions have ended."""
         self.admin.terminate()
         for _ in range(2400):  # two minutes
             try:
@@ -87,6 +88,7 @@ class ServerBench:
             except (OSError, asyncpg.PostgresError):
                 await asyncio.sleep(0.05)
             else:
+                await self.noticed()
                 return
         raise AssertionError("the server did not come back")
 
@@ -132,6 +134,7 @@ class ServerBench:
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
         async with opened_deaf(config, log_settings=PATIENT, lock_timeout=lock_timeout) as strongroom:
             host = Host(strongroom)
+            self._pools = (strongroom.database, strongroom.by_key, strongroom.registry)
             await host.begin()
             assert await host.at_once() == dict.fromkeys(CALLS)
             yield host
@@ -178,10 +181,19 @@ class ServerBench:
             await asyncio.sleep(0.01)
 
     async def hang_up(self):
-        """End all sessions of the host, so that it must connect again. Wait a moment for the host to notice."""
-        query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1"
+        """End all sessions of the host, so that it must connect again."""
+        query = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE usename = $1"
         await self.admin.fetch(query, HOST)
-        await asyncio.sleep(0.02)
+        await self.noticed()
+
+    async def noticed(self):
+        """Wait until the host has noticed which sessions have ended. A call on one of them fails in another way than a new one."""
+        while any(  # noqa: ASYNC110 - asyncpg has no event for it
+            not connection.is_closed() and not Path(f"/proc/{connection.get_server_pid()}").exists()  # noqa: ASYNC240
+            for pool in self._pools
+            for connection, _ in pool._idle._connections
+        ):
+            await asyncio.sleep(0.01)
 
     @asynccontextmanager
     async def raising_once(self, table, event, sqlstate):

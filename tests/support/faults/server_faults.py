@@ -102,6 +102,7 @@ async def database_gone(bench):
 async def server_gone(bench):
     """Stop the server in good order."""
     await asyncio.to_thread(bench.server.stop, "fast")
+    await bench.noticed()
     try:
         yield
     finally:
@@ -126,6 +127,7 @@ async def server_starting(bench):
 async def as_standby(bench, settings=None):
     """Start the server again, as a standby without a primary."""
     await asyncio.to_thread(bench.server.stop, "fast")
+    await bench.noticed()
     (bench.server.data / "standby.signal").touch()
     if settings is not None:
         (bench.server.data / "postgresql.conf").write_text(settings)
