@@ -35,12 +35,8 @@ if TYPE_CHECKING:
     from .events import Event
     from .witness import Known, Witness
 
-LAST_SIGNATURE_SECONDS = 1.0
-"""Timeout for the last signature of a process, in case the database or the KMS does not answer."""
-LAST_ROW_SECONDS = 0.6
-"""Part of it for the database. After that the signature is written to the file alone."""
-ROW_SECONDS = 10.0
-"""Timeout for adding a checkpoint to the database, in seconds."""
+LAST_ROW = 0.6
+"""Part of `LogSettings.last_seconds` for the database. After that the last checkpoint is written to the file alone."""
 COMPACT_EVERY = 100
 """Number of checkpoints of the cell after which the process that wrote the last one deletes old ones, if there are enough."""
 
@@ -164,17 +160,19 @@ class AuditLog:
         self._own.knows(known)
         return known
 
-    async def checkpoint(self, *, seconds: float = ROW_SECONDS) -> None:
+    async def checkpoint(self, *, is_last: bool = False) -> None:
         """Sign the records on disk, if there are any since the last signature. Unavailable keys are not an error.
 
         Args:
-            seconds: Timeout for the database, in seconds. After that the checkpoint is written to the file alone.
+            is_last: Whether the process ends, so that it does not wait for longer than `LogSettings.last_seconds`.
 
         Raises:
             IntegrityError: The rows in the database were changed, so old ones are not deleted. The signature is written.
             StorageError: Old rows could not be deleted. The signature is written.
+            TimeoutError: The process ends, and could not sign in time.
         """
-        async with self._signing:
+        seconds = self._settings.last_seconds * LAST_ROW if is_last else self._settings.row_seconds
+        async with asyncio.timeout(self._settings.last_seconds if is_last else None), self._signing:
             if self._sign is None or not self.unsigned:
                 return
             try:
@@ -295,6 +293,5 @@ async def opened(log: AuditLog) -> AsyncIterator[AuditLog]:
         with suppress(asyncio.CancelledError):
             await signing
         with suppress(TimeoutError, StrongroomError):  # The keys are unavailable. The next process signs these records.
-            async with asyncio.timeout(LAST_SIGNATURE_SECONDS):
-                await log.checkpoint(seconds=LAST_ROW_SECONDS)
+            await log.checkpoint(is_last=True)
         await log.aclose()

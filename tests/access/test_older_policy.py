@@ -32,7 +32,7 @@ async def two_versions(config, attacker):
         await cell.access.change(lambda _: changes.first_owner(OWNER, now=AT))
         old = await saved(attacker, POLICY)
         await bound(cell, "second")
-        await cell.audit.checkpoint(seconds=120)
+        await cell.audit.checkpoint()
     return old
 
 

@@ -46,7 +46,7 @@ async def missing_checkpoint(cell, attacker):
     """Delete the checkpoints in the database, and add the next one."""
     for number in range(2):
         await cell.audit.record({"event": "check", "at": cell.access.now()})
-        await cell.audit.checkpoint(seconds=120)
+        await cell.audit.checkpoint()
         if not number:
             await attacker.execute("DELETE FROM audit_checkpoints")
 

@@ -123,10 +123,10 @@ async def test_positions_are_stated_when_they_change(config):
     async with opened(config) as cell:
         for _ in range(3):
             await cell.audit.record({"event": "check", "at": cell.access.now()})
-            await cell.audit.checkpoint(seconds=120)
+            await cell.audit.checkpoint()
         await cell.create_kek(KEK)
         await cell.namespaces.create("one", kek=KEK)
-        await cell.audit.checkpoint(seconds=120)
+        await cell.audit.checkpoint()
         stated = [each for each in records_of(cell.audit.root) if each["event"] == "anchor"]
     *_, first, second = stated
     assert [each["complete"] for each in (first, second)] == [True, False]

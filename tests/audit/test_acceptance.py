@@ -31,7 +31,7 @@ async def accept(log_root, store, *, key=KEY):
     async with opened(log):
         for each in new_acceptances(differences, reason=REASON, at=datetime.now(UTC), key=key):
             await log.record(of_acceptance(each.at, each.fields(key.public_key), {}))
-        await log.checkpoint(seconds=120)
+        await log.checkpoint()
     return refused
 
 

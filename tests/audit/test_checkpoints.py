@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from strongroom.driver.audit import LogSettings, Witness, verify_records
+from strongroom.driver.audit.checkpoint import NOT_IN_DATABASE
 from strongroom.driver.audit.events import BREAK, CHECKPOINT, OPENED, OUTCOME, now
 from strongroom.driver.audit.log import opened
 from strongroom.driver.audit.reader import read_lines
@@ -18,7 +20,7 @@ from strongroom.driver.audit.whole_log import verify_log
 from strongroom.kms import IntegrityError
 from strongroom.storage import DatabaseUnavailable
 from tests.support.audit.disk import Disk
-from tests.support.audit.logs import KEY, hostile
+from tests.support.audit.logs import KEY, PATIENT, hostile
 from tests.support.audit.witnessed import contents, log_of, problems, records_of, report, write
 
 pytestmark = pytest.mark.integration
@@ -70,6 +72,21 @@ async def test_what_was_written_verifies(log_root, store):
     assert found.ok
     assert found.checkpoints >= 4
     assert not [each for each in records_of(log_root) if each["event"] == BREAK]
+
+
+async def test_a_silent_database_holds_up_no_signature(log_root, store, monkeypatch):
+    """After `row_seconds` a checkpoint is written to the file alone. A process ends after `last_seconds`."""
+
+    async def silent(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Witness, "recent", silent)
+    log = log_of(log_root, store, settings=replaced(PATIENT, row_seconds=0.1, last_seconds=0.1))
+    async with asyncio.timeout(60), opened(log):
+        await log.record(hostile(0))
+        await log.checkpoint()
+        assert [each["number"] for each in records_of(log_root) if each["event"] == CHECKPOINT] == [NOT_IN_DATABASE]
+        await log.record(hostile(1))
 
 
 @pytest.mark.parametrize("when", ["before the row", "after the row"])
@@ -141,7 +158,7 @@ async def test_a_full_disk_is_no_break(log_root, store):
         await log.checkpoint()
         disk.works()
         await log.record(hostile(2))
-        await log.checkpoint(seconds=120)
+        await log.checkpoint()
     await write(log_root, store)
     assert problems(await report(log_root, store)) == []
 
@@ -150,7 +167,7 @@ async def days(log_root, store, count):
     """Write a log of several days, the last of them today."""
     for back in reversed(range(count)):
         day = datetime.now(UTC) - timedelta(days=back)
-        await write(log_root, store, settings=LogSettings(now=lambda day=day: day, write_timeout=120))
+        await write(log_root, store, settings=replaced(PATIENT, now=lambda day=day: day))
 
 
 async def test_pruning_is_no_break(log_root, store):
@@ -197,7 +214,7 @@ async def test_the_driver_role_may_add_and_compact(strongroom):
     store = strongroom.audit_checkpoints
     for _ in range(3):
         await strongroom.audit.record(hostile(0))
-        await strongroom.audit.checkpoint(seconds=120)
+        await strongroom.audit.checkpoint()
     key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).audit_key()
     assert await Witness(store).compact(key, keep=1, forget_before=datetime(2000, 1, 1, tzinfo=UTC)) >= 1
     found = await verify_log(store, strongroom.audit.root, public_key=key.public_key)
@@ -244,7 +261,7 @@ async def test_a_process_that_began_without_the_database_compares_later(log_root
     log = log_of(log_root, store)
     async with opened(log):
         await log.record(hostile(1))
-        await log.checkpoint(seconds=120)
+        await log.checkpoint()
     (named,) = (each for each in records_of(log_root) if each["event"] == BREAK)
     assert (named["sequence"], named["reason"]) == (1, "behind")
     assert "behind" not in str(problems(await report(log_root, store)))
@@ -257,7 +274,7 @@ async def test_a_stream_that_was_taken_away_is_named(log_root, store, alter):
     async with opened(first):
         await first.record(hostile(0))
         await write(log_root, store)
-        await first.checkpoint(seconds=120)
+        await first.checkpoint()
     await write(log_root, store)
     opener = next(each for each in records_of(log_root) if each["event"] == OPENED and each["streams"])
     taken = opener["streams"][0]
@@ -358,10 +375,10 @@ async def test_a_running_process_names_rows_that_were_put_back(log_root, store, 
     await log.prepare()
     async with opened(log):
         await log.record(hostile(0))
-        await log.checkpoint(seconds=120)
+        await log.checkpoint()
         await alter("DELETE FROM audit_checkpoints")
         await log.record(hostile(1))
-        await log.checkpoint(seconds=120)
+        await log.checkpoint()
     assert [each["reason"] for each in records_of(log_root) if each["event"] == BREAK] == ["database"]
     assert any("lost checkpoint 1" in each for each in problems(await report(log_root, store)))
 
@@ -403,7 +420,7 @@ async def test_rows_are_compacted_by_the_way(log_root, store, monkeypatch):
     async with opened(log):
         for number in range(33):
             await log.record(hostile(number))
-            await log.checkpoint(seconds=120)
+            await log.checkpoint()
     found = await report(log_root, store)
     assert problems(found) == []
     assert found.checkpoints <= 15

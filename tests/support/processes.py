@@ -12,7 +12,7 @@ from tests.support.audit.logs import PATIENT
 
 
 def opened(config, **options):
-    """Open a cell as a new process. Its audit log waits longer than the default, because a busy machine is slow."""
+    """Open a cell as a new process. It signs its last records even if a busy machine is slow."""
     return Strongroom.open(config, log_settings=PATIENT, **options)
 
 

@@ -10,8 +10,8 @@ from strongroom.driver.audit.log import opened
 from strongroom.kms import Secret, SigningKey
 
 KEY = SigningKey(Secret(bytes(range(32))))
-PATIENT = LogSettings(write_timeout=120)
-"""Settings of a log that refuses no record because a machine is busy. The default timeout is two seconds."""
+PATIENT = LogSettings(write_timeout=120, row_seconds=120, last_seconds=120)
+"""Settings of a log that refuses no record, and leaves out no signature, because a machine is busy."""
 HOSTILE = (
     "plain",
     'a"b\\c]d',

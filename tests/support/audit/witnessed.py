@@ -24,7 +24,7 @@ async def write(root, store, records=5, *, settings=PATIENT):
     await log.prepare()
     async with opened(log):
         await asyncio.gather(*(log.record(hostile(number)) for number in range(records)))
-        await log.checkpoint(seconds=120)
+        await log.checkpoint()
     return log
 
 
