@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.counts import examples
+from tests.support.patience import WHILE_IT_RUNS, be_patient
 from tests.support.tree import ROOT
 
 # `benchmarks` and `checks` are not installed. They are last in the path, so that folders of the tree don't hide an installed package.
@@ -41,6 +42,7 @@ pytest_plugins = (
 settings.register_profile("dev", max_examples=examples(50), deadline=None)
 settings.register_profile("ci", max_examples=examples(150), deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+be_patient(WHILE_IT_RUNS)
 
 
 @pytest.fixture(autouse=True)

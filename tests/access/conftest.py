@@ -20,7 +20,7 @@ def disk():
     disk = Disk()
     yield disk
     disk.works()
-    disk.goes_on.set()
+    disk.goes()
 
 
 @pytest.fixture

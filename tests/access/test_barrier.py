@@ -72,17 +72,17 @@ async def test_nothing_is_sent_while_the_disk_hangs(access_cell, one, session_wi
     disk.hangs() if refused else disk.goes_on.clear()
     call = asyncio.ensure_future(writes(session, place)[operation]())
     await asyncio.sleep(0.3)
-    assert not call.done()
+    assert refused or not call.done()  # a slow machine may take the two seconds of a refusal here
     assert await rows(access_cell) == before
     if refused:
         async with asyncio.timeout(50):  # a busy machine, and less than the disk hangs
             with pytest.raises(AuditUnavailable):
                 await call
-        disk.goes_on.set()
+        disk.goes()
         await asyncio.sleep(0.2)
         assert await rows(access_cell) == before
         return
-    disk.goes_on.set()
+    disk.goes()
     await call
     assert await rows(access_cell) != before, "control: it writes"
 
@@ -125,7 +125,7 @@ async def test_one_that_is_refused_takes_nobody_with_it(access_cell, one, sessio
     async with asyncio.timeout(50):
         ended = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(each) for each in ended} == {AuditUnavailable}
-    disk.goes_on.set()
+    disk.goes()
     await asyncio.sleep(0.2)
     await through.like(workflow_id="order 99").create()
     await access_cell.audit.record({"event": "end"})
@@ -142,7 +142,7 @@ async def test_what_was_read_is_not_handed_out_before(one, session_with, place, 
     calls = [asyncio.ensure_future(through.get(each)) for each in (run_id, uuid4())]
     await asyncio.sleep(0.3)
     assert not any(call.done() for call in calls)
-    disk.goes_on.set()
+    disk.goes()
     found, missing = await asyncio.gather(*calls, return_exceptions=True)
     assert found.db_record_version == 1
     assert type(missing).__name__ == "NotFound"

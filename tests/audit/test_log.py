@@ -9,23 +9,24 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from strongroom.driver.audit import AuditLog, AuditUnavailable, LogSettings, verify_records
+from strongroom.driver.audit import AuditLog, AuditUnavailable, verify_records
 from strongroom.driver.audit.events import OUTCOME, now
 from strongroom.driver.audit.log import opened
 from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.retention import prune
 from strongroom.driver.audit.stream import parse, segments
 from tests.support.audit.disk import Disk
-from tests.support.audit.logs import KEY, key, write_log
+from tests.support.audit.logs import KEY, PATIENT, key, write_log
 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from tests.support.audit.logs import hostile, key
+from tests.support.audit.logs import PATIENT, hostile, key
 from strongroom.driver.audit import AuditLog
 from strongroom.driver.audit.log import opened
 
@@ -38,7 +39,7 @@ async def caller(log, number):
 
 async def main():
     caller.count = int(sys.argv[2])
-    async with opened(AuditLog(Path(sys.argv[1]), sign=key)) as log:
+    async with opened(AuditLog(Path(sys.argv[1]), sign=key, settings=PATIENT)) as log:
         await asyncio.gather(*(caller(log, number) for number in range(8)))
 
 asyncio.run(main())
@@ -83,7 +84,7 @@ async def test_callers_share_a_write(tmp_path):
         flags.add(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DSYNC)
         return disk.append(file, *arguments)
 
-    await write_log(tmp_path, 1000, settings=LogSettings(append=counted))
+    await write_log(tmp_path, 1000, settings=replace(PATIENT, append=counted))
     assert flags == {os.O_DSYNC}
     assert 0 < disk.writes < 20
     assert verify_records(read_lines(tmp_path)).records >= 1001
@@ -94,7 +95,7 @@ async def test_a_full_disk_refuses_and_then_goes_on(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     done = refused = 0
-    async with opened(AuditLog(tmp_path, sign=key)) as log:
+    async with opened(AuditLog(tmp_path, sign=key, settings=PATIENT)) as log:
         await log.record({"event": OUTCOME, "at": now(), "request_id": "first"})
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
         try:
@@ -119,7 +120,7 @@ async def test_a_full_disk_refuses_and_then_goes_on(tmp_path):
 async def test_a_folder_that_can_not_be_used(tmp_path):
     """A folder that can't be used refuses the first record; later records are written once it can be used."""
     (tmp_path / "log").write_text("a file")
-    log = AuditLog(tmp_path / "log")
+    log = AuditLog(tmp_path / "log", settings=PATIENT)
     with pytest.raises(AuditUnavailable, match="can't be written"):
         await log.record({"event": OUTCOME})
     (tmp_path / "log").unlink()
@@ -130,7 +131,7 @@ async def test_a_folder_that_can_not_be_used(tmp_path):
 
 async def test_a_log_that_is_moved_away_is_noticed(tmp_path):
     """A log that was moved away is not written to."""
-    log = AuditLog(tmp_path / "log")
+    log = AuditLog(tmp_path / "log", settings=PATIENT)
     await log.record({"event": OUTCOME, "at": now()})
     (tmp_path / "log").rename(tmp_path / "away")
     await asyncio.sleep(1)  # it looks once a second
@@ -144,7 +145,7 @@ async def test_a_log_that_is_moved_away_is_noticed(tmp_path):
 
 async def test_a_caller_that_gives_up_cancels_nobody(tmp_path):
     """A caller that is cancelled while it waits does not affect the others."""
-    async with opened(AuditLog(tmp_path, sign=key)) as log:
+    async with opened(AuditLog(tmp_path, sign=key, settings=PATIENT)) as log:
         calls = [asyncio.create_task(log.record({"event": OUTCOME, "n": number})) for number in range(50)]
         await asyncio.sleep(0)
         for call in calls[::2]:
@@ -156,7 +157,7 @@ async def test_a_caller_that_gives_up_cancels_nobody(tmp_path):
 
 async def test_signatures_come_by_number_and_at_the_end(tmp_path):
     """The log is signed after a thousand records, and when the process ends."""
-    async with opened(AuditLog(tmp_path, sign=key)) as log:
+    async with opened(AuditLog(tmp_path, sign=key, settings=PATIENT)) as log:
         for _ in range(3):
             await asyncio.gather(*(log.record({"event": OUTCOME, "at": now()}) for _ in range(1000)))
             await asyncio.sleep(0.05)
@@ -174,7 +175,7 @@ async def days(root, count):
     """Write a log of several days, the last of them today."""
     for back in reversed(range(count)):
         day = datetime.now(UTC) - timedelta(days=back)
-        log = AuditLog(root, sign=key, settings=LogSettings(now=lambda day=day: day))
+        log = AuditLog(root, sign=key, settings=replace(PATIENT, now=lambda day=day: day))
         for number in range(5):
             await log.record({"event": OUTCOME, "at": day, "request_id": f"{back}-{number}"})
         await log.checkpoint()

@@ -12,13 +12,13 @@ from strongroom.driver.audit.reader import read_lines, read_records
 from strongroom.driver.audit.sinks import File, SinkUnavailable
 from strongroom.driver.audit.stream import segments, streams
 from strongroom.kms.private_files import UnsafePath
-from tests.support.audit.logs import key
+from tests.support.audit.logs import PATIENT, key
 
 EVENT = {"event": "check"}
 
 
 async def write(root):
-    async with opened(AuditLog(root, sign=key)) as log:
+    async with opened(AuditLog(root, sign=key, settings=PATIENT)) as log:
         await log.record(EVENT)
 
 

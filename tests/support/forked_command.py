@@ -23,7 +23,7 @@ def forked_process(target, *arguments):
     process = context.Process(target=target, args=arguments)
     # Locked, because tests call this in threads. The path is added, because only pytest can import `tests` without it.
     with _CHILDREN, patch.dict(os.environ, WIDE), patch.object(sys, "path", [*sys.path, str(ROOT)]):
-        context.set_forkserver_preload(["strongroom.driver.cli.main"])
+        context.set_forkserver_preload(["strongroom.driver.cli.main", "tests.support.patience"])
         process.start()
     return process
 
@@ -38,6 +38,8 @@ def exit_code(process, timeout):
 
 def run_main(folder, arguments, variables, streams):
     """Run the command line as the installed script does, and end the process with its exit code.
+
+    Its audit log waits longer than the default, also for the last signature, because a busy machine is slow.
 
     Args:
         folder: The working directory.
@@ -55,5 +57,7 @@ def run_main(folder, arguments, variables, streams):
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 - for the whole process
     sys.argv = ["strongroom", *arguments]
     from strongroom.driver.cli.main import main  # noqa: PLC0415 - imported before the fork
+    from tests.support.patience import be_patient  # noqa: PLC0415 - imported before the fork
 
+    be_patient()
     main()

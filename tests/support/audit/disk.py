@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from strongroom.driver.audit import LogSettings
 from strongroom.driver.audit.chain import chosen_append
+from tests.support.audit.logs import PATIENT
 
 HANG_SECONDS = 60
-PATIENCE = 60.0
-"""Timeout of a record, in seconds. A busy machine needs more than the two seconds of the default."""
 
 
 class Disk:
@@ -32,7 +31,7 @@ class Disk:
         self.writes = 0
         self.file = None
         self._append = chosen_append()
-        self._settings = LogSettings(append=self.append, write_timeout=PATIENCE)
+        self._settings = replace(PATIENT, append=self.append)
 
     def append(self, file, offset, head, first, chain, records, /):
         """Write records as the log does, or fail."""
@@ -51,8 +50,16 @@ class Disk:
 
     def hangs(self):
         """Make all writes hang from now on. The log refuses their callers after its default timeout."""
-        object.__setattr__(self._settings, "write_timeout", LogSettings().write_timeout)
+        self._wait_for(LogSettings().write_timeout)
         self.goes_on.clear()
+
+    def goes(self):
+        """Let hanging writes go on. The log waits for later writes as long as before."""
+        self._wait_for(PATIENT.write_timeout)
+        self.goes_on.set()
+
+    def _wait_for(self, seconds):
+        object.__setattr__(self._settings, "write_timeout", seconds)  # an open log reads it for each record
 
     def fails(self, number=5, text="Input/output error"):
         """Make all writes fail from now on."""

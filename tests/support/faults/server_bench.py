@@ -28,7 +28,6 @@ from strongroom.storage import (
     TaskQueueKey,
 )
 from strongroom.storage.errors import AppendHistoryTimeout, DatabaseTimeout, ResourceExhausted
-from tests.support.audit.logs import PATIENT
 from tests.support.databases import dsn_of, superuser_of
 from tests.support.deaf import opened_deaf
 from tests.support.fixtures.contract import KEK, new_shard
@@ -132,7 +131,7 @@ class ServerBench:
             lock_timeout: Seconds that its statements wait for a lock; 0 for no limit, because tests hold locks until all calls wait.
         """
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
-        async with opened_deaf(config, log_settings=PATIENT, lock_timeout=lock_timeout) as strongroom:
+        async with opened_deaf(config, lock_timeout=lock_timeout) as strongroom:
             host = Host(strongroom)
             self._pools = (strongroom.database, strongroom.by_key, strongroom.registry)
             await host.begin()
@@ -286,7 +285,7 @@ class Host:
     async def opened_again(self):
         """Open the same cell on another host; return the error, or None."""
         try:
-            async with Strongroom.open(self.strongroom.config, log_settings=PATIENT):
+            async with Strongroom.open(self.strongroom.config):
                 return None
         except StorageError as error:
             return error
