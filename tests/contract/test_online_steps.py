@@ -200,16 +200,16 @@ async def test_no_time_limit_of_the_server_ends_long_work(version_1):
     async with connected(version_1) as owner:
         if await owner.fetchval("SELECT current_setting('transaction_timeout', true)") is None:
             pytest.skip("transaction_timeout: PostgreSQL 17 or newer")
-        await owner.execute(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '200ms'")
+        await owner.execute(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '1s'")
     database = Database(version_1, insecure=True)
     with pytest.raises(StorageError):
         async with database.connection(EVERY_NAMESPACE) as connection:
-            await connection.execute("SELECT pg_sleep(1)")
+            await connection.execute("SELECT pg_sleep(1.5)")
     async with dedicated_connection(database) as connection:
-        await connection.execute("SELECT pg_sleep(1)")
+        await connection.execute("SELECT pg_sleep(1.5)")
     for opened in (database.transaction(EVERY_NAMESPACE, unlimited=True), database.dedicated_transaction()):
         async with opened as connection:
-            await connection.execute("SELECT pg_sleep(1)")
+            await connection.execute("SELECT pg_sleep(1.5)")
     await database.aclose()
 
 
