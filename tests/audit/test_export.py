@@ -22,6 +22,7 @@ from strongroom.driver.cli.audit import sink_of
 from strongroom.driver.config import ConfigError
 from strongroom.kms import client_context
 from tests.support.audit.logs import HOSTILE, KEY, write_log
+from tests.support.tls.relay import relay
 
 
 def tls(port, authority, host="localhost"):
@@ -55,17 +56,19 @@ async def test_a_real_collector_understands_hostile_strings(rsyslog, authority, 
 async def test_nothing_is_lost_while_the_collector_is_killed(rsyslog, authority, tmp_path):
     """No record is lost if the collector is killed several times while records are written."""
     root, cursor = tmp_path / "log", Cursor()
-    following = asyncio.create_task(sent(root, tls(rsyslog.port, authority), cursor=cursor, follow=True))
-    for _ in range(6):
-        await write_log(root, 400)
-        await asyncio.to_thread(rsyslog.stop, signal.SIGKILL)
-        await write_log(root, 100)
-        await asyncio.to_thread(rsyslog.start)
-    lines = [line.rstrip(b"\n").decode() for line in read_lines(root)]
-    async with asyncio.timeout(40):
-        while sum(cursor.sent.values()) < len(lines):  # noqa: ASYNC110 - the export has no event for it
-            await asyncio.sleep(0.1)
-    following.cancel()
+    async with relay("127.0.0.1", rsyslog.port) as address:
+        following = asyncio.create_task(sent(root, tls(address.port, authority), cursor=cursor, follow=True))
+        for _ in range(6):
+            await write_log(root, 400)
+            await asyncio.to_thread(rsyslog.stop, signal.SIGKILL)
+            await write_log(root, 100)
+            await asyncio.to_thread(rsyslog.start)
+            address.forward_to("127.0.0.1", rsyslog.port)
+        lines = [line.rstrip(b"\n").decode() for line in read_lines(root)]
+        async with asyncio.timeout(120):
+            while sum(cursor.sent.values()) < len(lines):  # noqa: ASYNC110 - the export has no event for it
+                await asyncio.sleep(0.1)
+        following.cancel()
     kept = [each["message"] for each in await asyncio.to_thread(rsyslog.messages, at_least=len(lines))]
     assert set(lines) <= set(kept)
 

@@ -14,7 +14,7 @@ from tests.support.services import RSYSLOG, Way, started
 from tests.support.services.programs import ContainerProgram, LocalProgram, find_program
 
 IMAGE = "rsyslog/rsyslog:2025-06"
-SECONDS = 20
+SECONDS = 120
 
 _CONFIG = """
 global(workDirectory="{folder}" maxMessageSize="256k" parser.escapeControlCharactersOnReceive="off"
@@ -22,7 +22,7 @@ global(workDirectory="{folder}" maxMessageSize="256k" parser.escapeControlCharac
        DefaultNetstreamDriverCertFile="{certificate}" DefaultNetstreamDriverKeyFile="{certificate}")
 main_queue(queue.type="Direct")
 module(load="imtcp" StreamDriver.Name="ossl" StreamDriver.Mode="1" StreamDriver.AuthMode="{mode}" MaxSessions="50")
-input(type="imtcp" address="127.0.0.1" port="{port}" listenPortFileName="{folder}/port")
+input(type="imtcp" address="127.0.0.1" port="0" listenPortFileName="{folder}/port")
 template(name="parsed" type="list" option.jsonf="on") {{
     property(outname="pri" name="pri" format="jsonf")
     property(outname="timestamp" name="timereported" dateFormat="rfc3339" format="jsonf")
@@ -38,7 +38,12 @@ action(type="omfile" file="{folder}/messages" template="parsed" asyncWriting="of
 
 
 class Collector:
-    """A collector that can be started and stopped many times on the same port. It keeps the messages.
+    """A collector that can be started and stopped many times. It keeps the messages.
+
+    Each start takes a free port, because another program may have taken the last one meanwhile.
+
+    Attributes:
+        port: The port of the last start.
 
     Args:
         folder: The folder for the collector's files.
@@ -56,7 +61,7 @@ class Collector:
         self.port = 0
 
     def start(self):
-        """Start the program, and wait until it listens."""
+        """Start the program on a new port, and wait until it listens."""
         config = self._folder / "rsyslog.conf"
         config.write_text(
             _CONFIG.format(
@@ -64,9 +69,10 @@ class Collector:
                 ca=self._authority,
                 certificate=self._certificate,
                 mode=self._mode,
-                port=self.port,
             )
         )
+        (self._folder / "port").unlink(missing_ok=True)
+        self.port = 0
         self._program = self._run(["-n", "-f", str(config), "-iNONE", "-C"])
         end = time.monotonic() + SECONDS
         while not self._listens():

@@ -15,15 +15,23 @@ class Relay:
     """
 
     def __init__(self, host, port):
-        self._target = host, port
+        self.forward_to(host, port)
         self._writers = set()
         self.port = 0
         self.taken = 0
 
+    def forward_to(self, host, port):
+        """Forward new connections to this server. A server that was started again may have another port."""
+        self._target = host, port
+
     async def handle(self, reader, writer):
-        """Forward the bytes of a connection in both directions."""
+        """Forward the bytes of a connection in both directions. Close it if the server can't be reached."""
         self.taken += 1
-        there, back = await asyncio.open_connection(*self._target)
+        try:
+            there, back = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, back}
         with suppress(OSError):
             await asyncio.gather(_carry(reader, back), _carry(there, writer))
