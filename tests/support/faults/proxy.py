@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL that cuts a connection when a test asks for it."""
+"""A proxy in front of PostgreSQL that cuts a connection, or holds answers back, when a test asks for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Proxy:
     """A proxy that forwards bytes. `cut` decides where the next statement is cut off.
 
     `cut` is None, "before" (the next statement does not reach the server) or "after" (the statement is committed, but its answer
-    does not come back).
+    does not come back). `held` is a text of a statement: on a connection that sends it, answers wait until `release`.
     """
 
     def __init__(self, server_socket: str) -> None:
@@ -24,11 +24,18 @@ class Proxy:
         self.cut: str | None = None
         self.cuts = 0
         self.commits: int | None = None
+        self.held: bytes | None = None
+        self._released = asyncio.Event()
         self._open: set[asyncio.StreamWriter] = set()
 
     def end_after(self, commits: int | None) -> None:
         """Close all connections once this number of commits was answered, and refuse new ones. None accepts connections again."""
         self.commits = commits
+
+    def release(self) -> None:
+        """Pass on the answers that were held back, and hold no more."""
+        self.held = None
+        self._released.set()
 
     async def serve(self, reader, writer):
         """Forward one connection."""
@@ -43,11 +50,14 @@ class Proxy:
 
     async def _forward(self, reader, writer):
         server_reader, server_writer = await asyncio.open_unix_connection(self.server_socket)
-        swallow = asyncio.Event()
-        ways = self._requests(reader, server_writer, swallow), self._answers(server_reader, writer, swallow)
+        swallow, hold = asyncio.Event(), asyncio.Event()
+        ways = (
+            self._requests(reader, server_writer, swallow, hold),
+            self._answers(server_reader, writer, swallow, hold),
+        )
         await forward(ways, (writer, server_writer))
 
-    async def _requests(self, reader, server_writer, swallow):
+    async def _requests(self, reader, server_writer, swallow, hold):
         while data := await reader.read(1 << 20):
             if self.commits == 0:
                 return  # the client has the answer to the last commit already, and its next statement must not reach the server
@@ -58,13 +68,17 @@ class Proxy:
                 if how == "before":
                     return
                 swallow.set()
+            if self.held is not None and self.held in data:
+                hold.set()
             server_writer.write(data)
             await server_writer.drain()
 
-    async def _answers(self, server_reader, writer, swallow):
+    async def _answers(self, server_reader, writer, swallow, hold):
         while data := await server_reader.read(1 << 20):
             if swallow.is_set():
                 return  # the server has answered, so the statement is committed
+            if hold.is_set():
+                await self._released.wait()
             if self.commits and data.endswith(_IDLE) and any(tag in data for tag in _COMMITTED):
                 self.commits -= 1
             writer.write(data)
