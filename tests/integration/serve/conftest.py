@@ -28,9 +28,12 @@ def shared_server(serve_bench):
 
 @pytest.fixture(scope="module")
 async def served_cell(databases, tmp_path_factory):
-    """An open cell that is served."""
+    """An open cell that is served. Calls wait long for a lock, so that tests can hold one while they do several things."""
     folder = tmp_path_factory.mktemp("cell")
-    async with databases.database() as dsn, open_cell(dsn, folder, as_service=True) as strongroom:
+    async with (
+        databases.database() as dsn,
+        open_cell(dsn, folder, as_service=True, lock_timeout=25.0) as strongroom,
+    ):
         yield strongroom
 
 
