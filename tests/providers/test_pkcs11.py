@@ -314,14 +314,15 @@ async def test_module_is_called_on_one_thread(kms):
 async def test_caller_that_gives_up_leaves_no_work(kek):
     """A call that timed out before its turn is not executed, and the next call succeeds."""
     done = []
-    async with aclosing(provider_on("gcm", timeout=0.1)) as provider:
+    async with aclosing(provider_on("gcm")) as provider:
         await provider.check()
+        patient, provider._timeout = provider._timeout, 0.1
         with busy(provider):
             with pytest.raises(KmsTimeout):
                 await on_token(provider, done.append)
             with pytest.raises(KmsTimeout):
                 await provider.describe(kek)
-        provider._timeout = 5
+        provider._timeout = patient
         assert (await provider.describe(kek)).state == "enabled"
     assert done == []
 
