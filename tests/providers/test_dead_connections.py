@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from contextlib import suppress
+from unittest.mock import patch
 
+import httpx
 import pytest
 
 from strongroom.kms import KmsTimeout
+from strongroom.kms.providers.transit import client as transit_client
 from strongroom.kms.providers.transit.client import CONNECTIONS, TransitClient
 
 BODY = b'{"sealed": false, "version": "2.0"}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+SHORT = 0.5
+"""Timeout of a dead connection, in seconds."""
 
 
 class Network:
@@ -49,12 +57,14 @@ async def network():
     network = Network()
     server = await asyncio.start_server(network.serve, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    client = TransitClient("vault", address, token=lambda: "s.token", namespace=None, tls=None, insecure=True)
-    assert await asyncio.gather(*(client.version() for _ in range(CONNECTIONS))) == ["2.0"] * CONNECTIONS
-    assert network.opened == CONNECTIONS
-    network.client = client
-    yield network
-    await client.aclose()
+    with patch.multiple(transit_client, CONNECT_SECONDS=60.0, READ_SECONDS=60.0):
+        client = TransitClient("vault", address, token=lambda: "s.token", namespace=None, tls=None, insecure=True)
+        assert await asyncio.gather(*(client.version() for _ in range(CONNECTIONS))) == ["2.0"] * CONNECTIONS
+        assert network.opened == CONNECTIONS
+        client._pool.client.timeout = httpx.Timeout(SHORT)  # of the connections that die; new ones get the long timeout
+        network.client = client
+        yield network
+        await client.aclose()
     server.close()
 
 
@@ -75,3 +85,10 @@ async def test_calls_at_the_same_time_renew_the_connections_once(network):
     assert {type(each) for each in ended} == {KmsTimeout}
     assert await asyncio.gather(*(network.client.version() for _ in range(4))) == ["2.0"] * 4
     assert network.opened <= CONNECTIONS + 4
+
+
+def test_a_service_waits_one_second_for_a_connection_and_two_for_an_answer():
+    """The timeouts are 1 s for a connection and 2 s for an answer. Only the tests use others."""
+    script = "from strongroom.kms.providers.transit import client as c; print(c.CONNECT_SECONDS, c.READ_SECONDS)"
+    lines = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert lines.split() == ["1.0", "2.0"]

@@ -6,17 +6,20 @@ import asyncio
 import gzip
 import time
 from contextlib import asynccontextmanager, suppress
+from unittest.mock import patch
 
 import pytest
 
 from strongroom.kms import KekRef, KmsTimeout, KmsUnavailable, ResilientProvider, RetryPolicy, Wrapped
 from strongroom.kms.providers.transit import TransitProvider
-from strongroom.kms.providers.transit.client import MAX_ANSWER, READ_SECONDS
+from strongroom.kms.providers.transit import client as transit_client
+from strongroom.kms.providers.transit.client import MAX_ANSWER
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 KEK = KekRef("vault", "payments")
 WRAPPED = Wrapped(KEK, "1", b"vault:v1:AAAA")
 DEADLINE = 3.0
+PAUSE = 0.2
 GENEROUS = 60.0
 
 
@@ -26,7 +29,7 @@ async def dribble(writer):
     while True:
         writer.write(b" ")
         await writer.drain()
-        await asyncio.sleep(READ_SECONDS / 10)
+        await asyncio.sleep(PAUSE)
 
 
 async def dribble_the_head(writer):
@@ -35,7 +38,7 @@ async def dribble_the_head(writer):
     while True:
         writer.write(b"X")
         await writer.drain()
-        await asyncio.sleep(READ_SECONDS / 10)
+        await asyncio.sleep(PAUSE)
 
 
 async def flood(writer):
@@ -69,7 +72,8 @@ async def endless(answer):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    transit = TransitProvider("vault", f"http://127.0.0.1:{port}", token=lambda: "s.token", insecure=True)
+    with patch.multiple(transit_client, CONNECT_SECONDS=GENEROUS, READ_SECONDS=GENEROUS):
+        transit = TransitProvider("vault", f"http://127.0.0.1:{port}", token=lambda: "s.token", insecure=True)
     try:
         yield ResilientProvider("vault", transit, policy=RetryPolicy(deadline=DEADLINE))
     finally:

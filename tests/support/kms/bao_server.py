@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from strongroom.kms.providers.transit import client as transit_client
 from strongroom.kms.transport.tls import client_context
 from tests.support.elasticsearch_node.node import free_ports
 from tests.support.services import OPENBAO, VAULT, CannotStart, Way, started
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.support.services import Service
     from tests.support.services.programs import Program
+
+transit_client.CONNECT_SECONDS = transit_client.READ_SECONDS = 20.0  # the server shares its processor with the tests
 
 IMAGES = {OPENBAO: "openbao/openbao:2.4.4", VAULT: "hashicorp/vault:1.20"}
 _COMMANDS = {OPENBAO: "bao", VAULT: "vault"}

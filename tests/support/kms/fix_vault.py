@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
+import httpx
 import pytest
 
 from strongroom.kms import (
@@ -23,6 +25,7 @@ from strongroom.kms import (
     Throttled,
 )
 from strongroom.kms.providers.transit import TransitProvider
+from strongroom.kms.providers.transit import client as transit_client
 from strongroom.kms.transport.tls import client_context
 from tests.support.elasticsearch_node.node import free_ports
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from .bao_server import BaoServer
 
 BLOCKED_SECONDS = 30
+SHORT_SECONDS = 0.5
+"""Timeout of a server that is stopped."""
 MADE_UP = "s.madeUpByTheTestOfFaults"
 
 
@@ -80,12 +85,12 @@ async def vault_bench():
                 missing=KekRef("vault", "absent"),
                 deleted=KeyNotFound,
                 administrator=administrator,
-                faults=_faults(administrator, provider),
+                faults=_faults(administrator, provider, token),
                 secrets=(token, server.root_token, MADE_UP),
             )
 
 
-def _faults(administrator, provider):
+def _faults(administrator, provider, token):
     server = administrator.server
 
     def another(**settings):
@@ -115,12 +120,16 @@ def _faults(administrator, provider):
             server.unseal()
 
     @asynccontextmanager
-    async def stopped(_kek):
-        server.program.send(signal.SIGSTOP)
-        try:
-            yield provider
-        finally:
-            server.program.send(signal.SIGCONT)
+    async def stopped(kek):
+        async with aclosing(administrator.provider(token)) as made:
+            await made.describe(kek)  # opens the connection, for which a busy machine may need long
+            made._client._pool.client.timeout = httpx.Timeout(SHORT_SECONDS)
+            server.program.send(signal.SIGSTOP)
+            try:
+                with patch.multiple(transit_client, CONNECT_SECONDS=SHORT_SECONDS, READ_SECONDS=SHORT_SECONDS):
+                    yield made
+            finally:
+                server.program.send(signal.SIGCONT)
 
     @asynccontextmanager
     async def foreign_authority(_kek):
