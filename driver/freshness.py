@@ -11,8 +11,7 @@ from strongroom.storage.journal.images import journal_shards
 from strongroom.storage.journal.position import shard_of
 from strongroom.storage.keys.store import heads_of
 
-from .anchor import older_than_anchor
-from .anchor.writing import Writing
+from .anchor import older_than_anchor, writing
 from .audit import Witness
 from .audit.positions import AUDIT
 from .cell_keys import audit_key
@@ -112,7 +111,7 @@ def work_on_rows(cell: Cell) -> list[Coroutine[Any, Any, None]]:
     return [cell.journal.keep_folding(), cell.journal.keep_verifying(shards, pause=pause)]
 
 
-def new_writing(cell: Cell) -> Writing | None:
+def new_writing(cell: Cell) -> writing.Writing | None:
     """Return the writing of anchors into the cell's object store; None without one, or if an older database is examined.
 
     Args:
@@ -124,18 +123,18 @@ def new_writing(cell: Cell) -> Writing | None:
 async def anchor_change(cell: Cell) -> None:
     """Write an anchor into the object store after a command that changed the cell.
 
-    It does something only in a process that was opened with `accept_older`. All other processes write their anchors in the background.
+    It waits longer than a process that ends. A process that was opened with `accept_older` writes no other anchor.
     Nothing is written while the database is older than an anchored state.
 
     Args:
         cell: The cell.
     """
-    made = _writing(cell) if cell.access.accepts_older else None
+    made = _writing(cell)
     if made is not None:
-        await made.write_at_end()
+        await made.write_within(writing.CHANGE_SECONDS)
 
 
-def _writing(cell: Cell) -> Writing | None:
+def _writing(cell: Cell) -> writing.Writing | None:
     if cell.anchors.bucket is None:
         return None
 
@@ -143,7 +142,7 @@ def _writing(cell: Cell) -> Writing | None:
         _refuse_older_policies(cell)
         _refuse_older_keys_and_shards(cell)
 
-    return Writing(cell.anchors, lambda: audit_key(cell.keyring), refused)
+    return writing.Writing(cell.anchors, lambda: audit_key(cell.keyring), refused)
 
 
 async def _public_key(cell: Cell) -> bytes | None:

@@ -62,7 +62,7 @@ class AnchorBucket:
         url: The address of the objects, for messages.
         interval: The time between two objects, in seconds.
         work: The state of reading and writing, for monitoring.
-        found: The newest valid object that was read; None if there was none.
+        found: The newest valid object that was read or written; None if there was none.
 
     Args:
         bucket: The bucket.
@@ -149,6 +149,8 @@ class AnchorBucket:
                     raise
                 blocked, newest = number, None  # another process wrote it, or it is forged
             else:
+                if self._bucket.server_time is not None:
+                    self.found = Found(made, self._bucket.server_time)
                 return True
         msg = f"no object of {self.url} could be written, because others wrote each number first; try again"
         raise AnchorUnavailable(msg)

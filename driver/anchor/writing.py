@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LAST_SECONDS = 3.0
 """Timeout for the last anchor of a process, in case the object store does not answer."""
+CHANGE_SECONDS = 10.0
+"""Timeout for the anchor of a command that changed the cell. It may be the last process for long."""
 
 
 class Writing:
@@ -66,10 +68,10 @@ class Writing:
         if is_long or any(not each.name.startswith(AUDIT) for each in changed):
             await self._bucket.work.once(self.write)
 
-    async def write_at_end(self) -> None:
-        """Write a last anchor, within a few seconds. A failure is recorded, and stops nothing."""
+    async def write_within(self, seconds: float) -> None:
+        """Write a last anchor as `write_last` does, within a number of seconds. A failure is recorded, and stops nothing."""
         with suppress(TimeoutError, StrongroomError):
-            async with asyncio.timeout(LAST_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self.write_last()
 
     async def keep_writing(self) -> None:
@@ -96,4 +98,4 @@ async def writing(made: Writing | None) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        await made.write_at_end()
+        await made.write_within(LAST_SECONDS)

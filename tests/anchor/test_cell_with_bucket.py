@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from strongroom.driver.anchor import writing
+from strongroom.driver.freshness import anchor_change
 from strongroom.kms import KekRef, RegistryAltered, rotate_data_key
 from strongroom.storage.errors import OlderThanAnchor
 from tests.support.earlier_rows import REGISTRY, put_back, saved
@@ -72,6 +74,28 @@ async def test_an_object_store_that_is_away_stops_nothing(anchored, s3, bucket):
     async with opened(anchored) as cell:
         assert cell.anchors.bucket.work.consecutive == 0
     assert len(bucket.keys()) == 1, "the next process writes what is missing"
+
+
+async def test_a_command_waits_for_the_anchor_of_its_change(anchored, bucket, monkeypatch):
+    """Its anchor has more time than that of a process that ends, and is not written again at the end.
+
+    The control: a process without time at its end writes nothing.
+    """
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "LAST_SECONDS", 0.0)
+        async with opened(anchored) as cell:
+            await cell.create_kek(KEK)
+            await cell.namespaces.create("one", kek=KEK)
+        assert bucket.keys() == []
+        async with opened(anchored) as cell:
+            await anchor_change(cell)
+        assert len(bucket.keys()) == 1
+    async with opened(anchored) as cell:
+        await cell.namespaces.create("two", kek=KEK)
+        await anchor_change(cell)
+        await cell.audit.record({"event": "check", "at": cell.access.now()})
+        await cell.audit.checkpoint()
+    assert len(bucket.keys()) == 2
 
 
 async def test_it_is_written_at_the_interval(anchored, bucket):

@@ -1,7 +1,8 @@
-"""Longer deadlines of audit logs for the processes of tests, because a busy machine is slow."""
+"""Longer deadlines of audit logs and anchors for the processes of tests, because a busy machine is slow."""
 
 from __future__ import annotations
 
+from strongroom.driver.anchor import writing
 from strongroom.driver.audit import LogSettings, log
 from tests.support.audit.logs import PATIENT
 
@@ -10,5 +11,6 @@ WHILE_IT_RUNS = LogSettings(write_timeout=PATIENT.write_timeout, row_seconds=PAT
 
 
 def be_patient(settings=PATIENT):
-    """Make settings the default of all audit logs of this process."""
+    """Make settings the default of all audit logs of this process, and let it wait long for its last anchor in an object store."""
     log.LogSettings = lambda: settings
+    writing.LAST_SECONDS = writing.CHANGE_SECONDS = 120.0
