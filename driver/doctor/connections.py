@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from strongroom.storage import NO_NAMESPACE, StorageError
+from strongroom.storage import NO_NAMESPACE, DatabaseTimeout, StorageError
 
 from .report import Finding, wrong
 from .row_level_security import DATABASE
@@ -38,7 +38,11 @@ async def connections(strongroom: Strongroom) -> AsyncIterator[Finding]:
     Raises:
         PoolingNotSupported: A pooler gives the statements of one connection to different sessions.
     """
-    pooled = await strongroom.database.check_sessions()
+    try:
+        pooled = await strongroom.database.check_sessions()
+    except DatabaseTimeout as error:
+        yield wrong(DATABASE, SESSIONS, error, _ROOM)
+        return
     text = "each connection keeps its own"
     if pooled:
         text += f", through {await strongroom.database.name_of_pooler() or 'a pooler'}"

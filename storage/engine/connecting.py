@@ -82,6 +82,7 @@ async def connect_to_any(
         except (*_LEADS_NOWHERE, ValueError) as error:
             failures.append(failure_of(error, address_text(host, port), share, _secrets(options)))
         else:
+            connection.address = address_text(host, port)
             _keep_alive(connection)
             return connection
         if isinstance(failures[-1], _ANOTHER_HOST_HELPS_NOT):

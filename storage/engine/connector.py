@@ -6,7 +6,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from strongroom.storage.errors import PoolingNotSupported, SchemaMismatch, StorageError
+import asyncpg
+
+from strongroom.storage.errors import DatabaseTimeout, PoolingNotSupported, SchemaMismatch, StorageError
 
 from .connecting import connect_to_any
 from .poolers import check_sessions, name_of_pooler
@@ -18,9 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .own_session import OwnSession
+    from .session_settings import Session
 
 _SESSION_PATIENCE = 5.0
 """Seconds that a notification may take in the check of sessions."""
+_POOLER_WAITED = "query_wait_timeout"
+"""PgBouncer's setting, and its message for a client that waited for that long."""
+_NO_SESSION = (
+    "If this is a pooler, its pool may be too small: raise default_pool_size in PgBouncer, or lower database.connections; "
+    "see docs/how-to/pgbouncer.md. Otherwise check the load of the server"
+)
 
 
 class Connector:
@@ -46,15 +55,14 @@ class Connector:
         """Open a connection and begin its session.
 
         Raises:
-            DatabaseUnavailable: The server can't be reached.
+            DatabaseUnavailable: The server can't be reached, or a pooler had no session for the connection.
             PoolingNotSupported: A pooler gave the statements of the connection to different sessions.
         """
         connection = await self._bare_connection()
         try:
             with translated():
-                async with asyncio.timeout(self._timeout):
-                    connection.began(await begin_session(connection, self._settings))
-                    return connection
+                connection.began(await self._begin(connection))
+                return connection
         except BaseException as error:
             connection.terminate()
             if isinstance(error, PoolingNotSupported):
@@ -71,11 +79,11 @@ class Connector:
 
         Raises:
             PoolingNotSupported: A pooler gives the statements of one connection to different sessions.
-            DatabaseUnavailable: The server can't be reached.
+            DatabaseUnavailable: The server can't be reached, or a pooler had no session for a connection.
         """
         try:
             with translated():
-                return await check_sessions(self._bare_connection, self._settings, patience=_SESSION_PATIENCE)
+                return await check_sessions(self._bare_connection, self._begin, patience=_SESSION_PATIENCE)
         except PoolingNotSupported:
             raise await self._named() from None
         except StorageError as error:
@@ -114,6 +122,26 @@ class Connector:
         if not name and self._naming is asked:
             self._naming = None
         return PoolingNotSupported(pooler=name)
+
+    async def _begin(self, connection: OwnSession) -> Session:
+        """Begin the session of a new connection.
+
+        A pooler may accept a connection while its pool has none to the server. The first statement then waits.
+
+        Raises:
+            DatabaseTimeout: There was no session for the connection.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await begin_session(connection, self._settings)
+        except TimeoutError:
+            waited = f"in {self._timeout:g} s"
+        except asyncpg.PostgresError as error:
+            if _POOLER_WAITED not in str(error):
+                raise
+            waited = f"within its {_POOLER_WAITED}"
+        msg = f"the database at {connection.address} accepted a connection, but did not begin its session {waited}. {_NO_SESSION}"
+        raise DatabaseTimeout(msg)
 
     async def _bare_connection(self) -> OwnSession:
         return await connect_to_any(self._server, timeout=self._timeout, command_timeout=self._answer_timeout)

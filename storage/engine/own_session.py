@@ -41,20 +41,21 @@ class OwnSession(_Connection):
     statement that another one has prepared under the same name. So each name has a random part.
 
     Attributes:
+        address: The address of the server, as people write it.
         session: The session, once it has begun.
         ends: The ends of the current transaction of `Database`; None outside of one.
         command_tag: The tag of the last command of `execute`.
         for_nodes: The setting of row-level security that the nodes of a Citus cluster get in each transaction; empty for none.
     """
 
-    __slots__ = ("_mark", "_own", "_shown", "command_tag", "ends", "for_nodes", "session")
+    __slots__ = ("_mark", "_own", "_shown", "address", "command_tag", "ends", "for_nodes", "session")
 
     session: Session
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._own = token_hex(8)
         self._mark = self._shown = ""  # no namespace, until a borrower sets one
-        self.for_nodes = ""
+        self.address = self.for_nodes = ""
         self.ends: TransactionEnds | None = None
         self.command_tag = ""
         super().__init__(*args, **kwargs)

@@ -10,20 +10,21 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
 from strongroom.kms.loop_deadline import loop_deadline
 from strongroom.storage.errors import PoolingNotSupported
 
-from .session_settings import begin_session, keeps_session
+from .session_settings import keeps_session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from .session_settings import Session
 
+_Opened = TypeVar("_Opened", bound="asyncpg.Connection[Any]")
 _HOLDERS = 3
 """Connections that hold a transaction during the check, so that a shared session is given to one of them."""
 _CONSOLE = "pgbouncer"
@@ -43,7 +44,7 @@ _NAMING_SECONDS = 3.0
 
 
 async def check_sessions(
-    connect: Callable[[], Awaitable[asyncpg.Connection[Any]]], settings: Mapping[str, str], *, patience: float
+    connect: Callable[[], Awaitable[_Opened]], begin: Callable[[_Opened], Awaitable[Session]], *, patience: float
 ) -> bool:
     """Check that each connection keeps its session, also while it is idle and others need sessions.
 
@@ -54,7 +55,7 @@ async def check_sessions(
 
     Args:
         connect: Opens a connection without settings.
-        settings: The settings of each session.
+        begin: Begins the session of a connection, and sets its settings.
         patience: Seconds to wait for the notification.
 
     Returns:
@@ -66,10 +67,10 @@ async def check_sessions(
     """
     async with AsyncExitStack() as stack:
 
-        async def opened() -> tuple[asyncpg.Connection[Any], Session]:
+        async def opened() -> tuple[_Opened, Session]:
             connection = await connect()
             stack.callback(connection.terminate)
-            return connection, await begin_session(connection, settings)
+            return connection, await begin(connection)
 
         idle, session = await opened()
         heard = asyncio.Event()

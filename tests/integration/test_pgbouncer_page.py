@@ -57,7 +57,7 @@ async def test_the_page_about_pgbouncer(folders):
             "pgbouncer.ini": BLOCKS["ini", "pgbouncer.ini"]
             .replace("host=127.0.0.1 port=5432", f"host={server.folder} port=5432")
             .replace("6432", str(port))
-            .replace("userlist.txt", str(pooler_folder / "userlist.txt")),
+            .replace("/etc/pgbouncer/userlist.txt", str(pooler_folder / "userlist.txt")),
             "userlist.txt": BLOCKS["text", "userlist.txt"],
         }
         with or_skip(pgbouncer_of(pooler_folder, server.dsn, files, port)):

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -17,10 +18,10 @@ from strongroom.driver.config import load_config, write_config
 from strongroom.driver.doctor import examine
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
-from strongroom.storage import NO_NAMESPACE, Database, PoolingNotSupported
+from strongroom.storage import NO_NAMESPACE, Database, DatabaseTimeout, PoolingNotSupported
 from strongroom.storage.engine.connection import unwrapped
 from strongroom.storage.engine.poolers import check_sessions
-from strongroom.storage.engine.session_settings import session_settings
+from strongroom.storage.engine.session_settings import begin_session, session_settings
 from tests.support.services import or_skip
 from tests.support.services.pgbouncer import pgbouncer
 
@@ -116,6 +117,33 @@ async def test_a_pooler_that_shares_sessions_is_refused(through, dsn, tmp_path, 
         assert findings["sessions"].state == "wrong"
         assert "PgBouncer" in findings["sessions"].text
         assert "pool_mode = session" in findings["sessions"].advice
+
+
+@pytest.mark.parametrize("settings", [{}, {"query_wait_timeout": "1"}], ids=["it waits", "the pooler ends the wait"])
+async def test_a_pool_that_is_too_small(through, settings):
+    """A pooler accepts each connection, and may have no session for it. The error has the pooler's address and its setting."""
+    with through(pool_mode="session", default_pool_size="1", **settings) as pooled:
+        database = Database(pooled, size=2, insecure=True, connect_timeout=3)
+        message = rf"127\.0\.0\.1:{urlsplit(pooled).port} .*default_pool_size"
+        async with database.connection(NO_NAMESPACE):
+            for use in (database.connection(NO_NAMESPACE), database.dedicated_transaction()):
+                with pytest.raises(DatabaseTimeout, match=message) as refused:
+                    await use.__aenter__()
+                assert not refused.value.may_have_been_committed
+        with pytest.raises(DatabaseTimeout, match=message):
+            await database.check_sessions()
+        await database.aclose()
+
+
+async def test_the_doctor_names_a_pool_that_is_too_small(through, dsn, tmp_path):
+    """The check of sessions fails with advice about the pool. The schema is checked all the same."""
+    with through(pool_mode="session", default_pool_size="3", query_wait_timeout="1") as pooled:
+        config = config_of(tmp_path, pooled)
+        await Strongroom.init(replace(config, dsn=dsn))
+        findings = {finding.check: finding for finding in await examine(tmp_path / "strongroom.toml")}
+    assert findings["sessions"].state == "wrong"
+    assert "default_pool_size" in findings["sessions"].advice
+    assert findings["schema"].state == "ok"
 
 
 async def test_why_transaction_pooling_is_refused(through):
@@ -237,4 +265,8 @@ async def test_a_blocked_event_loop_is_not_taken_for_a_pooler(dsn):
     """The notification waits in the socket while the loop is blocked for longer than the patience of the check."""
     settings = session_settings(statement_timeout=30, lock_timeout=0, by_key=False, distributed=False)
     for _ in range(3):
-        assert not await check_sessions(lambda: asyncpg.connect(dsn, connection_class=Blocking), settings, patience=0.5)
+        assert not await check_sessions(
+            lambda: asyncpg.connect(dsn, connection_class=Blocking),
+            lambda connection: begin_session(connection, settings),
+            patience=0.5,
+        )
