@@ -5,6 +5,7 @@ It handles signals before everything else is imported, which takes a second. Onl
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ def main() -> None:
     from .interrupts import INTERRUPTS  # noqa: PLC0415
 
     INTERRUPTS.install()
+    atexit.register(INTERRUPTS.ignore_late_signals)  # called as the last one, when all threads have ended
     for name in ("click", "rich"):
         if find_spec(name) is None:
             text = f"error: the command line needs {name}, which is not installed. Run: pip install 'strongroom[cli]'"

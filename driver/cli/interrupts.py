@@ -40,6 +40,16 @@ class Interrupts:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self)
 
+    @staticmethod
+    def ignore_late_signals() -> None:
+        """Ignore both signals for the rest of the process.
+
+        Python restores the default handlers when the interpreter ends, and a signal would then replace the exit code of a command that
+        has done its work. It does not restore those of ignored signals.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal."""
         again, self.received = self.received is not None, self.received or number

@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import orjson
@@ -81,6 +82,31 @@ def test_a_signal_during_start_up_ends_with_one_line(tmp_path, number):
             assert "Traceback" not in stderr
             if process.returncode != 1:  # the doctor had finished before the signal
                 assert (process.returncode, stderr) == (128 + number, LINE), (moment, stdout, stderr)
+
+
+LATE = """
+import os, sys
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=int(sys.argv.pop())):
+        kill(pid, number)
+late = Late()  # deleted after Python has restored the handlers that it found
+from strongroom.driver.cli.entry import main
+main()
+"""
+
+
+@SIGNALS
+def test_a_signal_when_the_command_has_ended_leaves_its_exit_code(tmp_path, number):
+    """While the interpreter ends, a signal changes neither the exit code nor the output."""
+    for command, code in (("--version", 0), ("unknown", 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", LATE, command, str(int(number))],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "stopped" in done.stderr) == (code, False), done
 
 
 @SIGNALS
