@@ -149,16 +149,17 @@ def in_days(days):
 )
 async def test_doctor_says_when_certificates_end(tls_cell, tls_files, theirs, ours, state):
     """Doctor reports the TLS version and expiry dates, and warns 30 days before the first one and after it."""
-    tls_files.ours.server(HOST, file="lasting", until=in_days(theirs))
+    their_end, our_end = in_days(theirs), None if ours is None else in_days(ours)
+    tls_files.ours.server(HOST, file="lasting", until=their_end)
     files = {"ca_certs": "ca.pem"}
-    if ours is not None:
-        files["certificate"] = tls_files.ours.client("mine", ("commonName", "postgres"), until=in_days(ours))[0]
+    if our_end is not None:
+        files["certificate"] = tls_files.ours.client("mine", ("commonName", "postgres"), until=our_end)[0]
     tls_cell.section(**files)
     async with tls_cell.peer.serving(Case("lasting")):
         found = (await tls_cell.doctor())["TLS to the database"]
     assert found.state == state
-    assert f"TLSv1.3 with {HOST}:{tls_cell.peer.port}; its certificate until {in_days(theirs):%Y-%m-%d}" in found.text
-    assert ours is None or f"ours until {in_days(ours):%Y-%m-%d}" in found.text
+    assert f"TLSv1.3 with {HOST}:{tls_cell.peer.port}; its certificate until {their_end:%Y-%m-%d}" in found.text
+    assert our_end is None or f"ours until {our_end:%Y-%m-%d}" in found.text
     assert found.advice == {"ok": "", "note": "Renew it.", "wrong": "Replace it."}[state]
 
 
