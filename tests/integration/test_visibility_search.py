@@ -85,11 +85,8 @@ async def test_the_two_sides_of_a_compiled_filter_hold(searched):
     """Sure documents match, and matching documents are possible. Control: a wrong negation is found."""
     rng = generator()
     queries = [random_filter(rng) for _ in range(FILTERS // 2)]
-    caught = 0
     for query in queries:
         assert not await wrong_sides(searched, query, compile_filter), query
-        caught += bool(await wrong_sides(searched, query, one_sided))
-    assert caught > 0
     assert await wrong_sides(searched, "NOT WorkflowId STARTS_WITH 'order/web'", one_sided)
 
 
