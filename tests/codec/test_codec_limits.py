@@ -58,13 +58,23 @@ def test_the_number_of_callers_that_are_remembered_is_bounded():
 
 
 @pytest.mark.integration
-def test_a_caller_has_its_share(codec_bench, narrow):
+def test_a_caller_has_its_share(codec_bench):
     """A caller over its limit is refused with Retry-After, and another caller is not."""
-    body = {"payloads": [plain(1)] * 5}
-    answers = [narrow.post("/encode", json=body, headers=codec_bench.headers(sub="greedy")) for _ in range(4)]
-    assert [each.status_code for each in answers] == [200, 200, 429, 429]
-    assert 1 <= int(answers[2].headers["retry-after"]) <= 5
-    assert narrow.post("/encode", json=body, headers=codec_bench.headers(sub="modest")).status_code == 200
+    burst = 600  # a bucket that is not full again within this test
+    section = f"""
+listen = "127.0.0.1:0"
+insecure = true
+max_payloads = {burst}
+payloads_per_second = 1
+payloads_at_once = {burst}
+"""
+    body = {"payloads": [plain(1)] * burst}
+    with codec_bench.server("shares", section + JWT) as server, codec_bench.client(server) as client:
+        answers = [client.post("/encode", json=body, headers=codec_bench.headers(sub="greedy")) for _ in range(3)]
+        modest = client.post("/encode", json=body, headers=codec_bench.headers(sub="modest"))
+    assert [each.status_code for each in answers] == [200, 429, 429]
+    assert 1 <= int(answers[1].headers["retry-after"]) <= burst
+    assert modest.status_code == 200
 
 
 @pytest.mark.integration
