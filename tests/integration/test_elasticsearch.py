@@ -12,7 +12,8 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import IntegrityError, KekRef, rotate_data_key
-from strongroom.storage import EVERY_NAMESPACE, Unavailable
+from strongroom.storage import EVERY_NAMESPACE, Database, Unavailable
+from strongroom.storage.visibility_rows import notification
 from strongroom.visibility import Indexer, SearchIndexMismatch
 from strongroom.visibility.backends.elasticsearch import ElasticsearchIndex
 from strongroom.visibility.backends.elasticsearch.documents import document_name
@@ -28,7 +29,7 @@ GONE = seconds_of("GONE")
 
 async def until(condition):
     """Wait for something without a notification; the condition may be awaitable."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not (await found if isawaitable(found := condition()) else found):  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.05)
 
@@ -241,24 +242,34 @@ async def test_a_cluster_that_is_gone_for_a_while_is_caught_up_with(config_path,
         assert (found.drift, found.equal) == (0, 1950), "each document is as its record says, and there is no other"
 
 
-async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path, elasticsearch):
+async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path, elasticsearch, monkeypatch):
     """NOTIFY wakes it long before the next poll, also after the connection was lost, and less often than once per write."""
+    listen, begun, heard = Database.listen, [], []
+
+    async def noted(database, channel, notified, *, listening):
+        def begins():
+            begun.append(channel)
+            listening()
+
+        await listen(database, channel, notified, listening=begins)
+
+    monkeypatch.setattr(Database, "listen", noted)
+    monkeypatch.setattr(notification, "PAUSE", 1.0)  # so that slow writes share a notification too
     async with opened(config_path, elasticsearch) as writer, Strongroom.open(writer.config) as other:
         await writer.search_index.create()
         cell = await new_cell(writer)
-        heard = []
         indexer = Indexer(other.outbox, other.search_index, poll_interval=3600, reconnect_interval=0.1)
         listening = [
             asyncio.create_task(indexer.run()),
             asyncio.create_task(other.outbox.listen(lambda: heard.append(1))),
         ]
-        for first in (0, 1000):
-            await until(partial(listeners, other, at_least=1 if first else 2))
-            for number in range(first, first + 50):
-                await cell.write(record(number))
+        for first, listeners in ((0, 2), (1000, 3)):
+            await until(lambda listeners=listeners: begun.count(notification.CHANNEL) == listeners)
+            await asyncio.gather(*(cell.write(record(number)) for number in range(first, first + 50)))
             await until(partial(nothing_waits, other))
             if not first:
-                assert 1 <= len(heard) < 50
+                await until(lambda: len(heard) > 1)  # the first one is for the begin of listening
+                assert len(heard) < 50
                 async with other.database.connection(EVERY_NAMESPACE) as connection:
                     await connection.fetch(f"SELECT pg_terminate_backend(pid) {LISTENERS}")
                 await until(listening[1].done)
@@ -270,14 +281,9 @@ async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path,
 
 
 LISTENERS = (
-    "FROM pg_stat_activity WHERE query LIKE '%LISTEN %' AND pid <> pg_backend_pid() AND datname = current_database()"
+    "FROM pg_stat_activity WHERE (query LIKE '%LISTEN %' OR query LIKE 'NOTIFY strongroom_echo_%') "
+    "AND pid <> pg_backend_pid() AND datname = current_database()"
 )
-
-
-async def listeners(strongroom, *, at_least):
-    """Whether so many connections wait for notifications."""
-    async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
-        return (await connection.fetchrow(f"SELECT count(*) AS found {LISTENERS}"))["found"] >= at_least
 
 
 async def nothing_waits(strongroom):
