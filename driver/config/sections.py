@@ -92,7 +92,13 @@ class TlsSection:
 class DatabaseSection:
     """The PostgreSQL database."""
 
-    dsn: Annotated[Text, about("Connection string. The environment variable STRONGROOM_DSN takes precedence.")]
+    dsn: Annotated[
+        Text,
+        about(
+            "Connection string. The environment variable STRONGROOM_DSN takes precedence. A password that is not in it is read from "
+            "PGPASSWORD or ~/.pgpass."
+        ),
+    ]
     insecure: Annotated[Flag, about("Whether there is no TLS, for Unix sockets and loopback addresses only.")] = False
     distributed: Annotated[Flag, about("Whether the tables are distributed over a Citus cluster.")] = False
     connections: Annotated[
@@ -107,7 +113,7 @@ class DatabaseSection:
         except InvalidRequest as error:
             raise ValueError(str(error)) from None
         if self.insecure and self.tls is not None:
-            raise ValueError("database.insecure means no TLS; take it out, or the section [database.tls]")
+            raise ValueError("database.insecure = true means no TLS; remove it, or remove the section [database.tls]")
         return self
 
     @property

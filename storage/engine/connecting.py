@@ -131,7 +131,10 @@ def _reason(error: BaseException, seconds: float) -> tuple[str, str]:
         case ssl.SSLCertVerificationError():
             return (
                 f"its certificate is not accepted: {error.verify_message}",
-                "Use the host name that the certificate is for, or name its authority in [database.tls] as ca_certs",
+                (
+                    "Use the host name that the certificate is for, or name its authority in [database.tls] as ca_certs. "
+                    "Before `init` has written a configuration, name it in SSL_CERT_FILE"
+                ),
             )
         case ssl.SSLError():
             reason = f"the TLS 1.3 handshake failed ({error.reason})"

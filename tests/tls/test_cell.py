@@ -116,6 +116,7 @@ async def test_init_trusts_the_authority_that_the_environment_names(postgres_pee
         refused = await asyncio.to_thread(run_command, tmp_path, "init")
         assert refused.returncode == 2
         assert "certificate is not accepted" in refused.stderr
+        assert "SSL_CERT_FILE" in refused.stderr
         done = await asyncio.to_thread(run_command, tmp_path, "init", environment=trusted)
         assert done.returncode == 0, done.stderr
     await databases.drop(owner_dsn)
