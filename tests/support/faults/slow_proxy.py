@@ -25,6 +25,9 @@ class SlowProxy:
     async def serve(self, reader, writer):
         """Forward one connection."""
         self._connections.add(asyncio.current_task())
+        self._ends.append(
+            writer
+        )  # before connecting, because `aclose` may come meanwhile: the new connection ends with this end
         parts = urlsplit(self._dsn)
         socket = parse_qs(parts.query).get("host")
         if socket:
@@ -33,7 +36,7 @@ class SlowProxy:
             )
         else:
             server_reader, server_writer = await asyncio.open_connection(parts.hostname, parts.port or 5432)
-        self._ends += [writer, server_writer]
+        self._ends.append(server_writer)
         with suppress(OSError, RuntimeError, asyncio.IncompleteReadError):
             await asyncio.gather(
                 self._forward(self._frames(reader), server_writer), self._forward(_chunks(server_reader), writer)

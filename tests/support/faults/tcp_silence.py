@@ -27,6 +27,7 @@ class TcpSilence:
         self.opened = self.silent_before = 0
         self.swallowed = set()
         self._ends = []
+        self._serving = set()
 
     def silence(self):
         """Go silent on all connections that are open."""
@@ -36,9 +37,13 @@ class TcpSilence:
         """Forward one connection."""
         self.opened += 1
         number = self.opened
+        self._serving.add(asyncio.current_task())
+        self._ends.append(
+            writer
+        )  # before connecting, because `aclose` may come meanwhile: the new connection ends with this end
         server_reader, server_writer = await self._connect()
         ends = writer, server_writer
-        self._ends += ends
+        self._ends.append(server_writer)
         there = self._carry(reader, server_writer, lambda data: self._request_passes(data, number))
         back = self._carry(server_reader, writer, lambda _: self._passes(number))
         await forward((there, back), ends)
@@ -59,10 +64,11 @@ class TcpSilence:
             if passes(data):
                 writer.write(data)
 
-    def abort(self):
+    async def aclose(self):
         """End all connections."""
         for end in self._ends:
             end.transport.abort()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -74,8 +80,7 @@ async def served(proxy):
         yield proxy
     finally:
         server.close()
-        proxy.abort()
-        await asyncio.sleep(0.01)  # the tasks of the connections end
+        await proxy.aclose()
 
 
 def tcp_silence(port, host="127.0.0.1"):

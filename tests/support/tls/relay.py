@@ -27,12 +27,14 @@ class Relay:
     async def handle(self, reader, writer):
         """Forward the bytes of a connection in both directions. Close it if the server can't be reached."""
         self.taken += 1
+        self._writers.add(writer)  # at once, because `cut` may come while it connects
         try:
             there, back = await asyncio.open_connection(*self._target)
         except OSError:
+            self._writers.discard(writer)
             writer.transport.abort()
             return
-        self._writers |= {writer, back}
+        self._writers.add(back)
         with suppress(OSError):
             await asyncio.gather(_carry(reader, back), _carry(there, writer))
         self._writers -= {writer, back}
