@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import pytest
 
+from strongroom.driver.serve.logs import LOG
 from strongroom.driver.serve.process import Patience
 from strongroom.driver.serve.sockets import WorkerSockets
 from strongroom.driver.serve.supervisor import Supervisor
 from tests.support.serve.bench import SECONDS, is_running, until
 
-QUICK = Patience(first=0.01, longest=0.04, steady=0.2, silence=3, last=5.0)
+QUICK = Patience(first=0.01, longest=0.04, silence=600, last=60.0)
+"""Short delays. A worker has ample time to start, to report and to end, because it is a Python interpreter on a busy machine."""
 WORKER = """
 import json, os, signal, socket, sys, time
 control = socket.socket(fileno=int(sys.argv[2]))
@@ -29,7 +31,7 @@ ENDS = "lines.readline(); report('draining')\n"
 
 
 @asynccontextmanager
-async def supervised(folder, script, *, workers=1, patience=QUICK, drain_seconds=5.0):
+async def supervised(folder, script, *, workers=1, patience=QUICK, drain_seconds=60.0):
     """Run a supervisor whose workers are small scripts, and stop it at the end."""
     sockets = WorkerSockets(folder / "x", workers)
     ready = asyncio.Event()
@@ -54,10 +56,22 @@ async def supervised(folder, script, *, workers=1, patience=QUICK, drain_seconds
         sockets.close()
 
 
+def logged(caplog, level):
+    """Return the supervisor's own records from a level on. Other programs of the process log too."""
+    return [record for record in caplog.records if record.name == LOG.name and record.levelno >= level]
+
+
+def delays_of(caplog):
+    """Return the delays before restarts, as they were logged."""
+    return [record.args[-1] for record in logged(caplog, logging.WARNING) if "it is started again in" in record.msg]
+
+
 async def test_a_worker_that_can_not_start_is_tried_again_with_growing_delays(tmp_path, caplog):
     """The delays double up to the longest one. The reason is in the log and in the health. It never gives up."""
     caplog.set_level(logging.INFO, "strongroom.serve")
+    go = tmp_path / "go"
     script = (
+        f"while given['restarts'] == 3 and not os.path.exists({str(go)!r}):\n time.sleep(0.01)\n"
         "if given['restarts'] < 6:\n report('failed', 'the database is away')\n sys.exit(1)\n"
         "report('serving')\nlines.readline()\n"
     )
@@ -65,10 +79,10 @@ async def test_a_worker_that_can_not_start_is_tried_again_with_growing_delays(tm
         await until(lambda: supervisor.workers[0].restarts == 3)
         assert supervisor.health()["workers"][0]["error"] == "the database is away"
         assert supervisor.health()["status"] == "degraded"
+        go.touch()
         await until(lambda: supervisor.health()["status"] == "ok")
         assert supervisor.health()["workers"][0]["error"] is None
-    delays = [record.args[-1] for record in caplog.records if "it is started again in" in record.msg]
-    assert delays == [0.01, 0.02, 0.04, 0.04, 0.04, 0.04]
+    assert delays_of(caplog) == [0.01, 0.02, 0.04, 0.04, 0.04, 0.04]
     assert "worker 0 ended: the database is away" in caplog.text
 
 
@@ -76,26 +90,39 @@ async def test_a_worker_that_served_for_a_while_is_restarted_without_delay_again
     """After a steady time the next restart is the first one again."""
     script = (
         "report('serving')\n"
-        "if given['restarts'] == 1:\n time.sleep(0.5)\n report('serving')\n"
+        "if given['restarts'] == 1:\n report('serving')\n"
         "if given['restarts'] < 3:\n os.kill(os.getpid(), signal.SIGKILL)\n"
         "lines.readline()\n"
     )
-    async with supervised(tmp_path, script) as supervisor:
+    at_once = replace(QUICK, steady=0.0)  # the second report of a worker resets the count
+    async with supervised(tmp_path, script, patience=at_once) as supervisor:
         await until(lambda: supervisor.workers[0].restarts == 3 and supervisor.workers[0].state == "serving")
-    delays = [record.args[-1] for record in caplog.records if "it is started again in" in record.msg]
-    assert delays == [0.01, 0.01, 0.02]
+    assert delays_of(caplog) == [0.01, 0.01, 0.02]
     assert "killed by SIGKILL" in caplog.text
 
 
 async def test_a_silent_worker_is_killed_and_replaced(tmp_path, caplog):
-    """A worker that reports nothing is killed, so that its shards go on in the next process."""
-    script = "report('serving')\nif given['restarts'] == 0:\n time.sleep(1000)\nwhile True:\n report('serving')\n time.sleep(0.2)\n"
+    """A worker that reports nothing is killed, so that its shards go on in the next process. Each report begins a new count."""
+    script = "report('serving')\nif given['restarts'] == 0:\n time.sleep(1000)\nwhile True:\n report('serving')\n time.sleep(0.01)\n"
     quick = replace(QUICK, last=0.1)
+
+    def pass_seconds(number):
+        for _ in range(number):
+            worker.tick()
+
     async with supervised(tmp_path, script, patience=quick, drain_seconds=0.1) as supervisor:
-        await until(lambda: supervisor.workers[0].pid is not None)
-        first = supervisor.workers[0].pid
-        await until(lambda: supervisor.workers[0].restarts == 1 and supervisor.workers[0].state == "serving")
+        worker = supervisor.workers[0]
+        await until(lambda: worker.state == "serving")
+        first = worker.pid
+        pass_seconds(QUICK.silence + 1)
+        await until(lambda: worker.restarts == 1 and worker.state == "serving")
         assert not is_running(first)
+        second = worker.pid
+        for _ in range(3):
+            last = worker.report
+            pass_seconds(QUICK.silence // 2)
+            await until(lambda last=last: worker.report is not last)
+        assert worker.pid == second
     assert "it reported nothing for too long" in caplog.text
 
 
@@ -116,7 +143,7 @@ async def test_an_orderly_end_of_a_worker_is_no_crash(tmp_path, caplog):
     script = "report('serving')\nif given['restarts'] == 0:\n sys.exit(0)\nlines.readline()\n"
     async with supervised(tmp_path, script) as supervisor:
         await until(lambda: supervisor.workers[0].restarts == 1 and supervisor.workers[0].state == "serving")
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not logged(caplog, logging.WARNING)
 
 
 async def test_a_worker_that_does_not_end_is_killed_when_the_server_stops(tmp_path, caplog):
