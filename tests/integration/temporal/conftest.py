@@ -24,6 +24,11 @@ SHARDS = 4
 WORKERS = 2
 
 
+def pytest_itemcollected(item):
+    """Give each test of this folder half an hour, because Go may have to compile the Temporal server first."""
+    item.add_marker(pytest.mark.timeout(1800))
+
+
 @dataclass(frozen=True, slots=True)
 class TemporalStack:
     """A sealed cell and the Temporal server on it, both running."""

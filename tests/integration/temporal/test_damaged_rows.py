@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
-import pytest
 
 from strongroom.driver.config import load_config
 from tests.support.fixtures.command_line import run_command
@@ -23,7 +22,6 @@ TABLES = {
 ALTERED = "SET data = set_byte(data, 40, get_byte(data, 40) # 1)"
 
 
-@pytest.mark.timeout(1800)  # Go may have to compile the Temporal server first
 async def test_queues_over_altered_rows(databases, tmp_path):
     """One row of each queue is altered between Temporal's write and its read."""
     program = built_tests("suites")

@@ -6,14 +6,10 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-
 from examples.temporal.browser import chromium
 from tests.support.services import CHROMIUM, missing_service
 from tests.support.temporal.go import require_go
 from tests.support.tree import ROOT
-
-pytestmark = pytest.mark.timeout(1800)  # Go may have to compile the Temporal server first
 
 
 def run(module, *arguments):

@@ -58,7 +58,6 @@ def program():
     return built_tests("suites")
 
 
-@pytest.mark.timeout(1800)  # Go may have to compile the Temporal server first
 @pytest.mark.filterwarnings("default:Temporal's suite:UserWarning")
 @pytest.mark.parametrize("version", [18, 15])
 async def test_temporals_suites_pass(program, version, tmp_path, subtests):

@@ -15,8 +15,6 @@ from examples.temporal.scene import until
 from examples.temporal.sealed import sealed_cell
 from examples.temporal.server import TemporalServer
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def two_servers(temporal_binary, tmp_path):
