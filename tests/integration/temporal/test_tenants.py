@@ -137,8 +137,8 @@ async def test_kms_outage_of_one_tenant(tenants):
     """The other tenant's workflows go on. This tenant's calls fail with a type, and its workflows end after the outage."""
     away, stays = await registered(tenants, "away", kek="other:away"), await registered(tenants, "stays")
     async with working(away, stays):
-        waiting = await started(away, "open", PAUSE)
         going = await started(stays, "open", PAUSE)
+        waiting = await started(away, "open", PAUSE)  # last, so that its timers are due in the outage
         async with outage(tenants):
             await refused(away, waiting[0].id)
             await finished(going)
@@ -174,8 +174,8 @@ async def test_a_restart_in_an_outage(tenants, restart):
     away = await registered(tenants, f"{restart.__name__}-away", kek=f"other:{restart.__name__}")
     stays = await registered(tenants, f"{restart.__name__}-stays")
     async with working(away, stays):
-        waiting = await started(away, "open", PAUSE)
         going = await started(stays, "open", PAUSE)
+        waiting = await started(away, "open", PAUSE)  # last, so that its timers are due in the outage
         async with outage(tenants):
             await refused(away, waiting[0].id)
             await asyncio.to_thread(restart, tenants)
@@ -241,15 +241,15 @@ async def execute(tenants: Tenants, statement: str, *arguments):
 
 async def test_a_damaged_history_task(tenants):
     """It becomes a dead letter, and the other workflows go on. A timer is damaged while the server is stopped, so it is read again."""
-    client = await registered(tenants, "damaged")
+    client, pause = await registered(tenants, "damaged"), 6 * PAUSE
     async with working(client):
-        [victim] = await started(client, "victim", 3 * PAUSE, 1)
         others = await started(client, "open", PAUSE)
+        [victim] = await started(client, "victim", pause, 1)  # last, so that the server stops long before its timer is due
 
         async def due() -> int | None:
             events = [event async for event in victim.fetch_history_events()]
             timers = [event.event_time for event in events if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED]
-            return timers[0].ToNanoseconds() + int(3 * PAUSE * 1e9) if timers else None
+            return timers[0].ToNanoseconds() + int(pause * 1e9) if timers else None
 
         async def waits() -> bool:
             return await due() is not None
