@@ -130,7 +130,7 @@ async def test_a_fault_that_meets_a_statement(server_bench, heard, caplog, limit
         async with server_bench.tables_locked() as blocker:
             calls = asyncio.ensure_future(host.at_once())
             if row.act is not None:
-                await row.act(server_bench, blocker, await server_bench.waiting(len(CALLS)))
+                await row.act(server_bench, blocker, await server_bench.waiting(len(CALLS)), calls)
             answers = await calls
         if row.down:
             await server_bench.start()

@@ -182,32 +182,34 @@ async def no_room(bench):
         folder.rmdir()
 
 
-async def cancel(bench, _blocker, waiting):
+async def cancel(bench, _blocker, waiting, _calls):
     """Stop the statements, as an operator does."""
     await bench.admin.fetch("SELECT pg_cancel_backend(pid) FROM unnest($1::int[]) AS pid", waiting)
 
 
-async def terminate(bench, blocker, waiting):
+async def terminate(bench, blocker, waiting, _calls):
     """End the waiting sessions, then the one that holds the locks."""
     await bench.admin.fetch("SELECT pg_terminate_backend(pid, 5000) FROM unnest($1::int[]) AS pid", waiting)
     blocker.terminate()
 
 
-async def stop(bench, blocker, waiting):
-    """Stop the server in good order. The session with the locks ends last; otherwise some calls would succeed."""
+async def stop(bench, blocker, _waiting, calls):
+    """Stop the server in good order. The session with the locks ends last; otherwise some calls would succeed.
+
+    Until it ends, the server answers new connections that it is shutting down.
+    """
     os.kill(blocker.get_server_pid(), signal.SIGSTOP)
     stopping = asyncio.ensure_future(asyncio.to_thread(bench.server.stop, "fast"))
-    await bench.ended(waiting)
-    await asyncio.sleep(0.1)
+    await asyncio.wait({calls})
     os.kill(blocker.get_server_pid(), signal.SIGCONT)
     await stopping
 
 
-async def stop_at_once(bench, _blocker, _waiting):
+async def stop_at_once(bench, _blocker, _waiting, _calls):
     """Stop the server without a checkpoint."""
     await asyncio.to_thread(bench.server.stop)
 
 
-async def crash(_bench, blocker, _waiting):
+async def crash(_bench, blocker, _waiting, _calls):
     """Kill one of the server's processes. The server then ends all others, and recovers."""
     os.kill(blocker.get_server_pid(), signal.SIGKILL)
