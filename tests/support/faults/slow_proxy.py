@@ -25,9 +25,7 @@ class SlowProxy:
     async def serve(self, reader, writer):
         """Forward one connection."""
         self._connections.add(asyncio.current_task())
-        self._ends.append(
-            writer
-        )  # before connecting, because `aclose` may come meanwhile: the new connection ends with this end
+        self._ends.append(writer)  # at once, because `aclose` may come while it connects
         parts = urlsplit(self._dsn)
         socket = parse_qs(parts.query).get("host")
         if socket:

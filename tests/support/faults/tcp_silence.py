@@ -38,9 +38,7 @@ class TcpSilence:
         self.opened += 1
         number = self.opened
         self._serving.add(asyncio.current_task())
-        self._ends.append(
-            writer
-        )  # before connecting, because `aclose` may come meanwhile: the new connection ends with this end
+        self._ends.append(writer)  # at once, because `aclose` may come while it connects
         server_reader, server_writer = await self._connect()
         ends = writer, server_writer
         self._ends.append(server_writer)
