@@ -25,7 +25,7 @@ async def server_bench(request):
     with tempfile.TemporaryDirectory(prefix="strongroom-broken-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server runs as another user
         with or_skip(own_postgres(Path(folder) / "postgres", request.param)) as server:
-            async with open_cell(await Databases(server.dsn).create(), Path(folder)) as cell:
+            async with open_cell(await Databases(server.dsn).create(), Path(folder), folds=False) as cell:
                 bench = ServerBench(server, cell)
                 await bench.begin()
                 assert bench.admin.get_server_version().major == request.param

@@ -125,7 +125,7 @@ class ServerBench:
     async def host(self, *, lock_timeout=0.0):
         """Open a host for one test. Every call has been made once, so its keys and prepared statements are cached.
 
-        It does not listen for key changes. The listener's connection reconnects by itself, and the tests count connections.
+        It does not listen for key changes, and folds nothing. The tests count connections, errors and statements that wait.
 
         Args:
             lock_timeout: Seconds that its statements wait for a lock; 0 for no limit, because tests hold locks until all calls wait.
