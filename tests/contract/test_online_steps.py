@@ -88,7 +88,7 @@ async def test_services_write_while_an_index_is_built(version_1):
         await add_row(first)
         applying = asyncio.create_task(apply_schema(database, steps=STEPS[:1] + STEPS[2:3]))
         await building(other)
-        await asyncio.wait_for(add_row(other), 30)
+        await asyncio.wait_for(add_row(other), 60)
         assert not applying.done()
         await transaction.commit()
         assert [step.version for step in await asyncio.wait_for(applying, 60)] == [3]

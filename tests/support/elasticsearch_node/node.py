@@ -54,7 +54,7 @@ class ElasticsearchNode(ABC):
     def is_up(self) -> bool:
         """Return whether the node answers."""
         try:
-            with Client(self.url, timeout=5) as client:
+            with Client(self.url, timeout=60) as client:
                 client.request("GET", "/_cluster/health")
         except (OSError, ElasticsearchAnswer):
             return False

@@ -69,7 +69,7 @@ class BaoServer:
         """)
         self.program = run(["server", f"-config={config}"])
         self._client = httpx.Client(
-            base_url=f"{self.address}/v1/", verify=client_context(ca_certs=files.authority), trust_env=False, timeout=10
+            base_url=f"{self.address}/v1/", verify=client_context(ca_certs=files.authority), trust_env=False, timeout=60
         )
         self._client.headers["X-Vault-Request"] = "true"
         self._unseal_key = self._initialise()
