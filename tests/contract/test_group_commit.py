@@ -10,10 +10,11 @@ from strongroom.storage import InvalidPersistenceRequest, NotFound, ShardOwnersh
 from strongroom.storage.errors import ConditionFailed
 from strongroom.storage.executions.errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from strongroom.storage.executions.tasks import TRANSFER
-from tests.support.fixtures.batches import at_once, creation, is_whole, places
+from tests.support.fixtures.batches import at_once, creation, is_whole, places, shard_lock
 from tests.support.fixtures.contract import new_namespace
 from tests.support.fixtures.driver_role import owner_connection
 from tests.support.fixtures.executions import blob, task, tasks
+from tests.support.lock_waits import until_waiting
 from tests.support.shredding import shred
 
 pytestmark = pytest.mark.integration
@@ -105,11 +106,12 @@ async def test_no_update_is_lost(workflow):
 async def test_a_cancelled_caller_cancels_nobody(workflow, batches):
     """A cancelled caller's request is done completely or not at all, and the other callers get their answers."""
     made = [(place, *creation(place)) for place in places(workflow, 64)]
-    callers = [asyncio.ensure_future(call) for _, _, call in made]
-    await asyncio.sleep(0.002)
     cancelled = {number for number in range(64) if number % 3 == 0}
-    for number in cancelled:
-        callers[number].cancel()
+    async with shard_lock(workflow):
+        callers = [asyncio.ensure_future(call) for _, _, call in made]
+        await until_waiting(workflow.cell)
+        for number in cancelled:
+            callers[number].cancel()
     answers = await asyncio.gather(*callers, return_exceptions=True)
     await workflow.cell.executions.aclose()
     assert max(batches) > 8
