@@ -8,12 +8,12 @@ may make folders with this prefix. PostgreSQL shuts down when its folder is gone
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import shutil
 import tempfile
 from contextlib import suppress
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 PREFIX = "srt-"
@@ -34,7 +34,8 @@ def pytest_configure() -> None:
     parent = Path(tempfile.gettempdir())
     remove_ended(parent)
     path, _ = make(parent)
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    # It is the last finalizer, because multiprocessing removes its own folder in this one at the end, with the priority -100.
+    Finalize(None, shutil.rmtree, (path,), {"ignore_errors": True}, exitpriority=-200)
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(parent))
     os.environ[_VARIABLE] = os.environ["TMPDIR"] = tempfile.tempdir = str(path)
 
