@@ -86,7 +86,7 @@ async def test_every_connection_of_a_cell_has_tls(tls_cell):
     Only a superuser sees the TLS of all sessions.
     """
     admin = await asyncpg.connect(tls_cell.peer.socket_dsn)
-    async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(20):
+    async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(60):
         await strongroom.namespaces.list_namespaces()
         await strongroom.keyring.store.list_kek_usage()
         async with strongroom.by_key.connection(EVERY_NAMESPACE) as connection:
