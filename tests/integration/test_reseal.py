@@ -463,8 +463,13 @@ async def test_a_rotation_meanwhile_is_no_step_back(strongroom):
     """A rotation during a run never moves a row to an older version, and the next run moves all rows to the newest."""
     made = await every_table(strongroom, workflows=10)
     await rotate(strongroom, made.namespace_id)
-    running = asyncio.create_task(strongroom.reseal(wait=0).run(made.namespace_id, rate=200))
-    await asyncio.sleep(0.3)
+    begun = asyncio.Event()
+    running = asyncio.create_task(
+        strongroom.reseal(wait=0).run(
+            made.namespace_id, rate=200, progress=lambda step, *_: begun.set() if step == "reseal" else None
+        )
+    )
+    await asyncio.wait_for(begun.wait(), 60)
     await rotate(strongroom, made.namespace_id)
     await made.write_workflow(90)
     assert (await running).version == 2
