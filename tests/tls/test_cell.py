@@ -86,13 +86,13 @@ async def test_every_connection_of_a_cell_has_tls(tls_cell):
     Only a superuser sees the TLS of all sessions.
     """
     admin = await asyncpg.connect(tls_cell.peer.socket_dsn)
-    async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(60):
+    async with Strongroom.open(load_config(tls_cell.path)) as strongroom, asyncio.timeout(120):
         await strongroom.namespaces.list_namespaces()
         await strongroom.keyring.store.list_kek_usage()
         async with strongroom.by_key.connection(EVERY_NAMESPACE) as connection:
             await connection.fetch("SELECT 1")
         rows = []
-        while not any("LISTEN" in row["query"] for row in rows):
+        while not any("LISTEN" in row["query"] or "NOTIFY strongroom_echo" in row["query"] for row in rows):
             rows = await admin.fetch(
                 "SELECT query, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'strongroom'"
             )
