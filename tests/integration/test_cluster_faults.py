@@ -101,11 +101,11 @@ async def test_a_fault_of_the_cluster_is_told_and_heals(config_path, elasticsear
     """Lists and counts raise rather than answer short; what could not be written waits, and is there afterwards."""
     fault, reading, writing, advice = FAULTS[name]
     async with opened(config_path, elasticsearch) as strongroom:
-        strongroom.search_index.client.deadline = 0.2
         await strongroom.search_index.create()
         cell = await new_cell(strongroom)
         await cell.write(*(record(number, customer=SECRET) for number in range(20)))
         await cell.settle()
+        patience, strongroom.search_index.client.deadline = strongroom.search_index.client.deadline, 0.2
         with elasticsearch_in(fault, elasticsearch.client, cell):
             for query in (f"Customer = '{SECRET}'", ""):
                 for ask in (cell.listed, cell.count):
@@ -113,6 +113,7 @@ async def test_a_fault_of_the_cluster_is_told_and_heals(config_path, elasticsear
             await cell.write(*(record(number, customer=SECRET) for number in range(20, 30)))
             await meets(writing, strongroom.indexer.drain(), advice)
             assert await strongroom.outbox.waiting() == (10 if writing else 0)
+        strongroom.search_index.client.deadline = patience
         await cell.settle()
         assert await cell.count(f"Customer = '{SECRET}'") == len(await cell.listed()) == 30
 

@@ -113,10 +113,10 @@ async def behind_proxy(config_path, elasticsearch):
     async with http_proxy(elasticsearch.url) as proxy:
         through = replace(elasticsearch, node=Through(elasticsearch.node, proxy.url))
         async with opened(config_path, through) as strongroom:
-            strongroom.search_index.client.deadline = 0.0
             await strongroom.search_index.create()
             cell = await new_cell(strongroom)
             await cell.write(*(record(number) for number in range(20)))
             await cell.settle()
+            strongroom.search_index.client.deadline = 0.0
             yield proxy, cell
             proxy.rule = proxy.change = None
