@@ -19,6 +19,7 @@ from .argument_hashes import ArgumentHashes, hashes_of
 from .arguments import identifying
 from .authorization import Decision
 from .errors import PermissionDenied
+from .grants import missing_approval
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -158,7 +159,7 @@ class Authoriser:
         else:
             decision = self._decide(policy, self._principal, operation, namespaces, now=self._access.now())
         if not decision.allowed:
-            await self._refuse(operation, fields, decision)
+            await self._refuse(policy, operation, namespaces, fields, decision)
         if decision.grant:  # A grant expires, so its decision is not cached.
             fields += b"," + members({"grant": decision.grant})
         elif keys_and_hashes is not None and len(namespaces) < 2:  # noqa: PLR2004 - see `repeated`
@@ -167,16 +168,15 @@ class Authoriser:
             remembered.allowances[operation.name] = _Allowance(policy.version, shared, needs_audit)
         return AllowedCall(policy, {**self._caller, "request_id": request_id}, fields, needs_audit)
 
-    async def _refuse(self, operation: Operation, fields: bytes, decision: Decision) -> None:
+    async def _refuse(
+        self, policy: Policy, operation: Operation, namespaces: Sequence[UUID], fields: bytes, decision: Decision
+    ) -> None:
         reason = members({"reason": decision.reason})
         await self._log.record(b'"event":"denied","at":"%b",%b,%b' % (timestamp(), fields, reason))
         if decision.hidden:
             raise NamespaceNotFound
         if decision.needs_grant:
-            msg = (
-                f"{operation.name} needs two people; request it with 'strongroom access request --operation {operation.name} "
-                "--reason TEXT', and with '-n NAMESPACE' if it is about one. Another person then approves it"
-            )
+            msg = missing_approval(policy, self._principal, operation.name, namespaces, now=self._access.now())
             raise PermissionDenied(msg)
         raise PermissionDenied
 

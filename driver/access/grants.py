@@ -17,6 +17,7 @@ from .policy import Grant
 from .reasons import check_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -110,6 +111,33 @@ def approve_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> P
             "to approve a grant you need all of its permissions from your own roles, not from another grant"
         )
     return _replaced(policy, replace(grant, approved_by=by, approved_at=now, expires_at=now + _lifetime(grant)))
+
+
+def missing_approval(
+    policy: Policy, principal: str, operation: str, namespaces: Sequence[UUID], *, now: datetime
+) -> str:
+    """Return the message for an operation that lacks a second person's approval.
+
+    It names the principal's requests that can still be approved, or else the command that makes one.
+    """
+    waiting = [
+        f"strongroom access approve {grant.grant_id}"
+        for grant in policy.grants
+        if (grant.principal, grant.operation) == (principal, operation)
+        and grant.namespace_id in (namespaces or (None,))
+        and not (grant.approved_by or grant.ended_at or _was_never_used(grant, now))
+    ]
+    if waiting:
+        return (
+            f"{operation} needs two people, and your request is not approved yet; another person approves it with "
+            + " or ".join(f"'{command}'" for command in waiting)
+        )
+    state = "--state STATE " if operation == ACCEPT else ""
+    namespace = "-n NAMESPACE " if OPERATIONS[operation].scope == "namespace" else ""
+    return (
+        f"{operation} needs two people; request it with 'strongroom access request --operation {operation} {namespace}{state}"
+        "--reason TEXT'. Another person then approves it"
+    )
 
 
 def end_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> Policy:

@@ -166,4 +166,6 @@ def test_the_command(config_path, dsn):
     assert "nothing else was altered" in shown
     assert json.loads(run("audit", "verify", "--json"))["ok"]
     key["STRONGROOM_API_KEY"] = json.loads(run("access", "init", "owner@example.com", "--json"))["api_key"]
-    assert "needs two people" in run("restore", "accept", "--reason", REASON, code=2)
+    told = run("restore", "accept", "--reason", REASON, code=2)
+    assert "needs two people; request it with" in told
+    assert "--operation restore.accept --state STATE --reason TEXT" in told
