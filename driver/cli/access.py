@@ -11,7 +11,7 @@ from strongroom.driver.access import changes
 from strongroom.driver.access.api_keys import make_api_key
 from strongroom.driver.config import ConfigError
 
-from .cell import caller_name, with_cell, with_older_database
+from .cell import caller_name, named, namespace_id_of, with_cell, with_older_database
 from .commands import Group
 from .grants import approve, end, list_grants, request
 from .show import access as cli_show_access
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
-    from uuid import UUID
 
     from strongroom.driver.access import Policy
     from strongroom.driver.access.policy import ApiKey
     from strongroom.driver.strongroom import Strongroom
 
-_NAMESPACE = click.option("-n", "--namespace", help="Namespace of the role. Default: the whole cell.")
+_NAMESPACE = click.option(
+    "-n", "--namespace", help="Namespace of the role, by its name or id. Default: the whole cell."
+)
 _DAYS = click.option(
     "--days", type=click.IntRange(1, 400), default=90, show_default=True, help="Lifetime of the key, in days."
 )
@@ -253,14 +254,14 @@ def _change(config_path: Path, edit: Callable[[Policy, str, datetime], Policy], 
 
 def _bind(config_path: Path, edit: Callable[..., Policy], name: str, role: str, namespace: str | None) -> None:
     async def run(strongroom: Strongroom) -> None:
-        namespace_id: UUID | None = None if namespace is None else await strongroom.namespaces.find(namespace)
+        namespace_id = None if namespace is None else await namespace_id_of(strongroom, namespace)
         by, access = caller_name(), strongroom.access
         await access.change(lambda p: edit(p, name, role, namespace_id=namespace_id, by=by, now=access.now()))
 
     if namespace is None:
         with_cell(config_path, run, "access.change", principal=name, role=role)
     else:
-        with_cell(config_path, run, "access.bind", name=namespace, principal=name, role=role)
+        with_cell(config_path, run, "access.bind", **named(namespace), principal=name, role=role)
 
 
 for command in (request, list_grants, approve, end):

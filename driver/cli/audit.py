@@ -16,7 +16,7 @@ from strongroom.driver.audit.sinks import File, Output, SyslogOverTls
 from strongroom.kms import client_context
 from strongroom.storage.checks import check_text
 
-from .cell import named, with_cell
+from .cell import named, namespace_id_of, with_cell
 from .commands import Group, refuse_unused
 from .retention import availability_first, hold, holds, lift, prune, retention
 from .show.output import fault, line, result
@@ -121,8 +121,8 @@ def hash_(config_path: Path, namespace: str, argument: str, value: str) -> None:
     check_text("ARGUMENT", argument)
 
     async def run(strongroom: Strongroom) -> None:
-        given = named(namespace).get("namespace_id") or await strongroom.namespaces.find(namespace)
-        keys = await strongroom.keyring.open(given)  # type: ignore[arg-type]
+        given = await namespace_id_of(strongroom, namespace)
+        keys = await strongroom.keyring.open(given)
         hashed = argument_hasher(keys)(argument, value)
         result({"hash": hashed}, hashed)
 

@@ -46,6 +46,18 @@ def named(text: str) -> dict[str, object]:
         return {"name": text}
 
 
+async def namespace_id_of(strongroom: Strongroom, text: str) -> UUID:
+    """Return the id of a namespace that is given by its name or its id. The id also works if the namespace's KEK is lost.
+
+    Raises:
+        NamespaceNotFound: There is no such namespace.
+    """
+    given, keyring = named(text).get("namespace_id"), strongroom.keyring
+    if isinstance(given, UUID) and given != keyring.cell_id and await keyring.store.list_data_keys(given):
+        return given
+    return await strongroom.namespaces.find(text)
+
+
 def caller_name() -> str:
     """Return the principal that runs the command. Use it only within `with_cell`."""
     return str(CALLER.get().get("principal", ""))

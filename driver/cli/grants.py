@@ -11,7 +11,7 @@ from strongroom.driver.access import grants
 from strongroom.driver.anchor import older_than_anchor
 from strongroom.storage.cell.positions import POLICY
 
-from .cell import caller_name, with_older_database
+from .cell import caller_name, namespace_id_of, with_older_database
 from .commands import Command, FiniteRange
 from .show import access as cli_show_access
 from .show.output import result
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--role", default="", help="Role to request.")
 @click.option("--operation", default="", help="One operation that needs two people, for example shredding.finish.")
-@click.option("-n", "--namespace", help="Namespace of the right. Default: the whole cell.")
+@click.option("-n", "--namespace", help="Namespace of the right, by its name or id. Default: the whole cell.")
 @click.option("--state", default="", help="State that 'strongroom restore accept --dry-run' shows, for restore.accept.")
 @click.option("--reason", required=True, help="Reason. It is recorded, and shown in each review.")
 @click.option(
@@ -49,7 +49,7 @@ def request(
 
     async def run(strongroom: Strongroom) -> None:
         await _refuse_older(strongroom, operation)
-        namespace_id = None if namespace is None else await strongroom.namespaces.find(namespace)
+        namespace_id = None if namespace is None else await namespace_id_of(strongroom, namespace)
         made: list[str] = []
 
         def edit(policy: Policy) -> Policy:

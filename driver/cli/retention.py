@@ -13,7 +13,7 @@ from strongroom.driver.audit import Witness
 from strongroom.driver.audit.retention import prune as prune_streams
 from strongroom.driver.config import ConfigError
 
-from .cell import caller_name, named, with_cell
+from .cell import caller_name, named, namespace_id_of, with_cell
 from .commands import Command
 from .show import access as cli_show_access
 from .show.output import json_wanted, line, result, table
@@ -148,7 +148,7 @@ def availability_first(config_path: Path, namespace: str, switch: str) -> None:
     """
 
     async def run(strongroom: Strongroom) -> None:
-        found = await strongroom.namespaces.find(namespace)
+        found = await namespace_id_of(strongroom, namespace)
         await strongroom.access.change(lambda p: changes.put_availability_first(p, found, on=switch == "on"))
         result(
             {"namespace_id": found, "availability_first": switch == "on"},

@@ -128,6 +128,35 @@ def test_shredding_on_the_command_line_takes_two(walk):
     assert "namespace does not exist" in walk("query", "payments", code=2)
 
 
+def test_a_namespace_whose_kek_is_lost_is_shredded_by_its_id(walk, config_path):
+    """A request of two people names the namespace by its id, because a name can't be verified without its KEK."""
+    keyring = config_path.parent / "strongroom-keyring.json"
+    copy = keyring.read_bytes()
+    lost = re.search(r"created (\S+),", walk("namespace", "create", "lost"))[1]
+    keyring.write_bytes(copy)
+    (status,) = json.loads(walk("keys", "keyring", "status", "--json", code=1))["keyrings"]
+    walk("keys", "keyring", "adopt", "--confirm", status["keyring"])
+    code = re.search(r"--final (\w+)", walk("namespace", "shred", lost, "--confirm", lost, "--grace", "0s"))[1]
+    final = ("namespace", "shred", lost, "--final", code, "--certificate", "erasure.json")
+    assert "access request --operation shredding.finish -n NAMESPACE --reason TEXT" in walk(*final, code=2)
+    request = ("access", "request", "--operation", "shredding.finish", "--reason", "its KEK is lost", "-n")
+    assert "namespace does not exist" in walk(*request, "00000000-0000-4000-8000-000000000000", code=2)
+    approve = re.search(r"access approve [0-9a-f]{12}", walk(*request, lost))[0]
+    assert f"another person approves it with 'strongroom {approve}'" in walk(*final, code=2)
+    walk(*approve.split(), by=SECOND)
+    assert "destroyed" in walk(*final)
+
+
+def test_a_role_is_given_and_removed_by_the_id_of_a_namespace(walk):
+    """An id of a namespace can be used instead of its name."""
+    (clinic,) = re.findall(r"^clinic +(\S+)", walk("namespace", "list"), re.MULTILINE)
+    walk("access", "add", "carl")
+    walk("access", "bind", "carl", "read", "-n", clinic)
+    assert "read in clinic" in walk("access", "list")
+    walk("access", "unbind", "carl", "read", "-n", clinic)
+    assert "read in clinic" not in walk("access", "list")
+
+
 def test_holds_and_retention(walk):
     """A legal hold stops pruning, and a shorter retention needs two people."""
     hold = re.search(r"audit lift (\w+)", walk("audit", "hold", "--reason", "case 1"))[1]
