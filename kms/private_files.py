@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -234,7 +235,20 @@ def _check_unread(path: Path, status: os.stat_result) -> None:
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if status.st_uid not in (0, os.geteuid()):
-        raise UnsafePath(path, "belongs to another user", f"run as root: chown {os.geteuid()} {path}")
+        name = _user(status.st_uid)
+        raise UnsafePath(
+            path,
+            f"belongs to another user ({name})",
+            f"run the command as that user, for example: {'runuser' if os.geteuid() == 0 else 'sudo'} -u {name} -- COMMAND; "
+            f"or, if no program of that user needs it, run as root: chown {_user(os.geteuid())} {path}",
+        )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container often runs as a number
+        return str(uid)
 
 
 def _is_of_group(status: os.stat_result) -> bool:

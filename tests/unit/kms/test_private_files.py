@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import struct
 import sys
 import tempfile
@@ -114,6 +115,17 @@ def test_files_and_links_of_another_user_are_refused(folder, secret):
     refused(link, "link of another user")
     os.chown(secret, NOBODY, NOBODY)
     refused(secret, "belongs to another user", "chown")
+
+
+@needs_root
+def test_another_user_is_named_before_the_file_is_given_away(secret):
+    """Root is advised to run the command as the owner first, because a service of that user can't read a file of root."""
+    name = pwd.getpwuid(NOBODY).pw_name
+    os.chown(secret, NOBODY, NOBODY)
+    advice = refused(secret, f"belongs to another user ({name})", f"chown root {secret}").strerror
+    assert advice.index(f"runuser -u {name} -- COMMAND") < advice.index("chown")
+    os.chown(secret, 4_000_000, 4_000_000)
+    refused(secret, "belongs to another user (4000000)")
 
 
 @needs_root
