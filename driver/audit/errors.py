@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, ClassVar
 
 from strongroom.kms import StrongroomError
+from strongroom.kms.private_files import UnsafePath
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,8 @@ class AuditUnavailable(StrongroomError):  # noqa: N818 - says what happened
 
 def unwritable(folder: Path, error: Exception) -> str:
     """Return a message that names the folder, the reason and what to do."""
+    if isinstance(error, UnsafePath):  # it names the path, and the command that repairs it
+        return f"the audit log can't be written, so nothing was done: {error.strerror}; or set audit.folder to another folder"
     cause = error.strerror if isinstance(error, OSError) else type(error).__name__
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         advice = "make room on its disk"

@@ -107,9 +107,8 @@ def prune(config_path: Path, dry_run: bool) -> None:
     async def run(strongroom: Strongroom) -> None:
         policy, log = await strongroom.access.latest(), strongroom.needed_audit()
         if policy.holds:
-            msg = (
-                f"there are {len(policy.holds)} legal holds, so nothing is deleted; `strongroom audit holds` shows them"
-            )
+            holds = "a legal hold is" if len(policy.holds) == 1 else f"{len(policy.holds)} legal holds are"
+            msg = f"{holds} in force, so nothing is deleted; run `strongroom audit holds` to see the reason"
             raise ConfigError(msg)
         # The records have times of this host, whose clock may be wrong now, and so may the server's. A record is old if both say so.
         before = min(strongroom.access.now(), datetime.now(UTC)) - timedelta(days=policy.retention_days)
@@ -127,8 +126,13 @@ def prune(config_path: Path, dry_run: bool) -> None:
             streams = [{"stream": each.stream_id, "through": each.through, "files": each.segments} for each in done]
             result({"dry_run": dry_run, "before": before, "streams": streams})
             return
+        if not done:
+            line(f"nothing to delete: no file has only records from before {before:%Y-%m-%d %H:%M} UTC")
+            return
         table("stream", "records up to", "files", rows=((each.stream_id, each.through, each.segments) for each in done))
-        line(f"{'would be' if dry_run else 'were'} deleted: all of it older than {before:%Y-%m-%d %H:%M} UTC")
+        files = sum(each.segments for each in done)
+        verb = "would be deleted" if dry_run else "deleted"
+        line(f"{verb}: {files} {'file' if files == 1 else 'files'} with records from before {before:%Y-%m-%d %H:%M} UTC")
 
     with_cell(config_path, run, "audit.prune")
 
@@ -152,7 +156,7 @@ def availability_first(config_path: Path, namespace: str, switch: str) -> None:
         await strongroom.access.change(lambda p: changes.put_availability_first(p, found, on=switch == "on"))
         result(
             {"namespace_id": found, "availability_first": switch == "on"},
-            "its calls continue without the log" if switch == "on" else "its calls are refused without the log",
+            f"calls about {namespace} {'continue' if switch == 'on' else 'are refused'} while the audit log can't be written",
         )
 
     with_cell(config_path, run, "audit.availability_first", **named(namespace))

@@ -77,7 +77,7 @@ def test_asked_for_and_taken_back(cell_with_runs):
     code = code_in(asked)
     assert re.search(rf"visibility_records\s+{RUNS}", asked)
     assert "wraps nothing else in this cell, so it will be deleted" in asked
-    assert "Nothing is lost yet" in asked
+    assert re.search(r"are notified, and can't read it.*drops its keys within \d+ s\. Nothing is lost yet", asked)
     again = cell_with_runs.done("namespace", "shred", "orders", "--confirm", "orders")
     assert code_in(again) == code
     assert "already scheduled for shredding at" in again

@@ -132,7 +132,7 @@ def retention(policy: Policy, namespaces: Iterable[Namespace]) -> None:
     rows = ((each.hold_id, each.reason, _minute(each.since), each.by) for each in policy.holds)
     table("legal hold", "reason", "since", "by", rows=rows)
     for namespace_id in sorted(policy.availability_first):
-        line(f"calls about {_place(namespace_id, names)} continue without the log")
+        line(f"calls about {_place(namespace_id, names)} continue while the audit log can't be written")
 
 
 def _state(grant: Grant, at: datetime) -> str:

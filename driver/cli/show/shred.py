@@ -48,7 +48,8 @@ def request(name: str, found: ShredRequest, loss: Loss, *, seconds: int) -> None
         line(f"its keys were destroyed at {_utc(found.confirmed_at)}; the shredding is not finished")
     else:
         line(
-            f"requested at {_utc(found.requested_at)}. It is unreadable, in every process after {seconds} s. Nothing is lost yet."
+            f"requested at {_utc(found.requested_at)}. Running processes are notified, and can't read it any more. A process that "
+            f"misses the notification drops its keys within {seconds} s. Nothing is lost yet."
         )
         line(f"to undo it: strongroom namespace unshred {name}")
     line(
