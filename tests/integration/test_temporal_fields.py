@@ -99,7 +99,7 @@ async def test_a_query_knows_the_fields_of_a_temporal_server(config_path):
     assert "Keyword01" in run_command(folder, "index", "advise", "shop").stdout
     unknown = run_command(folder, "query", "shop", "Keyword1 = 'c-7'", "--count")
     assert unknown.returncode != 0
-    assert "no such search attribute" in unknown.stderr
+    assert "no such search attribute; register it first. With a Temporal server, name the field" in unknown.stderr
 
 
 def test_a_registered_attribute_comes_before_the_field_of_the_same_name():

@@ -72,6 +72,7 @@ _OPERATORS: Mapping[AttributeType, tuple[str, ...]] = {
 
 _OPERATOR_OF = {"membership": "IN", "prefix": "STARTS_WITH", "range": "BETWEEN", "absence": "IS NULL"}
 _LONGEST_GUESS = 100
+_UNKNOWN = "register it first. With a Temporal server, name the field of the attribute, for example Keyword01"
 _STARTS_CLAUSE = re.compile(r"(?:group|order)\b", re.IGNORECASE)
 """A filter without a condition starts so. Any other one is only a comment or `;`, and asks for nothing that a person meant."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -213,7 +214,7 @@ class _Walk:
             return Attribute("ExecutionStatus", AttributeType.KEYWORD)
         known = {each.lower(): each for each in BUILT_IN}  # no custom names: an error must not quote a tenant
         close = [known[each] for each in get_close_matches(name.lower(), known)] if len(name) <= _LONGEST_GUESS else []
-        advice = f"did you mean {' or '.join(close)}?" if close else "register it first"
+        advice = f"did you mean {' or '.join(close)}?" if close else _UNKNOWN
         raise UnknownAttribute(f"the namespace has no such search attribute; {advice}", position=_at(token))
 
     def order_by(self, tree: Tree[Token]) -> tuple[Order, ...]:
