@@ -132,7 +132,9 @@ def prune(config_path: Path, dry_run: bool) -> None:
         table("stream", "records up to", "files", rows=((each.stream_id, each.through, each.segments) for each in done))
         files = sum(each.segments for each in done)
         verb = "would be deleted" if dry_run else "deleted"
-        line(f"{verb}: {files} {'file' if files == 1 else 'files'} with records from before {before:%Y-%m-%d %H:%M} UTC")
+        line(
+            f"{verb}: {files} {'file' if files == 1 else 'files'} with records from before {before:%Y-%m-%d %H:%M} UTC"
+        )
 
     with_cell(config_path, run, "audit.prune")
 

@@ -44,7 +44,9 @@ async def test_a_folder_that_others_can_write_is_refused(root, mode):
     """A user who can write in the folder of a log can exchange its segments. The message has the mode and the command."""
     for folder in (root, streams(root)[0][1]):
         folder.chmod(mode)
-        await refused(root, f"nothing was done: {folder} has mode {mode:04o}", f"chmod go-w {folder}; or set audit.folder")
+        await refused(
+            root, f"nothing was done: {folder} has mode {mode:04o}", f"chmod go-w {folder}; or set audit.folder"
+        )
         folder.chmod(0o700)
     await write(root)
 
