@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import threading
 from contextlib import contextmanager
@@ -177,6 +178,11 @@ async def test_token_service_that_is_away(gcp_double, tokens):
     with shown_nothing(KmsUnavailable):
         await away.check()
     await away.aclose()
+
+
+def test_a_call_has_three_seconds():
+    """The default deadline is 1 s for the connection and 2 s for the answer. Only the tests use a longer one."""
+    assert inspect.signature(GcpKmsProvider).parameters["deadline"].default == 3.0
 
 
 # --- TLS

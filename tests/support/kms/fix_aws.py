@@ -33,7 +33,7 @@ from . import aws_server
 from .kms_bench import Fault, KmsBench
 from .own_ca import make_ca
 
-aws_client._READ_SECONDS = 20.0  # the server shares its processor with the tests
+aws_client._CONNECT_SECONDS = aws_client._READ_SECONDS = 20.0  # the server shares its processor with the tests
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"

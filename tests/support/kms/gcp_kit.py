@@ -44,8 +44,9 @@ class GcpAdministrator:
 
 
 def gcp_provider(server, **settings):
-    """Return a provider on a local server."""
-    given = {"endpoint": f"http://127.0.0.1:{server.port}", "credentials": Credentials(token=TOKEN)} | settings
+    """Return a provider on a local server. Its calls have a minute, because the server shares its processor with the tests."""
+    usual = {"endpoint": f"http://127.0.0.1:{server.port}", "credentials": Credentials(token=TOKEN), "deadline": 60.0}
+    given = usual | settings
     return GcpKmsProvider("gcp-kms", key_ring=KEY_RING, **{"insecure": given["endpoint"].startswith("http:")} | given)
 
 
