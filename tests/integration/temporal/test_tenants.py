@@ -244,9 +244,8 @@ async def test_a_damaged_history_task(tenants):
     client, pause = await registered(tenants, "damaged"), 6 * PAUSE
     async with working(client):
         others = await started(client, "open", PAUSE)
-        [victim] = await started(
-            client, "victim", pause, 1
-        )  # last, so that the server stops long before its timer is due
+        # Last, so that the server stops long before its timer is due.
+        [victim] = await started(client, "victim", pause, 1)
 
         async def due() -> int | None:
             events = [event async for event in victim.fetch_history_events()]
