@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -10,12 +9,12 @@ import pytest
 
 from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import EVERY_NAMESPACE, DatabaseUnavailable
+from strongroom.storage.engine import translate
 from strongroom.storage.engine.group_commit_members import GroupCommitLimits
 from strongroom.storage.errors import DatabaseTimeout, ResourceExhausted
 from strongroom.storage.executions.store import ExecutionStore
 from strongroom.storage.journal.writer import Journal
 from tests.support.fixtures.batches import (
-    LOCK_TIMEOUT,
     at_once,
     creation,
     errors_of,
@@ -108,28 +107,39 @@ async def test_waiting_is_bounded(host):
         assert await is_whole(place, snapshot) is (error is None)
 
 
+@pytest.fixture
+def lock_timeouts(monkeypatch):
+    """The errors of statements that waited too long for a lock."""
+    found, to_storage_error = [], translate.to_storage_error
+
+    def noted(error, *arguments):
+        if getattr(error, "sqlstate", None) == "55P03":
+            found.append(error)
+        return to_storage_error(error, *arguments)
+
+    monkeypatch.setattr(translate, "to_storage_error", noted)
+    return found
+
+
 @pytest.mark.parametrize("slow", [1, 15])
-async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeout(hasty_host, batches, slow):
+async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeout(
+    hasty_host, batches, lock_timeouts, slow
+):
     """A locked row delays the other requests of its statement by one lock timeout. Its own caller gets an error."""
     others = places(hasty_host, 40)
     runs = [await place.create() for place in others]
-    ended = [0.0] * len(others)
 
     async def update(number):
-        try:
-            await others[number].update(others[number].mutation(runs[number].run_id))
-        finally:
-            ended[number] = time.monotonic() - started
+        await others[number].update(others[number].mutation(runs[number].run_id))
 
     async with locked(hasty_host, "SELECT FROM executions WHERE run_id = $1 FOR UPDATE", runs[slow].run_id):
-        started = time.monotonic()
         answers = await at_once(update(number) for number in range(40))
     assert max(batches) > 8
     error = answers[slow]
     assert [one for one in answers if one is not None] == [error]
     assert type(error) is DatabaseTimeout
     assert not error.may_have_been_committed
-    assert max(time for number, time in enumerate(ended) if number != slow) < 4 * LOCK_TIMEOUT
+    assert 2 <= len(lock_timeouts) < 6, "its statement, its own call, and perhaps statements that wait for the shard"
     await update(slow)
 
 
