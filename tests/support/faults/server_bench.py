@@ -131,7 +131,7 @@ class ServerBench:
             lock_timeout: Seconds that its statements wait for a lock; 0 for no limit, because tests hold locks until all calls wait.
         """
         config = replace(self.cell.config, dsn=self.host_dsn, connections=8)
-        async with opened_deaf(config, lock_timeout=lock_timeout) as strongroom:
+        async with opened_deaf(config, folds=False, lock_timeout=lock_timeout) as strongroom:
             host = Host(strongroom)
             self._pools = (strongroom.database, strongroom.by_key, strongroom.registry)
             await host.begin()
