@@ -130,7 +130,7 @@ async def test_several_hosts_are_each_named(superuser_dsn):
     assert "nowhere.invalid:2 can't be reached: its name was not resolved" in text
     async with server_that(b"") as port:
         dsn = f"postgresql://postgres@127.0.0.1:{port},{folder.replace('/', '%2F')}:5432/postgres"
-        database = Database(dsn, insecure=True, connect_timeout=4)
+        database = Database(dsn, insecure=True, connect_timeout=10)  # half of it for each host
         async with database.connection(NO_NAMESPACE) as connection:
             assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
         await database.aclose()
