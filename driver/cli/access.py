@@ -121,7 +121,7 @@ def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None
     read.
     """
     _bind(config_path, changes.bind, name, role, namespace)
-    result({"principal": name, "role": role, "namespace": namespace}, f"{name} has the role {role}")
+    result({"principal": name, "role": role, "namespace": namespace}, f"{name} has the role {role} {_in(namespace)}")
 
 
 @access.command("unbind", epilog="\b\nExample:\n  strongroom access unbind worker-pool-1 write -n payments")
@@ -132,7 +132,10 @@ def bind(config_path: Path, name: str, role: str, namespace: str | None) -> None
 def unbind(config_path: Path, name: str, role: str, namespace: str | None) -> None:
     """Remove a role from a principal."""
     _bind(config_path, changes.unbind, name, role, namespace)
-    result({"principal": name, "role": role, "namespace": namespace}, f"{name} no longer has the role {role}")
+    result(
+        {"principal": name, "role": role, "namespace": namespace},
+        f"{name} no longer has the role {role} {_in(namespace)}",
+    )
 
 
 @access.command(
@@ -250,6 +253,10 @@ def _change(config_path: Path, edit: Callable[[Policy, str, datetime], Policy], 
         await strongroom.access.change(lambda policy: edit(policy, caller_name(), strongroom.access.now()))
 
     with_cell(config_path, run, "access.change", principal=subject)
+
+
+def _in(namespace: str | None) -> str:
+    return "in the whole cell" if namespace is None else f"in namespace {namespace}"
 
 
 def _bind(config_path: Path, edit: Callable[..., Policy], name: str, role: str, namespace: str | None) -> None:

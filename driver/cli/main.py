@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WRONG, DEFECT, CLOSED_PIPE = 2, 70, 141
+_NO_ANSWER = (
+    "standard input ended before the question was answered. Answer in a terminal, or with the option of the command, "
+    "which --help describes"
+)
 TRACEBACK = "STRONGROOM_TRACEBACK"
 
 
@@ -71,7 +75,7 @@ def _run(arguments: Sequence[str]) -> int:  # noqa: C901 - one handler for each 
     except click.Abort as error:
         if INTERRUPTS.received is not None:
             INTERRUPTS.end()
-        return _fault(error, "standard input ended before the question was answered; answer it with an option", WRONG)
+        return _fault(error, _NO_ANSWER, WRONG)
     except ConfigError as error:
         return _fault(error, error.summary, WRONG, error.details)
     except StrongroomError as error:

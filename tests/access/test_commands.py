@@ -53,7 +53,7 @@ def test_who_has_no_key_does_nothing(walk, config_path):
     walk("access", "add", "carl")
     walk("access", "api-key", "carl")
     key_id = re.search(r"carl.*?([0-9a-f]{12}) until", walk("access", "list"), re.DOTALL)[1]
-    walk("access", "bind", "carl", "read", "-n", "payments")
+    assert "carl has the role read in namespace payments" in walk("access", "bind", "carl", "read", "-n", "payments")
     walk("query", "payments", by="carl")
     assert "namespace does not exist" in walk("query", "clinic", by="carl", code=2)
     assert walk("query", "clinic", by="carl", code=2) == walk("query", "never-made", by="carl", code=2)
