@@ -139,7 +139,7 @@ async def test_a_key_of_another_region_is_not_asked_for_here(moto_server, aws_ke
 
 async def test_two_at_once_make_one_key(moto_server, aws_provider, administrator):
     """Two processes that create a KEK of one name at once get the same key, and the spare key is deleted."""
-    other, together = provider_at(moto_server.address), threading.Barrier(2, timeout=20)
+    other, together = provider_at(moto_server.address), threading.Barrier(2, timeout=120)
 
     def meet(request):
         if request.operation == "CreateAlias":

@@ -146,7 +146,7 @@ async def test_unwrapping_many_has_sixteen_calls_under_way(moto_server, aws_prov
                 most[0] = max(most[0], now[0])
                 if now[0] == 16:
                     full.set()
-            full.wait(20)
+            full.wait(120)
             time.sleep(0.2)  # time for a seventeenth call
             with lock:
                 now[0] -= 1
