@@ -41,7 +41,8 @@ pytestmark = pytest.mark.integration
 
 KEPT = 0.5
 """Seconds for which processes keep keys in these tests."""
-WAIT = 2.0
+WAIT = KEPT + 5.0
+"""Seconds to wait until no process uses the old keys. The five are for a write that began with them."""
 COLUMNS = {str(column): column for column in sealed_columns()}
 TREE = COLUMNS["history_tree.data"]
 JOURNAL = {"journal.data", "journal_sums.data"}
