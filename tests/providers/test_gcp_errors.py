@@ -131,7 +131,7 @@ async def test_server_that_comes_back_is_used_again(gcp_double, cloud_kms, gcp_k
             assert (await cloud_kms.unwrap(made, context=CONTEXT)).reveal() == ROOT.reveal()
             break
         except (KmsUnavailable, KmsTimeout):
-            assert time.monotonic() - since < 60
+            assert time.monotonic() - since < 180
             await asyncio.sleep(0.05)
 
 
