@@ -4,6 +4,7 @@ import pytest
 
 from strongroom.storage import Database, DataBlob, InvalidPersistenceRequest, Task, TaskQueue, TaskQueueKey, TaskStore
 from strongroom.storage.matching.task_requests import LAST_TASK_ID
+from tests.support.fixtures.contract import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.integration
 async def fair_tasks(cell):
     """A store of fair queues. test_tasks.py tests what they share with plain queues."""
     database = Database(
-        cell.config.dsn, by_key=True, lock_timeout=5, distributed=cell.config.cell.distributed, insecure=True
+        cell.config.dsn, by_key=True, lock_timeout=PATIENCE, distributed=cell.config.cell.distributed, insecure=True
     )
     store = TaskStore(database, cell.keyring, cell.journal.journal, fair=True)
     yield store

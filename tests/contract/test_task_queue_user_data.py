@@ -21,7 +21,7 @@ from strongroom.storage import (
     UserDataUpdate,
 )
 from strongroom.storage.matching.user_data_rows import MAX_BUILD_IDS, MAX_UPDATES
-from tests.support.fixtures.contract import new_namespace
+from tests.support.fixtures.contract import PATIENCE, new_namespace
 from tests.support.fixtures.raw_rows import assert_only_sealed, execute, fetch, swap
 
 pytestmark = pytest.mark.integration
@@ -33,7 +33,12 @@ PLANTED = "planted-Kühlschrank"
 async def user_data(cell):
     """The store, on connections as the driver opens them."""
     database = Database(
-        cell.config.dsn, by_key=True, lock_timeout=5, size=8, distributed=cell.config.cell.distributed, insecure=True
+        cell.config.dsn,
+        by_key=True,
+        lock_timeout=PATIENCE,
+        size=8,
+        distributed=cell.config.cell.distributed,
+        insecure=True,
     )
     yield TaskQueueUserDataStore(database, cell.keyring, cell.journal.journal)
     await database.aclose()
