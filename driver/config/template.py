@@ -85,7 +85,7 @@ dsn = {_toml_string(dsn)}  # the environment variable STRONGROOM_DSN takes prece
 
 # The audit log: every call of a session, every command, every use of a key. See docs/how-to/audit-log.md.
 [audit]
-folder = "{audit}"  # relative to this file's folder; every user of the cell must be able to write in it
+folder = "{audit}"  # relative to this file's folder. It belongs to one user of this machine: run each command as this user
 
 # After `strongroom access init NAME` every command needs a principal. With this setting that is so even if the policy is deleted.
 # [access]
