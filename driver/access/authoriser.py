@@ -18,7 +18,7 @@ from strongroom.storage import InvalidPersistenceRequest, NamespaceNotFound
 from .argument_hashes import ArgumentHashes, hashes_of
 from .arguments import identifying
 from .authorization import Decision
-from .errors import PermissionDenied
+from .errors import PermissionDenied, no_role
 from .grants import missing_approval
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Authoriser:
         if decision.needs_grant:
             msg = missing_approval(policy, self._principal, operation.name, namespaces, now=self._access.now())
             raise PermissionDenied(msg)
-        raise PermissionDenied
+        raise PermissionDenied(no_role(self._principal, operation.name))
 
     async def _namespaces(
         self, operation: Operation, named: tuple[UUID, ...], arguments: Mapping[str, Any]

@@ -11,6 +11,14 @@ class PermissionDenied(StrongroomError):  # noqa: N818 - says what happened
     """The caller may not do this. Run 'strongroom access list' to see the roles."""
 
 
+def no_role(principal: str, operation: str) -> str:
+    """Return the message of a `PermissionDenied` for an operation that none of the principal's roles allows."""
+    return (
+        f"{principal} has no role that allows {operation}. 'strongroom access list' shows the roles of each principal, "
+        "and docs/reference/operations.md the permission that the operation needs"
+    )
+
+
 class InvalidPolicyChange(StrongroomError):  # noqa: N818
     """The change of the access policy is invalid."""
 

@@ -10,7 +10,7 @@ from strongroom.driver.stores import OPERATIONS, STORES
 
 from .authoriser import Authoriser
 from .authorization import decide
-from .errors import PermissionDenied
+from .errors import PermissionDenied, no_role
 from .interceptor import AccessInterceptor
 
 if TYPE_CHECKING:
@@ -132,4 +132,4 @@ class Session:
         """
         policy = await self._policy.policy()
         if not self._decide(policy, self.principal, OPERATIONS[operation], (), now=self._policy.now()).allowed:
-            raise PermissionDenied
+            raise PermissionDenied(no_role(self.principal, operation))

@@ -65,9 +65,13 @@ def _off(strongroom: Strongroom) -> Finding:
     return Finding(ACCESS, "access control", text, "note", "Turn it on with: strongroom access init NAME")
 
 
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _on(strongroom: Strongroom, policy: Policy) -> Finding:
     owners = len(list(policy.holders("owner")))
-    text = f"on, {len(policy.principals)} principals, {owners} owners"
+    text = f"on, {_number(len(policy.principals), 'principal')}, {_number(owners, 'owner')}"
     if policy.availability_first:
         text += f"; {len(policy.availability_first)} namespaces work without the audit log"
     advice = [

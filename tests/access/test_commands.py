@@ -55,6 +55,8 @@ def test_who_has_no_key_does_nothing(walk, config_path):
     key_id = re.search(r"carl.*?([0-9a-f]{12}) until", walk("access", "list"), re.DOTALL)[1]
     assert "carl has the role read in namespace payments" in walk("access", "bind", "carl", "read", "-n", "payments")
     walk("query", "payments", by="carl")
+    assert "carl has no role that allows audit.export" in walk("audit", "export", by="carl", code=2)
+    assert "carl has no role that allows audit.verify" in walk("audit", "verify", by="carl", code=2)
     assert "namespace does not exist" in walk("query", "clinic", by="carl", code=2)
     assert walk("query", "clinic", by="carl", code=2) == walk("query", "never-made", by="carl", code=2)
     walk("access", "revoke", key_id)
