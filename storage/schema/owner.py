@@ -52,6 +52,7 @@ async def ensure_schema(connection: Connection) -> None:
     if others:
         msg = (
             f"the schema {SCHEMA}, or a part of it, belongs to {', '.join(others)}, and the role {row['role']} may not change it. "
-            f"Connect as {others[0]}, or restore a dump of the database as {row['role']} (pg_restore --no-owner)."
+            f"Connect as {others[0]}, with its dsn in STRONGROOM_OWNER_DSN, or restore a dump of the database as "
+            f"{row['role']} (pg_restore --no-owner)."
         )
         raise StorageError(msg)

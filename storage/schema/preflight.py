@@ -11,7 +11,7 @@ from strongroom.storage.errors import InvalidPersistenceRequest, SchemaMismatch
 from .cell import check_cell
 from .migrations import current_version
 from .owner import may_not_create
-from .schema import schema_status
+from .schema import refuse_newer, schema_status
 
 if TYPE_CHECKING:
     from strongroom.storage.engine.connection import Row
@@ -53,10 +53,7 @@ async def check_claimable(database: Database, cell: Cell) -> None:
         )
         raise SchemaMismatch(msg)
     if facts["has_versions"]:
-        present = (await schema_status(database)).version
-        if present > current_version():
-            msg = f"the database has schema version {present}, newer than {current_version()} of this code; upgrade it"
-            raise SchemaMismatch(msg)
+        refuse_newer((await schema_status(database)).version, current_version())
     if claimed:
         await check_cell(database, cell)
     _check_rights(facts)

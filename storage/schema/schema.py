@@ -81,7 +81,7 @@ async def _apply(
             "version integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL)"
         )
         present = await _version(connection)
-        _refuse_newer(present, steps[-1].version)
+        refuse_newer(present, steps[-1].version)
         missing = [step for step in steps if step.version > present]
         done = list(takewhile(lambda step: not step.is_online, missing))
         for step in done:
@@ -132,7 +132,7 @@ async def check_schema(database: Database) -> None:
     """
     async with database.connection(NO_NAMESPACE) as connection:
         present = await _version(connection)
-        _refuse_newer(present, current_version())
+        refuse_newer(present, current_version())
         if present < current_version():
             msg = (
                 f"the database has schema version {present}, this version needs {current_version()}; "
@@ -213,7 +213,12 @@ async def _version(connection: Connection) -> int:
     return (row and row["version"]) or 0
 
 
-def _refuse_newer(present: int, current: int) -> None:
+def refuse_newer(present: int, current: int) -> None:
+    """Refuse a database whose schema is newer than the one that this version knows.
+
+    Raises:
+        SchemaMismatch: It is newer.
+    """
     if present > current:
-        msg = f"the database has schema version {present}, newer than {current} of this code; upgrade it"
+        msg = f"the database has schema version {present}, and this version of Strongroom knows {current}; run the newer one"
         raise SchemaMismatch(msg)

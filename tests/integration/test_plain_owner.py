@@ -249,7 +249,9 @@ async def test_the_error_of_the_driver_role_names_its_owner(dsn):
     await apply_schema(owner, driver_role=role)
     await owner.aclose()
     driver = Database(driver_dsn, size=1, insecure=True)
-    with pytest.raises(StorageError, match=f"Connect as {database_of(dsn)}") as raised:
+    with pytest.raises(
+        StorageError, match=f"Connect as {database_of(dsn)}, with its dsn in STRONGROOM_OWNER_DSN"
+    ) as raised:
         await apply_schema(driver)
     assert not isinstance(raised.value, InvalidPersistenceRequest)
     await driver.aclose()
