@@ -63,7 +63,7 @@ class NotFound(StorageError):  # noqa: N818 - Temporal's names, here and below
 
 
 class NamespaceNotFound(NotFound):
-    """The namespace does not exist. Run `strongroom namespace list` to see those that do."""
+    """The namespace does not exist, or the caller has no role in it. `strongroom namespace list` and `access list` show both."""
 
 
 class NamespaceAlreadyExists(StorageError):  # noqa: N818

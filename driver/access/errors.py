@@ -8,7 +8,7 @@ __all__ = ["InvalidPolicyChange", "NotAuthenticated", "PermissionDenied", "Polic
 
 
 class PermissionDenied(StrongroomError):  # noqa: N818 - says what happened
-    """The caller may not do this. Run 'strongroom access list' to see the roles."""
+    """The caller may not do this. An owner can give it a role with 'strongroom access bind'."""
 
 
 def no_role(principal: str, operation: str) -> str:
