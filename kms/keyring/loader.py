@@ -71,7 +71,10 @@ class KeyLoader:
         """
         provider = self.providers.get(provider_id)
         if provider is None:
-            msg = f"no KMS provider {provider_id!r} is configured"
+            msg = (
+                f"no KMS provider {provider_id!r} is configured; add [kms.{provider_id}] to the configuration, or name one of "
+                f"{', '.join(self.providers)}"
+            )
             raise KeyNotFound(msg)
         return provider
 

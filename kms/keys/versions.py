@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T")
+_SCHEDULED = (
+    "the namespace is scheduled for shredding, so its keys can't be used; until the second confirmation, "
+    "'strongroom namespace unshred NAMESPACE' undoes this"
+)
 
 
 def unusable(state: KeyState, key_class: KeyClass = KeyClass.DATA, *, withdrawn: bool = False) -> KmsError | None:
@@ -20,7 +24,7 @@ def unusable(state: KeyState, key_class: KeyClass = KeyClass.DATA, *, withdrawn:
     if state is KeyState.DESTROYED:
         return KeyDestroyed()
     if state is KeyState.DISABLED:
-        return KeyWithdrawn() if withdrawn else KeyDisabled()
+        return KeyWithdrawn() if withdrawn else KeyDisabled(_SCHEDULED)
     if state is KeyState.PENDING and key_class is not KeyClass.INDEX:
         return KeyNotFound("the key version is not active yet")
     return None

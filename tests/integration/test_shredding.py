@@ -61,7 +61,7 @@ async def test_a_request_makes_unreadable_and_loses_nothing(strongroom, make_fil
             while not await refused(elsewhere, gone):  # noqa: ASYNC110 - a condition of another process
                 await asyncio.sleep(0.05)
         for each in (strongroom, elsewhere):
-            with pytest.raises(KeyDisabled):
+            with pytest.raises(KeyDisabled, match=r"scheduled for shredding.*unshred NAMESPACE"):
                 await each.namespaces.get("gone")
             with pytest.raises((KeyDisabled, KeyNotFound)):
                 await count_runs(each, gone)
