@@ -236,7 +236,9 @@ def test_mutable_state_is_what_the_model_says(contract_databases, tmp_path):
     """Any sequence of requests, right and wrong, is answered and stored as Temporal's rules say."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         stack = AsyncExitStack()
-        cell = runner.run(stack.enter_async_context(open_cell(runner.run(contract_databases.create()), tmp_path)))
+        cell = runner.run(
+            stack.enter_async_context(open_cell(runner.run(contract_databases.create_prepared()), tmp_path))
+        )
         try:
             run_state_machine_as_test(
                 lambda: ExecutionMachine(cell, runner),

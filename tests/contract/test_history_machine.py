@@ -216,7 +216,7 @@ class HistoryMachine(RuleBasedStateMachine):
 def test_histories_against_a_model(contract_databases, tmp_path):
     """After appends, late and repeated writes, forks, trims and deletions in any order, every read equals the model's."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        dsn = runner.run(contract_databases.create())
+        dsn = runner.run(contract_databases.create_prepared())
         stack = AsyncExitStack()
         cell = runner.run(stack.enter_async_context(open_cell(dsn, tmp_path)))
         try:

@@ -15,7 +15,10 @@ from tests.support.freshness.verification import accept
 async def attacked_cell(databases, tmp_path_factory):
     """An open cell. Each attack has its own namespace, shard and queues, and the journal is folded only when a test does it."""
     folder = tmp_path_factory.mktemp("attacked")
-    async with databases.database() as dsn, open_cell(dsn, folder, as_service=True, folds=False) as cell:
+    async with (
+        databases.database(is_prepared=True) as dsn,
+        open_cell(dsn, folder, as_service=True, folds=False) as cell,
+    ):
         yield cell
 
 

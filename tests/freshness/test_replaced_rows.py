@@ -20,7 +20,10 @@ pytestmark = pytest.mark.integration
 async def unfolded_cell(databases, tmp_path_factory):
     """An open cell whose journal is folded only when a test does it."""
     folder = tmp_path_factory.mktemp("unfolded")
-    async with databases.database() as dsn, open_cell(dsn, folder, as_service=True, folds=False) as cell:
+    async with (
+        databases.database(is_prepared=True) as dsn,
+        open_cell(dsn, folder, as_service=True, folds=False) as cell,
+    ):
         yield cell
 
 

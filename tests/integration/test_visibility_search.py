@@ -39,7 +39,7 @@ async def searched(request, databases, tmp_path_factory, sample):
     """A namespace with the sample and random records, on each search index. Tests must not change it."""
     rng = generator()
     path = tmp_path_factory.mktemp("searched") / "strongroom.toml"
-    async with databases.database() as dsn:
+    async with databases.database(is_prepared=True) as dsn:
         write_config(path, dsn=dsn)
         config = load_config(path)
         if request.param == "Elasticsearch":

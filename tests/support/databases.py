@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
 
+from strongroom.storage import Database, apply_schema
+
 PASSWORD = "not-a-secret"  # noqa: S105 - of roles on a test's own server
 PLAIN = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 """The rights of an owner and of the driver role on the server: none but to connect."""
@@ -55,6 +57,7 @@ class Databases:
 
     def __init__(self, superuser_dsn):
         self.superuser_dsn = superuser_dsn
+        self._template = None
 
     async def create(self, name=None, *, role=None, options=""):
         """Create an empty database and its owner, a plain role; return the owner's connection string.
@@ -75,6 +78,43 @@ class Databases:
         _superusers[dsn] = dsn_of(self.superuser_dsn, database=name)
         return dsn
 
+    async def create_prepared(self):
+        """Create a database like `create`, with the schema of this version and no cell; return its owner's connection string.
+
+        It is a copy, because applying the schema takes most of the time of a short test. The owner is another one in each database.
+        """
+        if self.is_citus:
+            return await self.create()
+        if self._template is None:
+            self._template = await self._create_template()
+        dsn = await self.create(options=f"TEMPLATE {quoted(self._template)}")
+        role = unquote(urlsplit(dsn).username)
+        await administer(superuser_of(dsn), f"REASSIGN OWNED BY {quoted(self._template)} TO {quoted(role)}")
+        return dsn
+
+    async def _create_template(self):
+        """Create the database that is copied, and the role of its tables; return the name of both.
+
+        The superuser owns the database, because REASSIGN OWNED would give away that too.
+        """
+        name = f"prepared_{os.getpid()}_{next(_numbers)}"
+        await administer(
+            self.superuser_dsn,
+            f"CREATE ROLE {quoted(name)} {PLAIN} PASSWORD '{PASSWORD}'",
+            f"CREATE DATABASE {quoted(name)}",
+            f"GRANT CREATE ON DATABASE {quoted(name)} TO {quoted(name)}",
+        )
+        owner = Database(dsn_of(self.superuser_dsn, role=name, database=name), size=1, insecure=True)
+        await apply_schema(owner)
+        await owner.aclose()
+        return name
+
+    async def aclose(self):
+        """Drop what `create_prepared` copies."""
+        if self._template is not None:
+            name, self._template = quoted(self._template), None
+            await administer(self.superuser_dsn, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {name}")
+
     async def drop(self, dsn):
         """Drop a database and its owner, because the leak scan reads every file of the server."""
         parts = urlsplit(dsn)
@@ -84,9 +124,9 @@ class Databases:
         )
 
     @asynccontextmanager
-    async def database(self):
-        """Yield the owner's connection string of an empty database, which is dropped at the end."""
-        dsn = await self.create()
+    async def database(self, *, is_prepared=False):
+        """Yield the owner's connection string of an empty database, or of one with the schema, which is dropped at the end."""
+        dsn = await (self.create_prepared() if is_prepared else self.create())
         try:
             yield dsn
         finally:

@@ -31,7 +31,7 @@ async def served_cell(databases, tmp_path_factory):
     """An open cell that is served. Calls wait long for a lock, so that tests can hold one while they do several things."""
     folder = tmp_path_factory.mktemp("cell")
     async with (
-        databases.database() as dsn,
+        databases.database(is_prepared=True) as dsn,
         open_cell(dsn, folder, as_service=True, lock_timeout=25.0) as strongroom,
     ):
         yield strongroom
