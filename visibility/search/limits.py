@@ -96,5 +96,6 @@ class LimitedSearcher:
         reasons = most_expensive(prepared.parsed.where, active_tokenizer(keys))
         return (
             f"the search took more than {self._deadline:g} s and was cancelled; expensive are: {reasons}. "
-            f"{what_to_add(prepared.parsed.where)}"
+            f"{what_to_add(prepared.parsed.where)} If other searches are slow too, run `strongroom doctor`: "
+            "the server that answers them may be overloaded or not answer"
         )
