@@ -150,7 +150,7 @@ async def test_a_search_beyond_its_deadline_ends_on_the_server(held_up):
     server, slow, _ = held_up
     patient(slow, 3, deadline=0.5)
     for kind, search in SEARCHES.items():
-        with pytest.raises(QueryDeadlineExceeded, match="was cancelled; expensive are.*strongroom doctor") as late:
+        with pytest.raises(QueryDeadlineExceeded, match=r"was cancelled; expensive are.*strongroom doctor") as late:
             await search(slow)
         assert "'c'" not in str(late.value), kind
         assert await until(server.is_idle), kind
