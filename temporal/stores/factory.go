@@ -2,7 +2,6 @@
 package stores
 
 import (
-	"context"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -47,9 +46,7 @@ func (f AbstractFactory) NewFactory(
 	if socket == "" {
 		logger.Fatal("customDatastore.options.socket is not set; set it to the socket of 'strongroom serve'")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	defer cancel()
-	dialled, err := client.Dial(ctx, client.Options{
+	dialled, err := client.DialAtStart(dialTimeout, client.Options{
 		Socket: socket, HistoryShards: f.HistoryShards, Temporal: headers.ServerVersion, Logger: logger, Metrics: metricsHandler,
 	})
 	if err != nil {

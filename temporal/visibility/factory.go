@@ -2,7 +2,6 @@
 package visibility
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -53,9 +52,7 @@ func (f Factory) NewVisibilityStore(
 		return nil, fmt.Errorf("customDatastore.indexName is missing in the visibility store %q: "+
 			"set it to any name that no other visibility store of this cluster has, for example strongroom", cfg.Name)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	defer cancel()
-	connection, err := client.Dial(ctx, client.Options{
+	connection, err := client.DialAtStart(dialTimeout, client.Options{
 		Socket: socket, HistoryShards: f.HistoryShards, Temporal: headers.ServerVersion, Logger: logger, Metrics: handler,
 	})
 	if err != nil {

@@ -3,8 +3,12 @@ package client
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // Client is the use of the process's connections to one `strongroom serve`. It is safe for concurrent use.
@@ -32,6 +36,20 @@ type use struct {
 // returns at once if a server refuses the connection. Clients of one socket share their connections, and each one needs a Close.
 func Dial(ctx context.Context, options Options) (*Client, error) {
 	return dial(ctx, options, defaultTiming)
+}
+
+// DialAtStart is Dial for a server that starts. SIGINT and SIGTERM end the wait, because Temporal's server answers signals only when
+// it has started.
+func DialAtStart(within time.Duration, options Options) (*Client, error) {
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(interrupted, within)
+	defer cancel()
+	dialled, err := Dial(ctx, options)
+	if err != nil && interrupted.Err() != nil {
+		return nil, fmt.Errorf("stopped by a signal before there was a connection: %w", err)
+	}
+	return dialled, err
 }
 
 func dial(ctx context.Context, options Options, t timing) (*Client, error) {

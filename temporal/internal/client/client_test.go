@@ -5,13 +5,19 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/tinylib/msgp/msgp"
 	"go.temporal.io/server/common/headers"
+	"go.temporal.io/server/common/log"
+	"go.temporal.io/server/common/metrics"
 )
 
 var background = context.Background()
@@ -199,4 +205,18 @@ func TestManyCallers(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// A signal ends the wait of a server that starts, long before the time is over.
+func TestASignalEndsTheWaitAtStart(t *testing.T) {
+	sent := time.AfterFunc(100*time.Millisecond, func() { _ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM) })
+	defer sent.Stop()
+	// Until the first handler is set, the signal would end the test.
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, syscall.SIGTERM)
+	defer signal.Stop(received)
+	began := time.Now()
+	_, err := DialAtStart(time.Minute, Options{Socket: filepath.Join(t.TempDir(), "nobody.sock"), HistoryShards: 4, Logger: log.NewNoopLogger(), Metrics: metrics.NoopMetricsHandler})
+	require.ErrorContains(t, err, "stopped by a signal")
+	require.Less(t, time.Since(began), 30*time.Second)
 }
