@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
-from strongroom.kms.errors import InvalidRequest, KeyDestroyed, KeyNotFound, StrongroomError
+from strongroom.kms.errors import IntegrityError, InvalidRequest, KeyDestroyed, KeyNotFound, StrongroomError
 from strongroom.kms.sealing.ciphers import implementation
 from strongroom.kms.sealing.header import HEAD_BYTES, Suite
 from strongroom.kms.sealing.tokens import TokenKey
@@ -178,14 +178,14 @@ class NamespaceKeys:
         except self._implementation.KeyMismatch:
             raise InvalidRequest(KEY_MISMATCH) from None
         except self._implementation.NotOpened:
-            raise kind.not_opened(self.namespace_id) from None
+            raise IntegrityError from None
         if not flags or kind.body_flags is not None:
             return bodies
         implementation: Any = self._implementation
         try:
             return _unpacker(implementation, kind).unpack(bytes([sealed[3] for _, sealed in rows]), bodies)
         except self._implementation.NotOpened:
-            raise kind.not_opened(self.namespace_id) from None
+            raise IntegrityError from None
 
     def seal(self, kind: RecordKind, key: RecordKey, plaintext: bytes) -> bytes:
         """Seal one row."""

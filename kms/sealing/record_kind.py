@@ -14,11 +14,10 @@ from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
-from strongroom.kms.errors import IntegrityError, InvalidRequest
+from strongroom.kms.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from uuid import UUID
 
 KeyPart: TypeAlias = int | bytes | str
 RecordKey: TypeAlias = tuple[KeyPart, ...]
@@ -79,13 +78,6 @@ class RecordKind:
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", bytes(self.key))
         object.__setattr__(self, "is_packed", self.compress or self.padded)
-
-    def not_opened(self, namespace_id: UUID) -> IntegrityError:
-        """Return the error for a value of this kind that does not open."""
-        return IntegrityError(
-            f"a sealed value {self.name}.{self.column} of namespace {namespace_id} did not open: it was altered, moved, or "
-            "sealed under another key; see docs/how-to/troubleshooting.md"
-        )
 
     def context(self, cell_id: bytes, namespace_id: bytes) -> bytes:
         """Return the associated data that all rows of this kind in one namespace share (FORMAT.md section 3.1)."""

@@ -211,19 +211,6 @@ async def test_wrong_commitment_fails_at_use(deployment):
     assert keys.open(KIND, (1,), old) == b"old"
 
 
-@pytest.mark.parametrize("kind", [KIND, RecordKind("run", "info", (PartType.INT64,), compress=True)])
-async def test_the_error_of_an_altered_value_names_its_place(deployment, kind):
-    """The error names the record, its column and the namespace, because an operator must find the row."""
-    namespace = await deployment.namespace()
-    keys = await deployment.keyring.open(namespace)
-    sealed = keys.seal(kind, (1,), b"text" * 500)
-    altered = sealed[:-1] + bytes((sealed[-1] ^ 1,))
-    with pytest.raises(IntegrityError, match=rf"{kind.name}\.{kind.column} of namespace {namespace} did not open"):
-        keys.open(kind, (1,), altered)
-    with pytest.raises(IntegrityError, match="did not open"):
-        keys.open_many(kind, [((1,), sealed), ((2,), sealed)])
-
-
 @pytest.mark.parametrize("change", [{"suite": Suite.AES_256_GCM}, {"commitment": b""}])
 async def test_commitment_covers_the_registry_row(deployment, change):
     """A row with an altered suite or an empty commitment gives no key."""
