@@ -32,6 +32,10 @@ RUN = {
         "tests/pages/test_tutorial_python_service.py",
         {"install", "administrator", "run", "", "orders.py"},
     ),
+    "tutorials/temporal-server.md": (
+        "tests/integration/temporal/test_tutorial.py",
+        {"run", "second terminal", "third terminal"},
+    ),
     "how-to/backup-and-restore.md": (
         "tests/pages/test_backup_and_restore.py",
         {
@@ -55,13 +59,15 @@ RUN = {
 }
 """The labels of the blocks that a walker of the page runs, and the walker."""
 
-BY_HAND = "needs a Temporal server: walked by hand on 2026-11-30; tests/integration/temporal uses the same programs"
 EXAMPLE = "tests/integration/test_examples.py runs the programs with the same arguments"
 NOT_RUN = {
     ("examples/admin/README.md", ""): EXAMPLE,
     ("examples/orders/README.md", ""): EXAMPLE,
     ("examples/restore_drill/README.md", ""): EXAMPLE,
-    ("examples/worker/README.md", ""): EXAMPLE,
+    (
+        "examples/worker/README.md",
+        "",
+    ): "tests/integration/temporal/test_example_worker.py, and test_examples.py without a server",
     ("how-to/access-control.md", ""): "commands of two people; tests/access/test_commands.py has each of them",
     ("how-to/anchors.md", "as an administrator of AWS"): "needs an account of AWS",
     ("how-to/audit-log.md", ""): "an overview; tests/audit and tests/access/test_commands.py have each command",
@@ -86,12 +92,9 @@ NOT_RUN = {
         "how-to/temporal-server.md",
         "",
     ): "tests/pages/test_temporal_server_page.py checks what needs no second deployment",
-    ("tutorials/temporal-server.md", "install"): BY_HAND,
-    ("tutorials/temporal-server.md", "administrator"): BY_HAND,
-    ("tutorials/temporal-server.md", ""): BY_HAND,
-    ("tutorials/temporal-server.md", "run"): BY_HAND,
-    ("tutorials/temporal-server.md", "second terminal"): BY_HAND,
-    ("tutorials/temporal-server.md", "third terminal"): BY_HAND,
+    ("tutorials/temporal-server.md", "install"): "tests/packaging installs a wheel, and the walker builds the server",
+    ("tutorials/temporal-server.md", "administrator"): "the walker's database has the same owner",
+    ("tutorials/temporal-server.md", ""): "the walker's connection string",
     ("how-to/upgrade.md", "install"): "tests/packaging installs a wheel",
     ("how-to/upgrade.md", "restart"): "changes the machine",
 }
