@@ -41,11 +41,7 @@ def _section(path: tuple[str, ...], command: click.Command) -> str:
     context = None
     for depth, word in enumerate(path):
         context = click.Context(
-            _at(path[: depth + 1]),
-            info_name=word,
-            parent=context,
-            terminal_width=WIDTH,
-            **cli.context_settings,  # click keeps the names of the first help of a command, in whatever process
+            _at(path[: depth + 1]), info_name=word, parent=context, max_content_width=WIDTH, terminal_width=WIDTH
         )
     assert context is not None  # noqa: S101 - a path has a word
     text = command.get_help(context).rstrip()

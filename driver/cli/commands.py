@@ -11,7 +11,18 @@ from click.core import ParameterSource
 from .show.output import JSON
 
 
-class Command(click.Command):
+class _WithShortHelp:
+    """A command whose help is asked for with -h too.
+
+    click would take the names from the context, and keeps those of the first help that a process makes of a command.
+    """
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own method takes them from it
+        """Return the names of the option."""
+        return ["-h", "--help"]
+
+
+class Command(_WithShortHelp, click.Command):
     """A command with the option `--json`.
 
     Attributes:
@@ -50,7 +61,7 @@ MOST_WAIT = 30 * 86_400
 """The longest wait that a command accepts, in seconds."""
 
 
-class Group(click.Group):
+class Group(_WithShortHelp, click.Group):
     """A group of such commands."""
 
     command_class = Command

@@ -131,7 +131,7 @@ def _without_output(error: OSError) -> int:
 
 @click.group(
     cls=Group,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"max_content_width": 110},
     epilog="See docs/tutorials for a first walk, and `strongroom COMMAND --help` for examples.",
 )
 @click.option(

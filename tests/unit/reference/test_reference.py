@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 
+import click
 import pytest
 
-from reference import errors, metrics, tables
+from reference import commands, errors, metrics, tables
 from reference.__main__ import pages
 from reference.docstrings import markdown
+from strongroom.driver.cli.main import cli
 from strongroom.driver.telemetry.instruments import INSTRUMENTS
 from tests.support.tree import ROOT
 
@@ -27,6 +29,13 @@ def test_the_pages_are_those_of_the_code(generated_pages):
     for name, page in generated_pages.items():
         on_disk = (FOLDER / name).read_text(encoding="utf-8")
         assert on_disk.splitlines() == page.splitlines(), name
+
+
+def test_an_earlier_help_of_a_command_changes_nothing(generated_pages):
+    """Click keeps the option of the first help that a process makes of a command."""
+    for _, command in commands.commands((), cli):
+        command.get_help(click.Context(command, help_option_names=["--other"]))
+    assert commands.page() == generated_pages["commands.md"]
 
 
 def test_a_change_of_the_code_changes_a_page(generated_pages, monkeypatch):
