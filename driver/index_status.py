@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from strongroom.storage.errors import number_of
 from strongroom.visibility import compare_marks
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class IndexStatus:
             f"Elasticsearch answers searches, from index {self.alias} ({self.layout.index})",
             *building,
             f"health: {self._health()}",
-            f"{_number(shards, 'shard')}, {_number(replicas, 'replica')} of each, refreshed every {refreshed}, {_size(self.size)}",
+            f"{number_of(shards, 'shard')}, {number_of(replicas, 'replica')} of each, refreshed every {refreshed}, {_size(self.size)}",
             f"{self.documents} documents; {self.waiting} runs not yet indexed",
             *(f"  {count} documents of epoch {epoch}" for epoch, count in sorted(self.epochs.items())),
         ]
@@ -114,7 +115,7 @@ class IndexStatus:
     def _health(self) -> str:
         if self.health is None:
             return "unknown, because the API key lacks the right cluster:monitor/health"
-        nodes = _number(self.health.data_nodes, "data node")
+        nodes = number_of(self.health.data_nodes, "data node")
         missing = f", {self.health.unassigned} shards or replicas on no node" if self.health.unassigned else ""
         return f"{self.health.status}, {nodes}{missing}"
 
@@ -150,10 +151,6 @@ async def read_index_status(
         restored=(await compare_marks(marks, index)).explanation(),
         building=build.target if build is not None and index.owns(build.target) else None,
     )
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _size(number: float) -> str:

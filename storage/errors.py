@@ -143,6 +143,11 @@ class CellMismatch(StorageError):  # noqa: N818
 _FEW = 5
 
 
+def number_of(number: int, noun: str) -> str:
+    """Return a number and its noun, which has a plural with an s."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def few(sentences: Sequence[str]) -> str:
     """Return the first sentences of a list that may be long, and how many there are besides."""
     left = len(sentences) - _FEW

@@ -12,6 +12,7 @@ from strongroom.driver.access import changes
 from strongroom.driver.audit import Witness
 from strongroom.driver.audit.retention import prune as prune_streams
 from strongroom.driver.config import ConfigError
+from strongroom.storage.errors import number_of
 
 from .cell import caller_name, named, namespace_id_of, with_cell
 from .commands import Command
@@ -132,9 +133,7 @@ def prune(config_path: Path, dry_run: bool) -> None:
         table("stream", "records up to", "files", rows=((each.stream_id, each.through, each.segments) for each in done))
         files = sum(each.segments for each in done)
         verb = "would be deleted" if dry_run else "deleted"
-        line(
-            f"{verb}: {files} {'file' if files == 1 else 'files'} with records from before {before:%Y-%m-%d %H:%M} UTC"
-        )
+        line(f"{verb}: {number_of(files, 'file')} with records from before {before:%Y-%m-%d %H:%M} UTC")
 
     with_cell(config_path, run, "audit.prune")
 

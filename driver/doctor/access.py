@@ -9,6 +9,7 @@ from strongroom.driver.access import PolicyRolledBack
 from strongroom.driver.audit.events import CHECK, now
 from strongroom.driver.config import ADD_AUDIT
 from strongroom.kms import StrongroomError
+from strongroom.storage.errors import number_of
 
 from .report import Finding, wrong
 
@@ -65,13 +66,9 @@ def _off(strongroom: Strongroom) -> Finding:
     return Finding(ACCESS, "access control", text, "note", "Turn it on with: strongroom access init NAME")
 
 
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _on(strongroom: Strongroom, policy: Policy) -> Finding:
     owners = len(list(policy.holders("owner")))
-    text = f"on, {_number(len(policy.principals), 'principal')}, {_number(owners, 'owner')}"
+    text = f"on, {number_of(len(policy.principals), 'principal')}, {number_of(owners, 'owner')}"
     if policy.availability_first:
         text += f"; {len(policy.availability_first)} namespaces work without the audit log"
     advice = [
