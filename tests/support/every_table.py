@@ -17,7 +17,6 @@ from strongroom.storage import (
     DataBlob,
     HistoryTask,
     NexusEndpoint,
-    ShardInfo,
     Task,
     TaskKey,
     TaskQueue,
@@ -27,6 +26,7 @@ from strongroom.storage import (
 from strongroom.storage.executions.tasks import TIMER, TRANSFER
 from strongroom.visibility import AttributeType, VisibilityRecord
 from tests.support.fixtures.executions import RUNNING, Workflow, accumulated, blob
+from tests.support.new_shards import first_new_shard
 
 if TYPE_CHECKING:
     from strongroom.driver.strongroom import Strongroom
@@ -206,19 +206,10 @@ async def every_table(cell, **options) -> EveryTable:
     await cell.create_kek(KEK)
     await cell.metadata.create_namespace(namespace_id, name, data=data, is_global=True, kek=KEK)
     await cell.namespaces.add_search_attributes(namespace_id, {"Customer": "Keyword"})
-    shard_id = await _new_shard(cell, info)
+    shard_id = await first_new_shard(cell, count(400), info)
     made = EveryTable(cell, name, namespace_id, shard_id, {"namespace": data, "shard": info})
     await made.fill(**options)
     return made
 
 
 __all__ = ["KEK", "RUNNING", "EveryTable", "every_table"]
-
-
-async def _new_shard(cell, info: DataBlob) -> int:
-    """Create a shard that no other test has in this cell; return its id."""
-    for shard_id in count(400):
-        made = ShardInfo(shard_id, 1, info)
-        if await cell.shards.get_or_create_shard(shard_id, lambda made=made: made) == made:
-            return shard_id
-    raise AssertionError
