@@ -57,6 +57,14 @@ async def test_namespaces_are_not_mixed_up_by_concurrent_opens(deployment):
     assert deployment.provider.unwraps == len(namespaces)
 
 
+async def held_load(deployment, namespace):
+    """Return a task that opens a namespace, whose unwrapping the KMS has begun and does not end until the gate is set."""
+    deployment.provider.gate = asyncio.Event()
+    waiter = asyncio.create_task(deployment.keyring.open(namespace))
+    await deployment.provider.called.wait()
+    return waiter
+
+
 async def test_cancelled_waiter_does_not_cancel_others(deployment):
     """A cancelled caller, even the first, does not cancel other callers that wait for the same keys."""
     namespace = await deployment.namespace()
@@ -77,9 +85,7 @@ async def test_cancelled_waiter_does_not_cancel_others(deployment):
 async def test_keys_arrive_though_all_waiters_left(deployment):
     """If every waiting caller is cancelled, the keys are still cached for the next caller."""
     namespace = await deployment.namespace()
-    deployment.provider.gate = asyncio.Event()
-    waiter = asyncio.create_task(deployment.keyring.open(namespace))
-    await deployment.provider.called.wait()
+    waiter = await held_load(deployment, namespace)
     waiter.cancel()
     deployment.provider.gate.set()
     await deployment.keyring.open(namespace)
@@ -90,9 +96,7 @@ async def test_keys_arrive_though_all_waiters_left(deployment):
 async def test_evicted_while_loading_is_not_kept(deployment):
     """Keys whose namespace is evicted while they load are not cached, because they may be outdated."""
     namespace = await deployment.namespace()
-    deployment.provider.gate = asyncio.Event()
-    waiter = asyncio.create_task(deployment.keyring.open(namespace))
-    await deployment.provider.called.wait()
+    waiter = await held_load(deployment, namespace)
     deployment.keyring.evict(namespace)
     deployment.provider.gate.set()
     await waiter
@@ -103,9 +107,7 @@ async def test_evicted_while_loading_is_not_kept(deployment):
 async def test_no_load_outlives_the_keyring(deployment):
     """A load goes on when its namespace is evicted. It ends with the keyring, because it would call a provider that is closed."""
     namespace = await deployment.namespace()
-    deployment.provider.gate = asyncio.Event()
-    waiter = asyncio.create_task(deployment.keyring.open(namespace))
-    await deployment.provider.called.wait()
+    waiter = await held_load(deployment, namespace)
     deployment.keyring.evict(namespace)
     await deployment.keyring.aclose()
     with pytest.raises(asyncio.CancelledError):
