@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -39,8 +40,7 @@ def follow(reader, stack):
         elif block.label in STARTED:
             process = start(block.label, shlex.split(text), reader.folder, environment=reader.environment)
             stopped_at_the_end(stack, process)
-            is_ready = ready[block.label]
-            process.wait_until(lambda: is_ready(process.log), f"the start of {STARTED[block.label]}")  # noqa: B023
+            process.wait_until(partial(ready[block.label], process.log), f"the start of {STARTED[block.label]}")
         elif block.label == "run":
             output |= {line: reader.type(line) for line in text.splitlines()}
     return output
