@@ -58,7 +58,7 @@ async def test_namespaces_are_not_mixed_up_by_concurrent_opens(deployment):
 
 
 async def held_load(deployment, namespace):
-    """Return a task that opens a namespace, whose unwrapping the KMS has begun and does not end until the gate is set."""
+    """Return a task that opens a namespace. The KMS is unwrapping its keys, and waits until the test lets it answer."""
     deployment.provider.gate = asyncio.Event()
     waiter = asyncio.create_task(deployment.keyring.open(namespace))
     await deployment.provider.called.wait()
