@@ -244,9 +244,8 @@ async def test_an_operators_time_survives_a_repair_that_was_killed(elasticsearch
         assert state(elasticsearch, index)[name][1]["index.gc_deletes"] == "1000300nanos"
         await remembering_less(index)
         assert state(elasticsearch, index)[name][1]["index.gc_deletes"] == "300s"
-        await killed.__aexit__(
-            None, None, None
-        )  # otherwise the garbage collector does it in the middle of another test
+        # Otherwise the garbage collector does it in the middle of another test.
+        await killed.__aexit__(None, None, None)
         await index.drop()
 
 

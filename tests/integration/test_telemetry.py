@@ -307,9 +307,8 @@ async def test_alerts_of_a_kms_that_is_away(config, probe, monkeypatch):
             assert probe.holds("StrongroomKeysAreOld")
             assert probe.holds("StrongroomKmsFails")
             server.fault = None
-            await use_until(
-                lambda: max(keyring.ages()) < SOON.encrypt_ttl
-            )  # the breaker lets one caller ask after ten seconds
+            # The breaker lets one caller ask after ten seconds.
+            await use_until(lambda: max(keyring.ages()) < SOON.encrypt_ttl)
             assert not probe.holds("StrongroomKeysAreOld")
             cached = keyring._cache[namespace_id]
             cached.age.unwrapped_at -= SOON.encrypt_ttl
