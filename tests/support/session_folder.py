@@ -4,6 +4,9 @@ Servers and programs that tests start write into the system's temporary folder, 
 session and of its children is a folder of its own. Each process of the session holds a shared lock on the folder. A later session
 removes each folder of the same user that has a session's marker and that nobody holds. The marker is necessary because other programs
 may make folders with this prefix. PostgreSQL shuts down when its folder is gone, so a leftover server ends too.
+
+pytest's own folder is in it as well. At its usual place, `pytest-of-USER`, each session that starts takes the rights of other users
+away, and a server that runs as another user then loses its data directory. If a test fails, pytest's folder is kept for a look.
 """
 
 from __future__ import annotations
@@ -15,19 +18,30 @@ import tempfile
 from contextlib import suppress
 from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PREFIX = "srt-"
 """The prefix of the folders' names. It is short, because the path of a socket has at most 107 bytes."""
 MARKER = ".strongroom-tests"
 """The file that a session writes into its folder once it holds it. A folder without this file is never removed."""
+ENDED = ".strongroom-tests-failed"
+"""The name of the marker in the folder of a session that ended with failed tests."""
+KEPT = 3
+"""How many folders of sessions with failed tests are kept."""
+TESTS = "tests"
+"""The folder that pytest fills."""
 _VARIABLE = "TESTS_SESSION_FOLDER"
+_failed: list[bool] = []
 
 
-def pytest_configure() -> None:
-    """Send the temporary files of this process and of its children to the session's folder.
-
-    pytest's own folders stay where they are, because pytest keeps those of the last three sessions for a look at failed tests.
-    """
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Send the temporary files of this process, of its children and of pytest to the session's folder."""
     if given := os.environ.get(_VARIABLE):  # a process that the session started
         _locked(Path(given), fcntl.LOCK_SH)
         return
@@ -35,9 +49,31 @@ def pytest_configure() -> None:
     remove_ended(parent)
     path, _ = make(parent)
     # It is the last finalizer, because multiprocessing removes its own folder in this one at the end, with the priority -100.
-    Finalize(None, shutil.rmtree, (path,), {"ignore_errors": True}, exitpriority=-200)
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(parent))
+    Finalize(None, _end, (path,), exitpriority=-200)
+    config.option.basetemp = config.option.basetemp or path / TESTS
     os.environ[_VARIABLE] = os.environ["TMPDIR"] = tempfile.tempdir = str(path)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Note whether tests failed."""
+    _failed[:] = [exitstatus != pytest.ExitCode.OK]
+
+
+def _end(path: Path) -> None:
+    """Remove the session's folder. If tests failed, what pytest made stays."""
+    if not any(_failed):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    _empty(path, {TESTS, MARKER})
+    with suppress(FileNotFoundError):
+        (path / MARKER).rename(path / ENDED)
+
+
+def _empty(folder: Path, kept: set[str]) -> None:
+    """Remove everything in a folder but the names that are kept."""
+    for each in folder.iterdir():
+        if each.name not in kept:
+            shutil.rmtree(each, ignore_errors=True) if each.is_dir() and not each.is_symlink() else each.unlink()
 
 
 def make(parent: Path) -> tuple[Path, int]:
@@ -60,23 +96,40 @@ def make(parent: Path) -> tuple[Path, int]:
 
 
 def remove_ended(parent: Path) -> None:
-    """Remove the folders of this user's sessions that have ended. A folder that a process holds stays."""
-    for path in parent.glob(f"{PREFIX}*"):
+    """Remove the folders of this user's sessions that were killed, and all but the newest of those that ended with failed tests.
+
+    A folder that a process holds stays.
+    """
+    found = list(parent.glob(f"{PREFIX}*"))
+    _remove_marked(found, MARKER)
+    _remove_marked(sorted(found, key=_time_of_end, reverse=True)[KEPT:], ENDED)
+
+
+def _remove_marked(folders: Sequence[Path], marker: str) -> None:
+    for path in folders:
         try:
             lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # it is held, removed, or another user's
             continue
         try:
-            if _is_of_a_session(lock):
+            if _is_of_a_session(lock, marker):
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
 
 
-def _is_of_a_session(folder: int) -> bool:
+def _time_of_end(folder: Path) -> float:
+    """Return when a session with failed tests ended; 0 for another folder."""
+    try:
+        return (folder / ENDED).lstat().st_ctime
+    except OSError:
+        return 0.0
+
+
+def _is_of_a_session(folder: int, name: str) -> bool:
     """Return whether this user owns a folder and the marker in it."""
     try:
-        marker = os.stat(MARKER, dir_fd=folder, follow_symlinks=False)
+        marker = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         return False
     return os.fstat(folder).st_uid == marker.st_uid == os.geteuid()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.session_folder import MARKER, make, remove_ended
+from tests.support.session_folder import ENDED, KEPT, MARKER, TESTS, make, remove_ended
 from tests.support.tree import ROOT
 
 SESSION = """
@@ -68,15 +68,48 @@ def left(parent):
 
 @pytest.mark.parametrize("options", [(), XDIST], ids=["alone", "xdist"])
 def test_nothing_is_left_at_the_end(run_session, options):
-    """What a test leaves is removed with the session's folder. pytest's own folder is not in it."""
+    """What a test leaves is removed with the session's folder, and pytest's own folder too."""
+    parent, done = run_session("", *options)
+    assert "1 passed" in done.stdout, done
+    assert list(parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [(), XDIST], ids=["alone", "xdist"])
+def test_the_files_of_a_failed_test_are_left(run_session, options):
+    """Only pytest's own folder stays in the session's folder. Later sessions keep the newest ones."""
     parent, done = run_session("assert False", *options)
     assert "1 failed" in done.stdout, done
-    assert "folder " in done.stdout, done
     folder, variable, own = next(line for line in done.stdout.splitlines() if "folder " in line).split()[-3:]
     assert folder == variable
     assert Path(folder).parent == parent
-    assert Path(own).is_relative_to(parent / f"pytest-of-{Path(own).relative_to(parent).parts[0][10:]}")
-    assert left(parent) == []
+    assert Path(own).is_relative_to(Path(folder, TESTS))
+    assert Path(own).is_dir()
+    assert {each.name for each in Path(folder).iterdir()} == {TESTS, ENDED}
+    for _ in range(KEPT):
+        run_session()
+        assert left(parent) == [Path(folder).name]
+    for number in range(KEPT + 1):
+        newer = parent / f"srt-newer-{number}"
+        newer.mkdir()
+        (newer / ENDED).touch()
+    run_session()
+    assert len(left(parent)) == KEPT
+    assert Path(folder).name not in left(parent)
+
+
+def test_a_session_takes_no_rights_from_the_folder_of_another(run_session):
+    """Servers of other users live in pytest's folder. Another session leaves its rights as they are."""
+    start = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-c", os.devnull, "test_session.py"]
+    _, done = run_session(
+        "import pathlib, subprocess\n"
+        "    rights = lambda: [each.stat().st_mode for each in tmp_path.parents]\n"
+        "    for each in list(tmp_path.parents)[:3]: each.chmod(0o755)\n"
+        "    before = rights()\n"
+        "    (tmp_path / 'test_session.py').write_text('def test_it(tmp_path): pass')\n"
+        f"    subprocess.run({start}, cwd=tmp_path, check=True)\n"
+        "    assert rights() == before"
+    )
+    assert done.returncode == 0, done
 
 
 def test_a_killed_session_is_cleaned_up_by_the_next(run_session):
