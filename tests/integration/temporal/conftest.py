@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHARDS = 4
+LINES = 40
+"""Lines of each log in the report of a test that failed."""
 WORKERS = 2
 
 
@@ -29,12 +31,29 @@ def pytest_itemcollected(item):
     item.add_marker(pytest.mark.timeout(1800))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Add the last lines of the logs of all stacks to the report of a test that failed."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"End of {log}", end) for stack in _running for log, end in stack.ends()]
+    return report
+
+
 @dataclass(frozen=True, slots=True)
 class TemporalStack:
     """A sealed cell and the Temporal server on it, both running."""
 
     cell: SealedCell
     server: TemporalServer
+
+    def ends(self) -> Iterator[tuple[Path, str]]:
+        """Yield each log of the stack with its last lines."""
+        for log in (*sorted(self.cell.folder.glob("*.log")), self.cell.postgres / "log"):
+            yield log, "\n".join(log.read_text(errors="replace").splitlines()[-LINES:])
+
+
+_running: list[TemporalStack] = []
 
 
 @contextmanager
@@ -57,7 +76,10 @@ def running_stack(
         server = TemporalServer(binary, folder, cell.datastores())
         stack.callback(server.stop)
         server.start()
-        yield TemporalStack(cell, server)
+        running = TemporalStack(cell, server)
+        _running.append(running)
+        stack.callback(_running.remove, running)
+        yield running
 
 
 @pytest.fixture(scope="session")
