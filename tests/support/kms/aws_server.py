@@ -12,11 +12,12 @@ import io
 import json
 import os
 import socket
-import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import responses
+from threading import Event
 from types import SimpleNamespace
 
 from moto.core.exceptions import JsonRESTError
@@ -54,13 +55,12 @@ class Request:
 
 @dataclass(slots=True)
 class Fault:
-    """An answer in place of the right one. Without a status and a pause, the connection is cut."""
+    """An answer in place of the right one. Without a status, the connection is cut."""
 
     code: str = ""
     text: str = ""
     status: int = 0
     headers: dict = field(default_factory=dict)
-    pause: float = 0.0
     body: bytes | None = None
 
 
@@ -235,6 +235,23 @@ class AwsServer(MotoServer):
         self.fault = None
         self.before = lambda _request: None
 
+    @contextmanager
+    def silence(self):
+        """Answer no request until the end. The event that this yields is set when the first request waits for its answer."""
+        begun, ended = Event(), Event()
+
+        def hold(_request):
+            begun.set()
+            ended.wait()
+            return Fault()
+
+        before, self.before = self.before, hold
+        try:
+            yield begun
+        finally:
+            self.before = before
+            ended.set()
+
     def _answer(self, environ, start_response):
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -245,7 +262,6 @@ class AwsServer(MotoServer):
         if fault is None:
             environ["wsgi.input"] = io.BytesIO(body)
             return super()._answer(environ, start_response)
-        time.sleep(fault.pause)
         if not fault.status:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError

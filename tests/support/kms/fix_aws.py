@@ -113,10 +113,8 @@ def faults_of(server, provider, administrator):  # noqa: C901 - a function for e
 
     @asynccontextmanager
     async def silent(_kek):
-        server.fault = aws_server.Fault(pause=0.5)
-        with patch.object(aws_client, "_READ_SECONDS", 0.1):
+        with server.silence(), patch.object(aws_client, "_READ_SECONDS", 0.1):
             yield provider
-        server.fault = None
 
     @asynccontextmanager
     async def refused(_kek):
