@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.lib.part import conditions, rounded
+from benchmarks.lib.part import commit, conditions, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,8 @@ class Journal:
 
     Args:
         path: The file; None keeps the figures in memory.
-        settings: What makes figures comparable, for example the length of a measurement. A journal with other settings begins again.
+        settings: What makes figures comparable, for example the length of a measurement. A journal with other settings, or of another
+            commit, begins again.
     """
 
     def __init__(self, path: Path | None, **settings: Any) -> None:
@@ -33,14 +34,14 @@ class Journal:
             return
         whole = path.read_bytes() if path.exists() else b""
         lines = [json.loads(line) for line in whole[: whole.rfind(b"\n") + 1].splitlines()]
-        if lines and lines[0]["settings"] == rounded(settings):
+        if lines and (lines[0]["settings"], lines[0].get("commit")) == (rounded(settings), commit()):
             with path.open("r+b") as file:
                 file.truncate(whole.rfind(b"\n") + 1)
             self.entries = {tuple(line["place"].items()): line["figures"] for line in lines[1:]}
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-        self._append({"settings": settings, "conditions": conditions()})
+        self._append({"settings": settings, "commit": commit(), "conditions": conditions()})
 
     def has(self, **place: Any) -> bool:
         """Return whether a place was measured."""

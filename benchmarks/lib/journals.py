@@ -41,7 +41,8 @@ def section(name: str, lines: list[dict[str, Any]]) -> str:
     """Return the title, the conditions and the tables of a journal; one table for each kind of place."""
     head, rows = lines[0], lines[1:]
     at = head["conditions"]
-    told = ", ".join(f"{key} {value}" for key, value in head["settings"].items())
+    of = {"commit": head["commit"]} if "commit" in head else {}  # the oldest figures do not name theirs
+    told = ", ".join(f"{key} {value}" for key, value in (of | head["settings"]).items())
     place = f"{at['processor']}, {at['cores']} cores, CPython {at['python']}"
     parts = [
         f"## {TITLES[name]}",

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from enum import StrEnum
@@ -18,6 +19,8 @@ from benchmarks.sealing.contenders.ours import chosen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ROOT = Path(__file__).parents[2]
+"""The work tree."""
 SIZES = (64, 256, 1024, 4096, 16384, 65536)
 """Sizes of a row's plaintext, in bytes."""
 KEPT_HEAP = {
@@ -82,6 +85,17 @@ def conditions() -> dict[str, Any]:
         "load_before": os.getloadavg()[0],
         "heap": "kept" if all(os.environ.get(name) == value for name, value in KEPT_HEAP.items()) else "stock glibc",
     }
+
+
+def commit() -> str:
+    """Return the commit of this work tree; "unknown" outside a work tree."""
+    return git("rev-parse", "--short=10", "HEAD") or "unknown"
+
+
+def git(*arguments: str) -> str:
+    """Return the output of git for this work tree; empty outside a work tree."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _processor() -> str:

@@ -21,9 +21,8 @@ from typing import Any
 import click
 
 from benchmarks.lib import page, tables
-from benchmarks.lib.part import KEPT_HEAP
+from benchmarks.lib.part import KEPT_HEAP, ROOT, commit, git
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks" / "report"
 RESULT = FOLDER / "report.json"
 PARTS = {
@@ -56,12 +55,6 @@ def measure(name: str, *, quick: bool) -> dict[str, Any]:
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
         found: dict[str, Any] = json.loads(out.read_text())
         return found
-
-
-def git(*arguments: str) -> str:
-    """Return the output of git for this work tree; empty outside a work tree."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 def save(report: dict[str, Any]) -> None:
@@ -107,11 +100,11 @@ def main(*, quick: bool, only: tuple[str, ...], resume: bool, render_only: bool)
             raise click.ClickException(message)
         render(kept)
         return
-    if resume and kept and (kept["commit"], kept["quick"]) != (git("rev-parse", "--short=10", "HEAD"), quick):
+    if resume and kept and (kept["commit"], kept["quick"]) != (commit(), quick):
         kept = None  # figures of another commit are not mixed with these
     report: dict[str, Any] = kept or {"parts": {}, "absent": {}}
     report["made"] = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    report["commit"] = git("rev-parse", "--short=10", "HEAD") or "unknown"
+    report["commit"] = commit()
     report["changed"] = bool(git("status", "--porcelain", "--untracked-files=no", ":!requirements"))
     report["quick"] = quick or bool(kept and kept["quick"])
     failed = []

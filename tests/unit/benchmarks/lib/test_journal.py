@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
+from benchmarks.lib import journal
 from benchmarks.lib.journal import Journal
-from benchmarks.lib.journals import FOLDER, TITLES, render
+from benchmarks.lib.journals import FOLDER, TITLES, render, section
 
 
 def test_an_interrupted_run_is_continued(tmp_path):
@@ -26,12 +29,22 @@ def test_figures_of_other_settings_are_not_mixed(tmp_path):
     assert not Journal(file, seconds=2.0).entries
 
 
+def test_figures_of_another_commit_are_not_mixed(tmp_path, monkeypatch):
+    """The journals of the repository have the figures of an earlier commit. A benchmark measures all of them again."""
+    file = tmp_path / "figures.jsonl"
+    Journal(file, seconds=1.0).add(1, round=0)
+    assert Journal(file, seconds=1.0).entries, "control: the same commit"
+    monkeypatch.setattr(journal, "commit", lambda: "0123456789")
+    assert not Journal(file, seconds=1.0).entries
+    assert "commit 0123456789" in section("audit", [json.loads(file.read_text())])
+
+
 def test_the_tables_come_from_the_files(tmp_path):
     """Each figure of a table is computed from the journal, and a benchmark that did not run is named."""
-    journal = Journal(tmp_path / "row_level_security.jsonl", seconds=1.0)
+    made = Journal(tmp_path / "row_level_security.jsonl", seconds=1.0)
     for number, rate in enumerate((100.0, 300.0, 200.0)):
         figures = {"row_level_security": rate / 2, "owner": rate * 100}
-        journal.add(figures, round=number, operation="get", callers=16)
+        made.add(figures, round=number, operation="get", callers=16)
     text = render(tmp_path)
     assert "| row_level_security / owner |" in text
     assert "| get | 16 | 3 | 0.005 (0.005-0.005) | 100 (50-150) | 20,000 (10,000-30,000) |" in text
