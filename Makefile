@@ -98,8 +98,8 @@ bench-temporal: go bench-env env ## a Temporal server on a sealed cell against t
 	$(BIN)/python -m benchmarks.persistence.bridge --out benchmarks/report/bridge.jsonl $(if $(QUICK),--rounds 1)
 	$(BENCH)/python -m benchmarks.lib.journals
 
-bench-all: bench-env env ## all benchmarks one after the other, continuing an interrupted run; 90 minutes, or 11 with QUICK=1
-	@echo "This takes about $(if $(QUICK),11,90) minutes on two quiet cores. Interrupted, it continues where it ended."
+bench-all: bench-env env ## all benchmarks one after the other, continuing an interrupted run; half an hour, or 11 minutes with QUICK=1
+	@echo "This takes about $(if $(QUICK),11,30) minutes on two quiet cores. Interrupted, it continues where it ended."
 	$(BENCH)/python -m benchmarks.lib.report --resume $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.persistence.contest --out benchmarks/report/persistence.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2)
 	$(BIN)/python -m benchmarks.persistence.audit --out benchmarks/report/audit.jsonl $(if $(QUICK),--rounds 1 --seconds 0.2 --records 10000)
