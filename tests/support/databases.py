@@ -51,13 +51,19 @@ class Databases:
     Attributes:
         superuser_dsn: The superuser's connection string. Only a superuser, or a role with CREATEDB and CREATEROLE, can create them.
         is_citus: Whether a database is on all nodes of a Citus cluster.
+        original: The cell that `copied_cell` copies.
     """
 
     is_citus = False
 
     def __init__(self, superuser_dsn):
         self.superuser_dsn = superuser_dsn
+        self.original = None
         self._template = None
+
+    def new_name(self):
+        """Return a name that no other database has."""
+        return f"test_{os.getpid()}_{next(_numbers)}"
 
     async def create(self, name=None, *, role=None, options=""):
         """Create an empty database and its owner, a plain role; return the owner's connection string.
@@ -67,7 +73,7 @@ class Databases:
             role: The name of the role; None for the name of the database.
             options: Further options of CREATE DATABASE.
         """
-        name = name or f"test_{os.getpid()}_{next(_numbers)}"
+        name = name or self.new_name()
         role = role or name
         await administer(
             self.superuser_dsn,
@@ -131,6 +137,21 @@ class Databases:
             yield dsn
         finally:
             await self.drop(dsn)
+
+
+def of_copy(dsn, owner_dsn, name):
+    """Return the connection string of a copy of a database for a role of the original.
+
+    Args:
+        dsn: The connection string for the original.
+        owner_dsn: That of the original's owner.
+        name: The name of the copy.
+    """
+    copied = dsn_of(dsn, database=name)
+    _superusers[copied] = dsn_of(_superusers[dsn], database=name)
+    if dsn != owner_dsn:
+        _owners[copied] = dsn_of(owner_dsn, database=name)
+    return copied
 
 
 def superuser_of(dsn):
