@@ -87,6 +87,27 @@ def test_the_units_fit_the_server():
     assert service["Group"] in temporal["Service"]["SupplementaryGroups"].split()
 
 
+def test_the_timers_start_units_with_the_least_rights():
+    """Each timer starts a service that ends, as the server's user. The page names both. Pruning writes only into the log's folder."""
+    page = (ROOT / "docs" / "how-to" / "systemd.md").read_text()
+    hardening = {"CapabilityBoundingSet": "", "ProtectSystem": "strict", "NoNewPrivileges": "yes", "LimitCORE": "0"}
+    timers = sorted((DOCKER / "systemd").glob("*.timer"))
+    assert {path.stem for path in timers} == {"strongroom-prune", "strongroom-rotate"}
+    for path in timers:
+        service = unit(f"{path.stem}.service")["Service"]
+        assert (service["Type"], service["User"]) == ("oneshot", unit("strongroom-serve.service")["Service"]["User"])
+        assert hardening.items() <= dict(service).items()
+        assert unit(path.name)["Timer"]["Persistent"] == "true"
+        assert f"{path.stem}.service" in page
+        assert re.search(rf"systemctl enable --now .*{path.name}", page)
+        assert f"`{service['EnvironmentFile'].removeprefix('-')}`" in page
+        assert " ".join(service["ExecStart"].split()[3:]) in page
+    pruning = unit("strongroom-prune.service")["Service"]
+    assert pruning["ReadWritePaths"] == "/var/lib/strongroom/audit"
+    assert "StateDirectory" not in pruning
+    assert "StateDirectory" in unit("strongroom-rotate.service")["Service"], "control"
+
+
 def test_the_services_of_the_compose_file_wait_for_each_other():
     """A service waits for the health of another one only if that has a check; files that are built or mounted exist."""
     services = COMPOSE["services"]

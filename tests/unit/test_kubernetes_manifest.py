@@ -7,8 +7,10 @@ import re
 
 import yaml
 
+from strongroom.driver.access.roles import ACCOUNT_ROLES
 from strongroom.driver.config import ServeConfig
 from strongroom.driver.serve.process import Patience
+from strongroom.driver.stores import OPERATIONS
 from tests.support.pages import code_blocks
 from tests.support.tree import ROOT
 
@@ -19,21 +21,42 @@ FIELDS = {"apiVersion", "kind", "metadata", "spec", "data"}
 
 
 def documents():
-    """Return the objects of the manifest, by kind."""
-    return {each["kind"]: each for each in yaml.safe_load_all(MANIFEST.read_text())}
+    """Return the objects of the manifest: CronJobs by their names, and all others by their kinds."""
+    objects = list(yaml.safe_load_all(MANIFEST.read_text()))
+    named = {each["metadata"]["name"] if each["kind"] == "CronJob" else each["kind"]: each for each in objects}
+    assert len(named) == len(objects)
+    return named
+
+
+def jobs(objects):
+    """Return the specification of the pod of each CronJob, by its name."""
+    return {
+        name: each["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        for name, each in objects.items()
+        if each["kind"] == "CronJob"
+    }
+
+
+def hosts(objects):
+    """Return the host that writes into each claim. The first pod of the StatefulSet has claims of its own."""
+    stateful, made = objects["StatefulSet"], objects["PersistentVolumeClaim"]["metadata"]["name"]
+    first = f"{stateful['metadata']['name']}-0"
+    claims = [each["metadata"]["name"] for each in stateful["spec"]["volumeClaimTemplates"]]
+    return {made: made} | {f"{claim}-{first}": first for claim in claims}
+
+
+def claimed(pod):
+    """Return the claim of each volume of a pod that has one."""
+    named = {each["name"]: each.get("persistentVolumeClaim", {}).get("claimName") for each in pod["volumes"]}
+    return {name: claim for name, claim in named.items() if claim}
 
 
 def pods(objects):
     """Return the specification of each pod, with the names of the volumes that its claims make."""
-    stateful, job = objects["StatefulSet"]["spec"], objects["CronJob"]["spec"]["jobTemplate"]["spec"]
+    stateful, known = objects["StatefulSet"]["spec"], hosts(objects)
     claims = {each["metadata"]["name"] for each in stateful["volumeClaimTemplates"]}
-    made = objects["PersistentVolumeClaim"]["metadata"]["name"]
-    of_job = {
-        each["name"]
-        for each in job["template"]["spec"]["volumes"]
-        if each.get("persistentVolumeClaim", {}).get("claimName") == made
-    }
-    return [(stateful["template"]["spec"], claims), (job["template"]["spec"], of_job)]
+    of_jobs = [(pod, {name for name, claim in claimed(pod).items() if claim in known}) for pod in jobs(objects).values()]
+    return [(stateful["template"]["spec"], claims), *of_jobs]
 
 
 def faults(objects):
@@ -57,15 +80,36 @@ def faults(objects):
                 for mount in container["volumeMounts"]
                 if mount["mountPath"] == STATE and mount["name"] not in claims
             ]
-    environments = [
-        each["secretRef"]["name"]
+    keys = {
+        (each["secretRef"]["name"], *container["command"])
         for pod, _ in pods(objects)
         for container in pod["containers"]
         for each in container.get("envFrom", [])
-    ]
-    if len(environments) != len(set(environments)):
+    }
+    if len({name for name, *_ in keys}) != len(keys):
         found.append("two programs have one API key")
-    return found + selection_faults(objects)
+    return found + selection_faults(objects) + log_faults(objects)
+
+
+def log_faults(objects):
+    """Return the jobs that write into an audit log as another host, or where its volume is not attached."""
+    found, writers = [], hosts(objects)
+    labels = objects["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    for name, pod in jobs(objects).items():
+        found += [
+            f"{name} writes into the audit log of {writers[claim]}"
+            for claim in claimed(pod).values()
+            if writers.get(claim, pod["hostname"]) != pod["hostname"]
+        ]
+        near = pod.get("affinity", {}).get("podAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution", [])
+        with_pod = any(
+            each["labelSelector"]["matchLabels"].items() <= labels.items()
+            and each["topologyKey"] == "kubernetes.io/hostname"
+            for each in near
+        )
+        if f"{objects['StatefulSet']['metadata']['name']}-0" == pod["hostname"] and not with_pod:
+            found.append(f"{name} may start on a node without the volume of its claim")
+    return found
 
 
 def selection_faults(objects):
@@ -91,25 +135,27 @@ def test_the_parts_fit_together():
 
 
 def test_parts_that_do_not_fit_are_found():
-    """Control: a volume, selectors, a field, the rights of a container, an audit log without a claim, a shared key, open ports."""
+    """Control: a volume, selectors, a field, rights, an audit log without a claim or of another host, a shared key, open ports."""
     objects = documents()
     broken = copy.deepcopy(objects)
     broken["StatefulSet"]["spec"]["template"]["spec"]["volumes"].pop(0)
     broken["Service"]["spec"]["selector"] = {"app": "other"}
     broken["Service"]["sepc"] = {}
-    job = broken["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    job = jobs(broken)["strongroom-rotate"]
     job["containers"][0]["securityContext"] = {"allowPrivilegeEscalation": True, "readOnlyRootFilesystem": True}
     job["containers"][0]["envFrom"] = [{"secretRef": {"name": "strongroom-environment"}}]
-    broken["PersistentVolumeClaim"]["metadata"]["name"] = "other"
+    job["volumes"][1]["persistentVolumeClaim"]["claimName"] = "missing"
+    jobs(broken)["strongroom-prune-rotate"]["hostname"] = "another"
+    jobs(broken)["strongroom-prune"].pop("affinity")
     broken["NetworkPolicy"]["spec"]["podSelector"] = {"matchLabels": {"app": "other"}}
     broken["NetworkPolicy"]["spec"]["ingress"] = [{"ports": [{"port": 7234}]}]
-    assert len(faults(broken)) == 9, faults(broken)
+    assert len(faults(broken)) == 11, faults(broken)
 
 
 def test_the_manifest_has_what_the_programs_and_the_page_name():
     """Socket, address of the health, folder of the audit log, user and time for draining are the same everywhere."""
     objects = documents()
-    (pod, _), _ = pods(objects)
+    (pod, _), *_ = pods(objects)
     serve, temporal = pod["containers"]
     mounts = {mount["mountPath"] for mount in serve["volumeMounts"]}
     [configuration] = [block.text for block in code_blocks(PAGE) if block.language == "toml"]
@@ -126,3 +172,21 @@ def test_the_manifest_has_what_the_programs_and_the_page_name():
     dockerfile = (ROOT / "docker" / "temporal" / "strongroom.Dockerfile").read_text()
     assert pod["securityContext"]["runAsUser"] == int(re.search(r"--uid (\d+)", dockerfile)[1])
     assert temporal["ports"][0]["name"] == objects["Service"]["spec"]["ports"][0]["targetPort"]
+
+
+def test_each_audit_log_is_pruned_each_day():
+    """Each claim with an audit log has one job that prunes it, under the role that the page names."""
+    objects = documents()
+    pruned = [
+        claim
+        for pod in jobs(objects).values()
+        for claim in claimed(pod).values()
+        if pod["containers"][0]["command"][-2:] == ["audit", "prune"]
+    ]
+    assert sorted(pruned) == sorted(hosts(objects))
+    page, needed = PAGE.read_text(), OPERATIONS["audit.prune"].permission
+    allowed = {role: permissions for role, permissions in ACCOUNT_ROLES.items() if needed in permissions}
+    assert min(allowed, key=lambda role: len(allowed[role])) == "auditor"
+    assert "`auditor`" in page
+    environments = (each for pod, _ in pods(objects) for box in pod["containers"] for each in box.get("envFrom", []))
+    assert set(re.findall(r"strongroom-[\w-]*environment", page)) == {each["secretRef"]["name"] for each in environments}
