@@ -77,6 +77,7 @@ from .lifecycle import (
     disable_data_keys,
     dispose_of_kek,
     enable_data_keys,
+    errors_of_copies,
     index_keys,
     merge_keyring,
     missing_keks,
@@ -87,7 +88,6 @@ from .lifecycle import (
     sign_certificate,
     verify_certificate,
     with_scope,
-    wrapped_by,
 )
 from .private_files import UnsafePath, check_shared_folder
 from .provider import Capabilities, GeneratedKey, KekInfo, KekRef, KmsProvider, Wrapped
@@ -209,6 +209,7 @@ __all__ = [
     "disable_data_keys",
     "dispose_of_kek",
     "enable_data_keys",
+    "errors_of_copies",
     "failed_connection",
     "index_keys",
     "is_loopback_host",
@@ -231,5 +232,4 @@ __all__ = [
     "temporary_of",
     "verify_certificate",
     "with_scope",
-    "wrapped_by",
 ]

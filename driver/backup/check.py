@@ -23,10 +23,11 @@ from strongroom.storage import check_cell, check_schema, current_version
 from strongroom.storage.errors import few
 from strongroom.storage.journal.images import journal_shards
 
+from .certified_keks import certified_keks
 from .key_checks import DELETED, namespace_details, unwrap_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from strongroom.driver.config import StrongroomConfig
@@ -44,6 +45,7 @@ _LOST = (
     "The file has no record of their deletion, so it is damaged or of another host. Take another copy, or unite two copies: "
     "strongroom keys keyring merge."
 )
+_CERTIFICATE = "Name unchanged certificates of this cell; strongroom verify-certificate shows one."
 _ALTERED = "Restore another dump, and compare: docs/explanation/freshness.md."
 _CUT = "Take a copy of the log that was made after the database was backed up, and copy it whole."
 _ACCEPT = "This is so if something changed after the database was backed up. When the cell is restored: strongroom restore accept."
@@ -79,6 +81,7 @@ def with_copies(
 async def check_set(
     config: StrongroomConfig,
     *,
+    certificates: Sequence[Path] = (),
     has_other_hosts: bool = False,
     rows: bool = False,
     report: Callable[[str], None] = lambda _: None,
@@ -87,6 +90,7 @@ async def check_set(
 
     Args:
         config: The configuration, which names the copies.
+        certificates: Files with the erasure certificates of namespaces that were shredded after the database was backed up.
         has_other_hosts: Whether streams of other hosts need not be in this copy of the audit log.
         rows: Whether all rows are compared with the journal too.
         report: Called with the progress.
@@ -103,8 +107,10 @@ async def check_set(
         found += [each async for each in _keys(strongroom)]
         if not all(each.ok for each in found):
             return [*found, Finding("Skipped", "the rest", "namespaces and audit log, because no key opens", "skipped")]
+        certified, refused = await _certified(strongroom, certificates)
+        found += refused
         try:
-            keys = await unwrap_all(strongroom, report)
+            keys = await unwrap_all(strongroom.keyring, report, certified)
         except StrongroomError as error:
             found.append(wrong(KEYS, "wrapped keys", error))
             return [*found, Finding("Skipped", "the rest", "because the keys could not be unwrapped", "skipped")]
@@ -188,6 +194,15 @@ async def _keyring_file(strongroom: Strongroom, provider_id: str, local: LocalPr
     if lost:
         return Finding(KEYS, name, f"{lacking}; {len(lost)} of them were not deleted on purpose", "wrong", _LOST)
     return Finding(KEYS, name, lacking, "note", DELETED)
+
+
+async def _certified(strongroom: Strongroom, certificates: Sequence[Path]) -> tuple[frozenset[KekRef], list[Finding]]:
+    """Return the KEKs that the certificates state as deleted, and what is wrong with a certificate."""
+    try:
+        key = (await strongroom.keyring.open(strongroom.keyring.cell_id)).certificate_key().public_key
+        return await asyncio.to_thread(certified_keks, certificates, key), []
+    except StrongroomError as error:
+        return frozenset(), [wrong(KEYS, "erasure certificates", error, _CERTIFICATE)]
 
 
 async def _rows(strongroom: Strongroom, report: Callable[[str], None]) -> Finding:

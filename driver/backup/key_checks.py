@@ -7,15 +7,27 @@ from typing import TYPE_CHECKING
 from strongroom.driver.doctor.pin import KEYS
 from strongroom.driver.doctor.report import Finding, wrong
 from strongroom.driver.keyring_files import keyring_files
-from strongroom.kms import KeyNotFound, StrongroomError, check_wrapped_keys, deleted_keks, wrapped_by
+from strongroom.kms import (
+    AccessDenied,
+    KekRef,
+    KeyDestroyed,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KmsAuthenticationError,
+    StrongroomError,
+    check_wrapped_keys,
+    deleted_keks,
+    errors_of_copies,
+)
 from strongroom.storage.errors import few
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from uuid import UUID
 
     from strongroom.driver.strongroom import Strongroom
-    from strongroom.kms import DataKeyRecord
+    from strongroom.kms import DataKeyRecord, Keyring
     from strongroom.storage import Namespace
 
 NAMESPACES = "Namespaces"
@@ -23,10 +35,32 @@ _DAMAGED = (
     "Its KEK is not recorded as deleted, and does not unwrap the key. The KEK or the database is damaged, or of another cell: check "
     "another backup, and use that one if it fits."
 )
+_FORGOTTEN = (
+    "The KMS has no such KEK, and keeps no record of deleted ones. If the namespace was shredded after the database was backed up, "
+    "name its erasure certificate: --certificate FILE. Otherwise check that this is the right KMS and account, or restore the KEK."
+)
+_REFUSED = (
+    "The KMS lets nobody use the KEK, or not these credentials. Enable it or grant the right, and run the check again."
+)
 DELETED = (
     "They were destroyed after the database was backed up, for example by a shredding. A copy of the keyring from the time of the "
     "database has them."
 )
+_SCHEDULED, _DESTROYED, _DELETED = "KEKs scheduled for deletion", "destroyed KEKs", "deleted KEKs"
+_LOSSES = {
+    _SCHEDULED: (
+        "KEKs that their KMS will delete",
+        "These namespaces can't be restored, which is right if they were shredded. Otherwise cancel the deletion in the KMS now.",
+    ),
+    _DESTROYED: (
+        "KEKs that their KMS has destroyed",
+        "These namespaces can't be restored, which is right if they were shredded. Otherwise look for a backup of the KMS.",
+    ),
+    _DELETED: ("KEKs that the keyring records as deleted", DELETED),
+}
+"""The ways in which a KEK is lost on purpose, in the order in which they are named for a multi KEK, with text and advice."""
+_LOST = frozenset(each.__name__ for each in (KeyNotFound, KeyDestroyed, KeyPendingDeletion))
+"""The errors of a namespace whose KEK is lost."""
 _CLOSED = frozenset(("KeyDisabled", "KeyWithdrawn", "KeyDestroyed"))
 """The errors of a namespace that is scheduled for shredding."""
 
@@ -36,14 +70,22 @@ class KeyCheck:
 
     Attributes:
         keys: The number of keys.
-        deleted: The namespaces with a key whose KEK was deleted from the keyring on purpose, each with the number of such keys.
+        lost: The namespaces whose KEKs were deleted on purpose, each with the number of keys that no KEK unwraps, by `_LOSSES`.
         failed: The errors of all other keys that did not unwrap, by namespace.
     """
 
     def __init__(self) -> None:
         self.keys = 0
-        self.deleted: dict[UUID, int] = {}
+        self.lost: dict[str, dict[UUID, int]] = {each: {} for each in _LOSSES}
         self.failed: dict[UUID, list[tuple[DataKeyRecord, StrongroomError]]] = {}
+
+    def lose(self, how: str, namespace_id: UUID) -> None:
+        """Count a key that no KEK unwraps any more."""
+        self.lost[how][namespace_id] = self.lost[how].get(namespace_id, 0) + 1
+
+    def has_lost(self, namespace_id: UUID) -> bool:
+        """Return whether a KEK of a namespace was deleted on purpose."""
+        return any(namespace_id in each for each in self.lost.values())
 
     def findings(self, cell_id: UUID) -> Iterator[Finding]:
         """Yield the findings.
@@ -51,30 +93,33 @@ class KeyCheck:
         Args:
             cell_id: The id of the cell, whose own keys are registered under it.
         """
-        lost = sum(self.deleted.values())
-        bad = sum(map(len, self.failed.values()))
+        bad = sum(map(len, self.failed.values())) + sum(sum(each.values()) for each in self.lost.values())
         yield Finding(
-            KEYS, "wrapped keys", f"{self.keys - lost - bad} of {self.keys} keys unwrap, and match their commitments"
+            KEYS, "wrapped keys", f"{self.keys - bad} of {self.keys} keys unwrap, and match their commitments"
         )
-        if self.deleted:
-            text = f"{lost} keys of {len(self.deleted)} namespaces were wrapped by KEKs that the keyring records as deleted: "
-            yield Finding(KEYS, "deleted KEKs", text + few(list(map(str, self.deleted))), "note", DELETED)
+        for how, lost in self.lost.items():
+            if lost:
+                what, advice = _LOSSES[how]
+                text = f"{sum(lost.values())} keys of {len(lost)} namespaces were wrapped by {what}: "
+                yield Finding(KEYS, how, text + few(list(map(str, lost))), "note", advice)
         for namespace_id, failed in self.failed.items():
             name = "the cell's own keys" if namespace_id == cell_id else f"namespace {namespace_id}"
-            yield Finding(KEYS, name, few([_described(*each) for each in failed]), "wrong", _DAMAGED)
+            advice = _advice([error for _, error in failed])
+            yield Finding(KEYS, name, few([_described(*each) for each in failed]), "wrong", advice)
 
 
-async def unwrap_all(strongroom: Strongroom, report: Callable[[str], None]) -> KeyCheck:
+async def unwrap_all(keyring: Keyring, report: Callable[[str], None], certified: frozenset[KekRef]) -> KeyCheck:
     """Unwrap each key that is not destroyed, and compare it with its commitment. Disabled keys are among them.
 
     Args:
-        strongroom: The cell.
+        keyring: The cell's keyring.
         report: Called with the progress.
+        certified: The KEKs that erasure certificates state as deleted.
 
     Raises:
         StrongroomError: A KMS or the database does not answer now.
     """
-    keyring, done = strongroom.keyring, KeyCheck()
+    done = KeyCheck()
     deleted = {
         each
         for provider_id, local in keyring_files(keyring.providers).items()
@@ -88,15 +133,45 @@ async def unwrap_all(strongroom: Strongroom, report: Callable[[str], None]) -> K
         for record, error in page:
             if error is None:
                 continue
-            if isinstance(error, KeyNotFound) and deleted.issuperset(wrapped_by(keyring, record)):
-                done.deleted[record.namespace_id] = done.deleted.get(record.namespace_id, 0) + 1
-            else:
+            is_certified = KekRef(record.provider, record.kek_id) in certified
+            copies = await errors_of_copies(keyring, record, error)
+            how = _loss_of(copies, deleted, is_certified=is_certified)
+            if how is None or record.namespace_id == keyring.cell_id:
                 done.failed.setdefault(record.namespace_id, []).append((record, error))
+            else:
+                done.lose(how, record.namespace_id)
     return done
 
 
+def _loss_of(
+    copies: Sequence[tuple[KekRef, str, StrongroomError]], deleted: set[tuple[KekRef, str]], *, is_certified: bool
+) -> str | None:
+    """Return how the KEKs of a key were lost on purpose; None if one of them may still exist, or may be damaged."""
+    found = set()
+    for kek, version, error in copies:
+        if isinstance(error, KeyPendingDeletion):
+            found.add(_SCHEDULED)
+        elif isinstance(error, KeyNotFound) and (kek, version) in deleted:
+            found.add(_DELETED)
+        # A keyring file records each deletion, so that a KEK that it lacks is no refusal.
+        elif isinstance(error, KeyDestroyed) or (isinstance(error, KeyNotFound) and error.is_refusal and is_certified):
+            found.add(_DESTROYED)
+        else:
+            return None
+    return next(each for each in _LOSSES if each in found)
+
+
+def _advice(errors: Sequence[StrongroomError]) -> str:
+    """Return what to do about keys that did not unwrap, from the most serious of their errors."""
+    if all(isinstance(error, AccessDenied | KeyDisabled | KmsAuthenticationError) for error in errors):
+        return _REFUSED
+    if all(isinstance(error, KeyNotFound) and error.is_refusal for error in errors):
+        return _FORGOTTEN
+    return _DAMAGED
+
+
 async def namespace_details(strongroom: Strongroom, keys: KeyCheck) -> AsyncIterator[Finding]:
-    """Open the details of each namespace. Only a namespace whose KEK was deleted, or that is scheduled for shredding, may be closed.
+    """Open the details of each namespace. It may be closed only if its KEK was deleted on purpose, or if its shredding is scheduled.
 
     Args:
         strongroom: The cell.
@@ -114,8 +189,8 @@ async def namespace_details(strongroom: Strongroom, keys: KeyCheck) -> AsyncIter
         yield Finding(NAMESPACES, "scheduled", f"{waiting} are scheduled for shredding, and are not opened")
     for each in closed:
         name, text = f"namespace {each.namespace_id}", f"{each.error}: {each.unreadable}"
-        if each.error == KeyNotFound.__name__ and each.namespace_id in keys.deleted:
-            yield Finding(NAMESPACES, name, text, "note", "See its KEK above.")
+        if each.error in _LOST and keys.has_lost(each.namespace_id):
+            yield Finding(NAMESPACES, name, text, "note", "It can't be restored from this backup: see its KEK above.")
         else:
             yield Finding(NAMESPACES, name, text, "wrong", "Restore the database from another backup, and compare.")
 

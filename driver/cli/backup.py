@@ -53,7 +53,8 @@ def plan_(config_path: Path) -> None:
     epilog="\b\nExamples:\n  strongroom --config backup/strongroom.toml backup check --dsn postgresql://drill@localhost/drill \\\n"
     "    --keyring backup-of-keys/strongroom-keyring.json --audit backup/audit\n"
     "  STRONGROOM_DSN=postgresql://drill:$PASSWORD@localhost/drill strongroom backup check --rows\n"
-    "  strongroom backup check --keyring local=keyring.json --json",
+    "  strongroom backup check --keyring local=keyring.json --json\n"
+    "  strongroom backup check --certificate payments-erasure.json",
 )
 @click.option(
     "--dsn",
@@ -68,18 +69,36 @@ def plan_(config_path: Path) -> None:
     help="Copy of a keyring file. ID names the provider, if there are several. Default: that of the configuration.",
 )
 @click.option("--audit", type=click.Path(file_okay=False, path_type=Path), help="Copy of the audit log's folder.")
+@click.option(
+    "--certificate",
+    "certificates",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Erasure certificate of a namespace that was shredded after the backup. It may be given several times.",
+)
 @click.option("--other-hosts", is_flag=True, help="Accept that the streams of other hosts are in other copies.")
 @click.option("--rows", is_flag=True, help="Compare all rows with the journal too, as `strongroom verify` does.")
 @click.pass_obj
 def check(
-    config_path: Path, dsn: str | None, keyrings: tuple[str, ...], audit: Path | None, other_hosts: bool, rows: bool
+    config_path: Path,
+    *,
+    dsn: str | None,
+    keyrings: tuple[str, ...],
+    audit: Path | None,
+    certificates: tuple[Path, ...],
+    other_hosts: bool,
+    rows: bool,
 ) -> None:
     """Check that a restored database, a keyring, an audit log and a configuration fit together.
 
     The keyring must be as new as the database or newer, each key that is not destroyed must unwrap and match its commitment, the log
     must have every record that a checkpoint in the database covers, and all must be of the same cell. Nothing is written, and the live
     cell is not needed. Restore a dump into an empty database first. Ends with 1 if something does not fit; a note does not change the
-    exit code. Keys whose KEK the keyring records as deleted, for example by a shredding, are a note.
+    exit code.
+
+    A key whose KEK was deleted on purpose, for example by a shredding after the backup, is a note, because the set still fits: its
+    namespace can't be restored. That is so if a keyring records the deletion, if the KMS reports the KEK as destroyed or scheduled for
+    deletion, or if the KMS has no such KEK and an erasure certificate names it.
     """
     config = load_config(config_path)
     named = dict(_named(each, config) for each in keyrings)
@@ -87,7 +106,9 @@ def check(
 
     async def run() -> list[Finding]:
         with busy("checking ...") as report:
-            return await check_set(config, has_other_hosts=other_hosts, rows=rows, report=report)
+            return await check_set(
+                config, certificates=certificates, has_other_hosts=other_hosts, rows=rows, report=report
+            )
 
     findings = INTERRUPTS.run(run())
     show_doctor.findings(findings)

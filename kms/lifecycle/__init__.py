@@ -3,7 +3,7 @@
 from .certificate import ErasureCertificate, sign_certificate, verify_certificate
 from .certificate_scope import with_scope
 from .kek_deletion import KekDisposal, dispose_of_kek
-from .kek_usage import depending_on, wrapped_by
+from .kek_usage import depending_on
 from .key_lifecycle import (
     activate_index_key,
     begin_index_rotation,
@@ -20,7 +20,7 @@ from .key_lifecycle import (
 from .keyring_merge import KeyringMerge, adopt_keyring, deleted_keks, merge_keyring, missing_keks
 from .rewrap import NotRewrapped, Rewrap, count_to_rewrap, rewrap_data_keys
 from .rotation_due import DueRotations, RotationPolicy, rotate_due_keys
-from .unwrap_check import check_wrapped_keys
+from .unwrap_check import check_wrapped_keys, errors_of_copies
 
 __all__ = [
     "DueRotations",
@@ -44,6 +44,7 @@ __all__ = [
     "disable_data_keys",
     "dispose_of_kek",
     "enable_data_keys",
+    "errors_of_copies",
     "index_keys",
     "merge_keyring",
     "missing_keks",
@@ -54,5 +55,4 @@ __all__ = [
     "sign_certificate",
     "verify_certificate",
     "with_scope",
-    "wrapped_by",
 ]

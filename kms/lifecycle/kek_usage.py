@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from strongroom.kms.keyring.keyring import Keyring
-    from strongroom.kms.keys.registry import DataKeyRecord, KekUsage
+    from strongroom.kms.keys.registry import KekUsage
 
 
 def depending_on(
@@ -51,18 +51,6 @@ def used_versions(keyring: Keyring, used: Iterable[KekUsage], provider: str) -> 
             if part.provider == provider and version != ABSENT:
                 found.setdefault((part.key_id, version), []).append(usage)
     return found
-
-
-def wrapped_by(keyring: Keyring, record: DataKeyRecord) -> list[tuple[KekRef, str]]:
-    """Return the KEKs, with their versions, of which each alone unwraps a key: its KEK, or the children of its multi KEK.
-
-    Args:
-        keyring: The cell's keyring.
-        record: The key.
-    """
-    kek = KekRef(record.provider, record.kek_id)
-    children = [each for each in _parts(keyring, kek, record.kek_version).items() if each[1] != ABSENT]
-    return children or [(kek, record.kek_version)]
 
 
 def _with_parts(keyring: Keyring, kek: KekRef, version: str) -> list[tuple[KekRef, str]]:

@@ -7,32 +7,17 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from contextlib import contextmanager
 
 import pytest
 
+from tests.support.dumps import dumped, restored
 from tests.support.fixtures.command_line import command, run_command, run_in_thread, sql
-from tests.support.services import POSTGRES
-from tests.support.services.postgres import programs_of
 
 pytestmark = pytest.mark.integration
 
 KEYRING = "strongroom-keyring.json"
 PASSWORD = "hunter2"  # noqa: S105 - of no database
-
-
-def dumped(source, path):
-    """Write a dump of the schema of a cell."""
-    program = programs_of(max(POSTGRES)) / "pg_dump"
-    subprocess.run([program, "--format=custom", "--schema=strongroom", f"--file={path}", source], check=True)
-
-
-def restored(path, target):
-    """Restore a dump into an empty database."""
-    program = programs_of(max(POSTGRES)) / "pg_restore"
-    flags = ("--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
-    subprocess.run([program, *flags, f"--dbname={target}", path], check=True)
 
 
 def findings_of(folder, *arguments, code=0):
@@ -126,6 +111,22 @@ def test_a_keyring_whose_kek_was_destroyed_since(backup_set, cell_after_shreddin
     assert "lacks 1 KEKs" in findings["Keys", "keyring local"][1]
     assert findings["Keys", "deleted KEKs"][0] == "note"
     assert [each for each in findings if each[0] == "Namespaces" and findings[each][0] == "note"]
+
+
+def test_a_certificate_must_be_one_of_the_cell(backup_set, cell_after_shredding, tmp_path):
+    """An erasure certificate of the cell is accepted. One that was altered, or that can't be read, is wrong."""
+    _, target, _ = backup_set
+    certificate = cell_after_shredding / "payments.json"
+    assert wrong(findings_of(cell_after_shredding, "--dsn", target, "--certificate", certificate)) == set()
+    altered = tmp_path / "altered.json"
+    altered.write_text(certificate.read_text().replace('"disposal":"delete"', '"disposal":"kept"'))
+    assert altered.read_bytes() != certificate.read_bytes(), "control"
+    for path in (altered, tmp_path / "absent.json"):
+        findings = findings_of(cell_after_shredding, "--dsn", target, "--certificate", path, code=1)
+        assert wrong(findings) == {"Keys"}
+        state, text = findings["Keys", "erasure certificates"]
+        assert state == "wrong"
+        assert path.name in text
 
 
 def changed(content, version):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import replace
 
@@ -9,7 +10,8 @@ import pytest
 from strongroom.driver.config import load_config
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import CachePolicy, KekRef, KeyDisabled, KmsUnavailable, PartType, RecordKind, StrongroomError
-from tests.support.fixtures.command_line import run_command
+from tests.support.dumps import dumped, restored
+from tests.support.fixtures.command_line import command, run_command, run_in_thread
 from tests.support.kms.bao_server import bao_server
 from tests.support.services import or_skip
 
@@ -84,6 +86,24 @@ def test_walk_on_the_command_line(on_bao, bao):
     assert done.returncode == 1
     assert "KMS vault" in done.stdout
     assert "s.madeUp" not in done.stdout + done.stderr
+
+
+def test_a_backup_from_before_a_shredding_fits(on_bao, databases, tmp_path):
+    """OpenBao forgets a deleted KEK. With the erasure certificate the backup fits, and the namespace is named as lost."""
+    folder, target = on_bao.parent, run_in_thread(databases.create())
+    for arguments in (("init",), ("namespace", "create", "gone"), ("namespace", "create", "kept")):
+        command(folder, *arguments)
+    dumped(load_config(on_bao).dsn, tmp_path / "dump")
+    restored(tmp_path / "dump", target)
+    asked = command(folder, "namespace", "shred", "gone", "--confirm", "gone", "--grace", "0s")
+    code = re.search(r"--final (\w+)", asked)[1]
+    command(folder, "namespace", "shred", "gone", "--final", code, "--certificate", tmp_path / "gone.json")
+    refused = command(folder, "backup", "check", "--dsn", target, code=1)
+    assert "--certificate FILE" in " ".join(refused.split())
+    certified = command(folder, "backup", "check", "--dsn", target, "--certificate", tmp_path / "gone.json")
+    assert "those of 1 of 2 namespaces open" in certified
+    assert "can't be restored" in certified
+    run_in_thread(databases.drop(target))
 
 
 async def test_outage_and_recovery(on_bao, bao):

@@ -74,6 +74,7 @@ async def multi_bench():
             provider=provider,
             missing=KekRef("multi", "one:absent,two:absent"),
             deleted=KeyNotFound,
+            children=keyrings.providers,
             faults={"no files": Fault(KeyringFileError, gone), "readable by others": Fault(KeyringFileError, readable)},
         )
         await provider.aclose()

@@ -50,6 +50,7 @@ class KmsBench:
         faults: The faults by name.
         secrets: Texts that no error, repr or log may show (tokens, PINs, passwords).
         deleted: The error that a use of a KEK raises after `delete_kek`.
+        children: The providers of the children of a multi provider, by their ids.
     """
 
     name: str
@@ -59,3 +60,4 @@ class KmsBench:
     administrator: Administrator | None = None
     faults: Mapping[str, Fault] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    children: Mapping[str, KmsProvider] = field(default_factory=dict)

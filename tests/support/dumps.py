@@ -1,0 +1,21 @@
+"""Dump a cell's schema and restore it with PostgreSQL's own programs, as the owner of both databases."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.support.services import POSTGRES
+from tests.support.services.postgres import programs_of
+
+
+def dumped(source, path):
+    """Write a dump of the schema of a cell."""
+    program = programs_of(max(POSTGRES)) / "pg_dump"
+    subprocess.run([program, "--format=custom", "--schema=strongroom", f"--file={path}", source], check=True)
+
+
+def restored(path, target):
+    """Restore a dump into an empty database."""
+    program = programs_of(max(POSTGRES)) / "pg_restore"
+    flags = ("--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
+    subprocess.run([program, *flags, f"--dbname={target}", path], check=True)
