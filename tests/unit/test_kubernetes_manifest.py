@@ -55,7 +55,9 @@ def pods(objects):
     """Return the specification of each pod, with the names of the volumes that its claims make."""
     stateful, known = objects["StatefulSet"]["spec"], hosts(objects)
     claims = {each["metadata"]["name"] for each in stateful["volumeClaimTemplates"]}
-    of_jobs = [(pod, {name for name, claim in claimed(pod).items() if claim in known}) for pod in jobs(objects).values()]
+    of_jobs = [
+        (pod, {name for name, claim in claimed(pod).items() if claim in known}) for pod in jobs(objects).values()
+    ]
     return [(stateful["template"]["spec"], claims), *of_jobs]
 
 
@@ -189,4 +191,6 @@ def test_each_audit_log_is_pruned_each_day():
     assert min(allowed, key=lambda role: len(allowed[role])) == "auditor"
     assert "`auditor`" in page
     environments = (each for pod, _ in pods(objects) for box in pod["containers"] for each in box.get("envFrom", []))
-    assert set(re.findall(r"strongroom-[\w-]*environment", page)) == {each["secretRef"]["name"] for each in environments}
+    assert set(re.findall(r"strongroom-[\w-]*environment", page)) == {
+        each["secretRef"]["name"] for each in environments
+    }
