@@ -8,16 +8,17 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import ExitStack
     from pathlib import Path
 
 PATIENCE = 180.0
 """Time that a process may take to become ready, in seconds. It is reached only if something is wrong."""
+_CONNECT_SECONDS = 10.0
 
 
 class StackError(Exception):
@@ -126,24 +127,38 @@ def run(command: Sequence[str | Path], folder: Path, *, environment: Mapping[str
 
 
 def free_ports(count: int) -> list[int]:
-    """Return TCP ports of the loopback address that are free now.
+    """Return TCP ports of the loopback address for servers that start within a minute. Until then no other caller gets them.
 
     They are below 32,768, because Temporal's schema for PostgreSQL keeps the ports of its hosts in 16 bits with a sign. The system
     gives higher ports to clients, so it does not take these in between.
     """
     found: list[int] = []
-    with ExitStack() as stack:
-        for port in random.sample(range(20_000, 32_768), 10 * count):
-            probe = stack.enter_context(socket.socket())
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    for port in random.sample(range(20_000, 32_768), 10 * count):
+        if _reserved(port):
             found.append(port)
-            if len(found) == count:
-                return found
+        if len(found) == count:
+            return found
     msg = "no free TCP ports between 20,000 and 32,768"
     raise StackError(msg)
+
+
+def _reserved(port: int) -> bool:
+    """Reserve a port for a minute; return whether it was free.
+
+    The side that closes a connection first keeps its port for a minute. Servers can listen on it, because they use SO_REUSEADDR as
+    this socket does. It is set after the port is bound, so that a port that another program has reserved is refused.
+    """
+    try:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", port))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.listen()
+            with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_SECONDS) as client:
+                listening.accept()[0].close()
+                client.recv(1)
+    except OSError:
+        return False
+    return True
 
 
 def accepts(port: int) -> bool:
