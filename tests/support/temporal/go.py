@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import re
 import shutil
 import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from examples.temporal.binaries import MODULE
@@ -15,7 +17,6 @@ from tests.support.services import GO, missing_service
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _RESULT = re.compile(r"^--- (PASS|FAIL|SKIP): ", re.MULTILINE)
 
@@ -26,20 +27,19 @@ def require_go() -> None:
         missing_service(GO, "no program 'go' in PATH")
 
 
+@cache
 def built_tests(package: str) -> Path:
-    """Return the test program of a package. Go keeps what it compiled, so only the first build takes long.
+    """Return the test program of a package. Each pytest worker builds it once. Go keeps what it compiled.
 
     Args:
         package: The folder of the package in the module.
     """
     require_go()
-    target = MODULE / "bin" / f"{package}-{os.getpid()}.test"  # another pytest worker builds its own
-    if not target.exists():
-        atexit.register(target.unlink, missing_ok=True)
-        command = ["go", "test", "-c", "-o", str(target), f"./{package}"]
-        environment = {**os.environ, "CGO_ENABLED": "0"}  # as all builds of the module, which share one cache
-        done = subprocess.run(command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False)
-        assert not done.returncode, done.stderr[-5000:]
+    target = Path(tempfile.mkdtemp(prefix="strongroom-go-")) / f"{package}.test"
+    command = ["go", "test", "-c", "-o", str(target), f"./{package}"]
+    environment = {**os.environ, "CGO_ENABLED": "0"}  # as all builds of the module, which share one cache
+    done = subprocess.run(command, cwd=MODULE, env=environment, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr[-5000:]
     return target
 
 
