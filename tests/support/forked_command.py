@@ -7,7 +7,6 @@ import sys
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from threading import Lock
-from unittest.mock import patch
 
 from tests.support.tree import ROOT
 
@@ -19,10 +18,18 @@ _CHILDREN = Lock()
 
 def forked_process(target, *arguments):
     """Start a process that calls a function."""
+    import pytest  # noqa: PLC0415 - each command imports this module, and does not need pytest
+
     context = get_context("forkserver")
     process = context.Process(target=target, args=arguments)
     # Locked, because tests call this in threads. The path is added, because only pytest can import `tests` without it.
-    with _CHILDREN, patch.dict(os.environ, WIDE), patch.object(sys, "path", [*sys.path, str(ROOT)]):
+    with _CHILDREN, pytest.MonkeyPatch.context() as patched:
+        for (
+            name,
+            value,
+        ) in WIDE.items():  # `patch.dict` would empty the environment at its end, and other threads would see that
+            patched.setenv(name, value)
+        patched.setattr(sys, "path", [*sys.path, str(ROOT)])
         context.set_forkserver_preload(["strongroom.driver.cli.main", "tests.support.patience"])
         process.start()
     return process
