@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 from checks.tree import ROOT
@@ -36,6 +39,38 @@ def build(tree: Path, out: Path, time: str) -> None:
         RUSTFLAGS=" ".join(f"--remap-path-prefix={path}={name}" for path, name in places.items()),
         CFLAGS=" ".join(f"-ffile-prefix-map={path}={name}" for path, name in places.items()),
     )
+    [wheel] = out.glob("strongroom_kernel-*.whl")
+    hide_folder(wheel, kernel)
+
+
+def hide_folder(wheel: Path, folder: Path) -> None:
+    """Replace the folder of the build in a wheel's bill of materials, in which maturin names it, and record the bill's new digest.
+
+    Raises:
+        SystemExit: Another file of the wheel names the folder.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        members = {member: archive.read(member) for member in archive.infolist()}
+    record = next(member for member in members if member.filename.endswith(".dist-info/RECORD"))
+    for member, content in members.items():
+        if "/sboms/" in member.filename:
+            members[member] = content.replace(f"path+file://{folder}".encode(), b"path+file:///kernel")
+            old, new = (recorded(member.filename, each) for each in (content, members[member]))
+            members[record] = members[record].replace(old, new)
+    named = [member.filename for member, content in members.items() if os.fsencode(folder) in content]
+    if named:
+        raise SystemExit(
+            f"{', '.join(named)} in {wheel.name} names the folder of the build. Remove it in .ci/release/kernel.py."
+        )
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+
+
+def recorded(name: str, content: bytes) -> bytes:
+    """Return the line of a file in RECORD, without its end."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+    return f"{name},sha256={digest.decode()},{len(content)}".encode()
 
 
 def sysroot() -> str:

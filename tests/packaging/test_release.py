@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from release import python
-from release.kernel import downgrades
+from release.kernel import downgrades, hide_folder, recorded
 from release.sbom import without_licence
 from release.tree import copy_tree
 from tests.support.claims import prove
@@ -128,6 +130,39 @@ def test_a_crate_that_is_not_pinned_is_put_back():
     found = "".join(pin.format(each) for each in ("a==0.3.9", "a==0.4.1", "b==1.3.1", "d==1.0.0"))
     assert downgrades(found, wanted) == [("a@0.3.9", "0.3.4"), ("b@1.3.1", "1.2.0")]
     assert downgrades(wanted, wanted) == []
+
+
+def kernel_wheel(folder, tree, more=b""):
+    """Return a wheel as maturin writes it for a tree, with its bill of materials."""
+    folder.mkdir()
+    wheel, info = folder / "strongroom_kernel.whl", "strongroom_kernel.dist-info"
+    bill = b'{"bom-ref": "path+file://%s#strongroom-kernel@0.1.0"}' % os.fsencode(tree)
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {
+            "strongroom_kernel/kernel.so": b"library" + more,
+            f"{info}/sboms/kernel.json": bill,
+            f"{info}/RECORD": b"%s\n%s/RECORD,,\n" % (recorded(f"{info}/sboms/kernel.json", bill), info.encode()),
+        }.items():
+            archive.writestr(zipfile.ZipInfo(name, (2026, 12, 1, 0, 0, 0)), content)
+    return wheel
+
+
+def test_the_kernels_wheel_does_not_name_the_folder_of_its_build(tmp_path):
+    """Builds in two folders have the same bytes, and the recorded digest is right. Control: a library that names the folder."""
+    trees = [tmp_path / "one" / "kernel", tmp_path / "another" / "kernel"]
+    wheels = [kernel_wheel(tmp_path / str(number), tree) for number, tree in enumerate(trees)]
+    assert wheels[0].read_bytes() != wheels[1].read_bytes(), "control"
+    for wheel, tree in zip(wheels, trees, strict=True):
+        hide_folder(wheel, tree)
+    assert wheels[0].read_bytes() == wheels[1].read_bytes()
+    name = "strongroom_kernel.dist-info/sboms/kernel.json"
+    with zipfile.ZipFile(wheels[0]) as archive:
+        bill = archive.read(name)
+        assert json.loads(bill) == {"bom-ref": "path+file:///kernel#strongroom-kernel@0.1.0"}
+        assert recorded(name, bill) in archive.read("strongroom_kernel.dist-info/RECORD").splitlines()
+    library = kernel_wheel(tmp_path / "library", trees[0], more=os.fsencode(trees[0]))
+    with pytest.raises(SystemExit, match=r"strongroom_kernel/kernel\.so in strongroom_kernel\.whl names the folder"):
+        hide_folder(library, trees[0])
 
 
 def test_a_library_without_a_licence_is_named():
