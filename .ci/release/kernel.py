@@ -1,4 +1,4 @@
-"""The wheel of the native kernel, for all Pythons from 3.11 (abi3), on the oldest glibc that its symbols allow (manylinux)."""
+"""The wheel of the native kernel, for all Pythons from 3.11 (abi3) and the glibc of `baseline.py` (manylinux)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 from checks.tree import ROOT
+from release import baseline
 from release.tree import run
 
 PINS = ROOT / "requirements" / "kernel.txt"
@@ -21,10 +22,11 @@ PIN = re.compile(r"([\w-]+)==(\S+) --hash=sha256:([0-9a-f]{64})")
 
 
 def build(tree: Path, out: Path, time: str) -> None:
-    """Build the kernel's wheel from a tree, with the pinned crates.
+    """Build the kernel's wheel from a tree, with the pinned crates, and check that it works with the glibc that its tag names.
 
     Raises:
-        SystemExit: Cargo is missing, a crate is not the pinned one, or the build failed.
+        SystemExit: Cargo is missing, a crate is not the pinned one, or the build failed; also if the kernel needs a newer glibc or
+            another library.
     """
     kernel = tree / "kernel"
     lock(kernel)
@@ -33,6 +35,8 @@ def build(tree: Path, out: Path, time: str) -> None:
     places = {str(kernel): "kernel", str(cargo): "cargo", sysroot(): "rust"}
     run(
         *(Path(sys.executable).with_name("maturin"), "build", "--release", "--locked", "--out", out),
+        # By default maturin copies libraries of this machine into the wheel.
+        *("--compatibility", baseline.TAG, "--auditwheel", "check"),
         folder=kernel,
         SOURCE_DATE_EPOCH=time,
         CARGO_TARGET_DIR=os.environ.get("CARGO_TARGET_DIR", str(kernel / "target")),
@@ -41,6 +45,7 @@ def build(tree: Path, out: Path, time: str) -> None:
     )
     [wheel] = out.glob("strongroom_kernel-*.whl")
     hide_folder(wheel, kernel)
+    baseline.check_wheel(wheel)
 
 
 def hide_folder(wheel: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from checks.tree import ROOT
+from release import baseline
 from release.tree import run
 
 STATED = {"protobuf": "BSD-3-Clause"}
@@ -35,6 +36,7 @@ def build(tree: Path, out: Path, time: str) -> Path:
     for each in bill["components"]:
         if each["name"] in STATED and not each.get("licenses"):
             each["licenses"] = [{"license": {"id": STATED[each["name"]]}}]
+    state_glibc(bill)
     path.write_text(f"{json.dumps(bill, indent=2, sort_keys=True)}\n", encoding="utf-8")
     missing = without_licence(bill)
     if missing:
@@ -42,6 +44,11 @@ def build(tree: Path, out: Path, time: str) -> Path:
             f"no licence is stated by {', '.join(missing)}. Read it in their source, and add it to STATED in .ci/release/sbom.py."
         )
     return path
+
+
+def state_glibc(bill: dict) -> None:
+    """State in a bill the oldest glibc on which the kernel's wheel works. The wheel has a bill of its crates, without glibc."""
+    bill["metadata"].setdefault("properties", []).append({"name": "strongroom:kernel:glibc", "value": baseline.VERSION})
 
 
 def without_licence(bill: dict) -> list[str]:
