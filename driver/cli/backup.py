@@ -30,22 +30,30 @@ def backup() -> None:
 
 @backup.command(
     "plan",
-    epilog="\b\nExamples:\n  strongroom backup plan\n  strongroom --config /etc/strongroom.toml backup plan --json",
+    epilog="\b\nExamples:\n  strongroom backup plan\n  strongroom backup plan --physical\n"
+    "  strongroom --config /etc/strongroom.toml backup plan --json",
+)
+@click.option(
+    "--physical",
+    is_flag=True,
+    help="Plan a base backup of the server and its archived write-ahead log, which restore any moment, in place of a dump.",
 )
 @click.pass_obj
-def plan_(config_path: Path) -> None:
+def plan_(config_path: Path, *, physical: bool) -> None:
     """Show what to back up for this configuration, in which order, and why.
 
-    It reads only the configuration. It names no password; the secrets in environment variables are named by their variables.
+    It reads only the configuration. It names no password; the secrets in environment variables are named by their variables. The last
+    step checks the set with `backup check`, which needs a restored server for either kind of backup.
     """
     config, document = load_config(config_path), read_document(config_path)
-    steps = plan(config, config_path, dict(_variables(document)), has_secret=holds_secret(document))
+    variables = dict(_variables(document))
+    steps = plan(config, config_path, variables, has_secret=holds_secret(document), physical=physical)
     lines = [
         text
         for number, step in enumerate(steps, 1)
         for text in (f"{number}. {step.part}: {step.what}", f"   {step.how}", f"   ({step.why})")
     ]
-    result({"cell_id": config.cell.cell_id, "steps": steps}, *lines)
+    result({"cell_id": config.cell.cell_id, "physical": physical, "steps": steps}, *lines)
 
 
 @backup.command(
@@ -93,7 +101,8 @@ def check(
 
     The keyring must be as new as the database or newer, each key that is not destroyed must unwrap and match its commitment, the log
     must have every record that a checkpoint in the database covers, and all must be of the same cell. Nothing is written, and the live
-    cell is not needed. Restore a dump into an empty database first. Ends with 1 if something does not fit; a note does not change the
+    cell is not needed. Restore the dump into an empty database first, or the base backup with its log on another
+    server: the files of a backup are not checked themselves. Ends with 1 if something does not fit; a note does not change the
     exit code.
 
     A key whose KEK was deleted on purpose, for example by a shredding after the backup, is a note, because the set still fits: its

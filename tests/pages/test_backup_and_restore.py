@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.integration
 PAGE = ROOT / "docs" / "how-to" / "backup-and-restore.md"
 SOURCE = "postgresql://strongroom@db.example.com/strongroom"
 TARGET = "postgresql://strongroom@db2.example.com/strongroom"
+REPLICATION = "postgresql://backup@db.example.com/postgres"
 ADMINISTRATOR = "postgresql://postgres@{}.example.com/postgres"
 MOMENT = "2026-11-29 12:00:00+00"
 STATE = "4be7d1c09a5f3e2d8c6b1a0f9e8d7c6b"
@@ -315,8 +317,31 @@ def refused_until_accepted(host, walk):
     assert record["lost_through"] > record["lost_after"] > 0
 
 
+def planned_copies(host, copies):
+    """Copy keyring and audit log as `backup plan --physical` says; return the arguments of the check that it ends with."""
+    steps = json.loads(command(host, "backup", "plan", "--physical", "--json"))["steps"]
+    places = {"BACKUP-OF-KEYS/": f"{copies}/", "BACKUP/": f"{copies}/"}
+
+    def in_place(text):
+        return re.sub("|".join(places), lambda match: places[match[0]], text)
+
+    parts = [each["part"] for each in steps]
+    log = parts.index("write-ahead log")
+    copied = [each["how"].removeprefix("on each host: ") for each in steps[log + 1 :] if " cp -" in f" {each['how']}"]
+    assert len(copied) == 2, "keyring and audit log; the configuration has a password"
+    for each in copied:
+        subprocess.run(["sh", "-c", in_place(each)], cwd=host, check=True)
+    program, *arguments = shlex.split(in_place(steps[-1]["how"].partition("then: ")[2]))
+    assert program == "strongroom"
+    assert arguments[4:6] == ["--dsn", "RESTORED"]
+    return [*arguments[:4], *arguments[6:]]
+
+
 def test_restore_to_a_point_in_time(tmp_path_factory):
-    """The base backup and the archived log restore the moment that the page names. It is refused, accepted, and then works."""
+    """The base backup and the archived log restore the moment that the page names. It is refused, accepted, and then works.
+
+    The copies of keyring and audit log that `backup plan --physical` names, in its order, fit together with the restored server.
+    """
     with tempfile.TemporaryDirectory(prefix="strongroom-backup-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -330,6 +355,7 @@ def test_restore_to_a_point_in_time(tmp_path_factory):
             restored = folder / "restored"
             values = {
                 ADMINISTRATOR.format("db"): server.dsn,
+                REPLICATION: dsn_of(server.dsn, role="backup"),
                 "/backup/": f"{backup}/",
                 "/var/lib/postgresql/restored": str(restored),
             }
@@ -345,10 +371,14 @@ def test_restore_to_a_point_in_time(tmp_path_factory):
             dsn = run_in_thread(Databases(server.dsn).create())
             command(host, "init", "--dsn", dsn)
             command(host, "namespace", "create", "before")
-            walk.run("pg_basebackup", "/")
+            walk.run('psql postgresql://postgres@db.example.com/postgres -c "CREATE ROLE backup', "/")
+            walk.run("pg_basebackup", "/", lines=slice(2))
             shutil.copy(host / "strongroom-keyring.json", host / "before.json")
             command(host, "namespace", "create", "between")
             [[moment]] = sql(server.dsn, "SELECT clock_timestamp()::text")
+            walk.run("pg_basebackup", "/", lines=slice(2, None))
+            copies = tmp_path_factory.mktemp("copies")
+            check = planned_copies(host, copies)
             command(host, "namespace", "create", "after")
             [[last]] = sql(server.dsn, "SELECT pg_walfile_name(pg_switch_wal())")
             wait_for((backup / "wal" / last).exists)
@@ -358,6 +388,7 @@ def test_restore_to_a_point_in_time(tmp_path_factory):
             walk.run("cp -a /backup/base", "/")
             try:
                 wait_for(lambda: sql(server.dsn, "SELECT pg_is_in_recovery()") == [(False,)])
+                assert "checks passed" in command(host, *check, "--dsn", dsn)
                 refused_until_accepted(host, Walk(server.programs, values))
                 assert walk.used == {*values, MOMENT}
             finally:

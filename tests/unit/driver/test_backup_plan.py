@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from strongroom.driver.backup import plan
 from strongroom.driver.backup.plan import without_password
 from strongroom.driver.cli.backup import _named
 from tests.support.configuration import FULL, MINIMAL, SECRETS, parsed
+from tests.support.pages import code_blocks
+from tests.support.tree import ROOT
 
+PAGE = ROOT / "docs" / "how-to" / "backup-and-restore.md"
 FILE = Path("/etc/strongroom/strongroom.toml")
 
 
@@ -77,6 +81,40 @@ def test_the_database_is_dumped_by_its_owner():
     assert first.how.endswith(" postgresql://OWNER@db.example.com/one")
     assert "owns the tables" in first.why
     assert "sesame" not in str(first)
+
+
+def test_a_physical_backup_has_the_commands_of_the_page():
+    """Settings and commands are those of the page, whose walker runs them on a PostgreSQL with an archived log."""
+    config = parsed({**MINIMAL, "database": {"dsn": "postgresql://strongroom@db.example.com/postgres"}})
+    steps = plan(config, FILE, {}, physical=True)
+    on_page = {line for block in code_blocks(PAGE) for line in block.text.splitlines()}
+    places = {"WAL-ARCHIVE": "/backup/wal", "BACKUP/": "/backup/", "REPLICATION@": "backup@"}
+
+    def as_on_page(text):
+        return re.sub("|".join(places), lambda match: places[match[0]], text)
+
+    settings, *commands = [as_on_page(each.how) for each in steps if each.part in {"database", "write-ahead log"}]
+    assert set(settings.removeprefix("once, in postgresql.conf: ").split("; ")) <= on_page
+    assert [each.split()[0] for each in commands] == ["pg_basebackup", "pg_verifybackup", "psql"]
+    assert set(commands) <= on_page
+    assert not {each.how for each in plan(config, FILE, {})} & on_page, "control: a dump has other words in this place"
+
+
+@pytest.mark.parametrize("physical", [False, True])
+def test_the_order_of_the_parts(physical):
+    """Keys and audit log are copied after the database and its log. The last step checks a restored server with all copies."""
+    config = parsed({**MINIMAL, "audit": {"folder": "audit"}}, folder=Path("/srv/cell"))
+    steps = plan(config, Path("/srv/cell/strongroom.toml"), {}, physical=physical)
+    parts = list(dict.fromkeys(each.part for each in steps))
+    log = ["write-ahead log"] if physical else []
+    assert parts == ["database", *log, "keys", "audit log", "configuration", "certificates", "check"]
+    [keys] = [each.why for each in steps if each.part == "keys"]
+    assert ("moment" in keys) == physical
+    assert shlex.split(steps[-1].how.partition("then: ")[2]) == [
+        *("strongroom", "--config", "BACKUP/strongroom.toml", "backup", "check", "--dsn", "RESTORED"),
+        *("--keyring", "local=BACKUP-OF-KEYS/keyring.json", "--audit", "BACKUP/audit"),
+    ]
+    assert "only a restored server is checked" in steps[-1].why
 
 
 @pytest.mark.parametrize(
