@@ -1,11 +1,10 @@
-"""Registers the modules of fixtures, and removes the environment variables of Strongroom from the tests."""
+"""Registers the modules of fixtures."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-import pytest
 from hypothesis import settings
 
 from tests.support.counts import examples
@@ -16,6 +15,7 @@ from tests.support.tree import ROOT
 sys.path += [str(ROOT), str(ROOT / ".ci")]
 
 pytest_plugins = (
+    "tests.support.fixtures.environment",
     "tests.support.fixtures.postgres",
     "tests.support.fixtures.cell",
     "tests.support.fixtures.ciphers",
@@ -43,9 +43,3 @@ settings.register_profile("dev", max_examples=examples(50), deadline=None)
 settings.register_profile("ci", max_examples=examples(150), deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 be_patient(WHILE_IT_RUNS)
-
-
-@pytest.fixture(autouse=True)
-def _scrubbed_environment(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("STRONGROOM_")]:
-        monkeypatch.delenv(name)
