@@ -120,11 +120,16 @@ def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> 
 
 
 def found_by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
-    """Return the SQL of a join that finds the documents of tokens in the GIN, some at a time. A document can come repeatedly."""
+    """Return the SQL of a join that finds the documents of tokens in the GIN, some at a time. A document can come repeatedly.
+
+    The planner can't turn an outer join round, and OFFSET keeps it one. It takes `&&` for cheap, and would compare each document with
+    all tokens. Tokens without a document give a row of nulls, so a caller selects by the namespace.
+    """
     parameters.append(sorted(tokens))
     array = f"${len(parameters)}::bigint[]"
     series = f"generate_series(1, cardinality({array}), {_AT_ONCE}) AS s (at)"
-    return f"{series} JOIN {records} AS n ON n.t && ({array})[s.at : s.at + {_AT_ONCE - 1}]"
+    joined = f"{series} LEFT JOIN {records} AS r ON r.t && ({array})[s.at : s.at + {_AT_ONCE - 1}]"
+    return f"(SELECT r.* FROM {joined} OFFSET 0) AS n"
 
 
 def _tokens_condition(query: AnyOf, parameters: list[object]) -> str:

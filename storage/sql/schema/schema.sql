@@ -184,7 +184,7 @@ CREATE INDEX visibility_records_run ON visibility_records (h_run) WHERE h_run IS
 
 -- Lists of the runs of a status. A run that closes leaves its entry here until the table is vacuumed, so it is vacuumed often: otherwise
 -- a list of open runs would read the entries of a fifth of all runs.
-CREATE INDEX visibility_records_status ON visibility_records (h_status, b1) WHERE h_division IS NULL;
+CREATE INDEX visibility_records_status ON visibility_records (h_status, b1, b2) WHERE h_division IS NULL;
 
 -- Equal keys are stored once, so a row takes six bytes of these indexes. Counts read nothing else.
 CREATE INDEX visibility_records_type ON visibility_records (namespace_id, h_type, h_status) WHERE h_division IS NULL;

@@ -157,7 +157,7 @@ CREATE INDEX visibility_records_tokens ON visibility_records USING gin (t);
 CREATE INDEX visibility_records_workflow ON visibility_records (h_workflow) WHERE h_workflow IS NOT NULL;
 CREATE INDEX visibility_records_run ON visibility_records (h_run) WHERE h_run IS NOT NULL;
 
-CREATE INDEX visibility_records_status ON visibility_records (h_status, b1) WHERE h_division IS NULL;
+CREATE INDEX visibility_records_status ON visibility_records (h_status, b1, b2) WHERE h_division IS NULL;
 CREATE INDEX visibility_records_type ON visibility_records (namespace_id, h_type, h_status) WHERE h_division IS NULL;
 CREATE INDEX visibility_records_queue ON visibility_records (h_queue, namespace_id) WHERE h_division IS NULL;
 
