@@ -30,7 +30,7 @@ from .clock import server_clock
 from .connections import SESSION_ADVICE, SESSIONS, connections
 from .damaged import damaged_rows
 from .pin import KEYS, key_registry
-from .report import Finding, wrong
+from .report import Finding, by_group, wrong
 from .row_level_security import DATABASE, row_level_security
 from .search import search_index
 from .serve import server
@@ -62,6 +62,10 @@ async def examine(config_path: Path, *, use_keys: bool = False) -> list[Finding]
     Returns:
         The findings, by group.
     """
+    return by_group(await _examine(config_path, use_keys=use_keys))
+
+
+async def _examine(config_path: Path, *, use_keys: bool) -> list[Finding]:
     try:
         config = await asyncio.to_thread(load_config, config_path)
     except ConfigError as error:

@@ -101,6 +101,12 @@ def summary(findings: Sequence[Finding]) -> str:
     return f"All {len(findings)} checks passed{notes}."
 
 
+def by_group(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings with those of each group next to each other. The groups are in the order in which they first occur."""
+    groups = list(dict.fromkeys(finding.group for finding in findings))
+    return sorted(findings, key=lambda finding: groups.index(finding.group))
+
+
 def about(difference: timedelta) -> str:
     """Return a time in words, in its largest suitable unit."""
     seconds = round(difference.total_seconds())
