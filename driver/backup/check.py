@@ -19,7 +19,14 @@ from strongroom.driver.doctor.report import Finding, wrong
 from strongroom.driver.keyring_files import keyring_files
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, KeyringDiverged, StrongroomError, deleted_keks, missing_keks
-from strongroom.storage import check_cell, check_schema, current_version
+from strongroom.storage import (
+    DatabaseAuthenticationError,
+    DatabaseUnavailable,
+    ResourceExhausted,
+    check_cell,
+    check_schema,
+    current_version,
+)
 from strongroom.storage.errors import few
 from strongroom.storage.journal.images import journal_shards
 
@@ -143,6 +150,8 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         await check_schema(strongroom.database)
         yield Finding(DATABASE, "schema", f"version {current_version()}")
         await check_cell(strongroom.database, strongroom.config.cell)
+    except (DatabaseUnavailable, DatabaseAuthenticationError, ResourceExhausted) as error:
+        yield wrong(DATABASE, "server", error)
     except StrongroomError as error:
         yield wrong(DATABASE, "cell", error, _OTHER_DATABASE)
     else:

@@ -18,6 +18,7 @@ from strongroom.storage import (
     DatabaseAuthenticationError,
     DatabaseUnavailable,
     PoolingNotSupported,
+    ResourceExhausted,
     check_cell,
     check_schema,
     current_version,
@@ -160,13 +161,8 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
             yield finding
     except PoolingNotSupported as error:
         yield wrong(DATABASE, SESSIONS, error, SESSION_ADVICE)
-    except (DatabaseUnavailable, DatabaseAuthenticationError) as error:
-        yield wrong(
-            DATABASE,
-            "server",
-            error,
-            "Check that the server is up, and that database.dsn (or STRONGROOM_DSN) is right.",
-        )
+    except (DatabaseUnavailable, DatabaseAuthenticationError, ResourceExhausted) as error:
+        yield wrong(DATABASE, "server", error)
     except StrongroomError as error:
         yield wrong(DATABASE, "schema", error)
 

@@ -17,6 +17,7 @@ from strongroom.kms import (
     Throttled,
     UnsupportedOperation,
 )
+from strongroom.storage import DatabaseAuthenticationError, DatabaseUnavailable, ResourceExhausted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,18 @@ _KMS_AWAY = (
 )
 _KMS_PAGE = "the page of this KMS in kms/providers/"
 _ADVICE: Sequence[tuple[type[StrongroomError], str]] = (
+    (
+        DatabaseAuthenticationError,
+        "Correct the user or the password in database.dsn (or STRONGROOM_DSN), or let the user in with pg_hba.conf.",
+    ),
+    (
+        ResourceExhausted,
+        "Give the server more of what it lacks. If it lacks connections, raise max_connections or lower database.connections.",
+    ),
+    (
+        DatabaseUnavailable,
+        "If no server answers, start it or correct database.dsn (or STRONGROOM_DSN). If one answers, correct what it names.",
+    ),
     (KmsAuthenticationError, f"Give it valid credentials; {_KMS_PAGE} says where it looks for them."),
     (AccessDenied, f"Grant the rights that are listed on {_KMS_PAGE}, and run doctor --use-keys."),
     (KeyPendingDeletion, "Cancel the deletion in the KMS now if rows under this KEK are still needed."),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from strongroom.driver.index_status import REPAIR, read_index_status
 from strongroom.kms import StrongroomError
-from strongroom.storage import StorageError
 from strongroom.storage.visibility_rows.builds import IndexBuilds
 from strongroom.storage.visibility_rows.marks import IndexMarks
 from strongroom.visibility import SearchIndexUnavailable
@@ -33,7 +32,7 @@ async def search_index(strongroom: Strongroom) -> AsyncIterator[Finding]:
     try:
         database = strongroom.database
         status = await read_index_status(index, strongroom.outbox, IndexMarks(database), IndexBuilds(database))
-    except (StorageError, SearchIndexUnavailable) as error:
+    except SearchIndexUnavailable as error:
         advice = (
             "Check that the cluster is up, and that elasticsearch.url is right. Writes continue, and are indexed later."
         )

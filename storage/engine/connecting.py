@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -40,6 +41,7 @@ _BY_STATE: Mapping[str, tuple[type[StorageError], str]] = {
     ),
     "28": (DatabaseAuthenticationError, "Check the user and the password in the dsn"),
     "3D": (DatabaseUnavailable, "Create the database, or correct its name in the dsn"),
+    "42501": (DatabaseUnavailable, "Grant the user CONNECT on the database"),
     "53": (ResourceExhausted, "Raise the server's limit on connections, or lower database.connections"),
     "57P03": (
         DatabaseUnavailable,
@@ -161,7 +163,7 @@ def _reason(error: BaseException, seconds: float) -> tuple[str, str]:
                 "Name the primary in the dsn; after a failover, try again when the standby is promoted",
             )
         case OSError():
-            return _of_system(error), "Check that the server is up, and listens on this address"
+            return _of_system(error), _advice_about_system(error)
     return (
         "it closed the connection before it was established",
         "Check that this is PostgreSQL's port, and the server's log",
@@ -176,6 +178,14 @@ def _of_system(error: OSError) -> str:
     if not numbers and error.errno is not None:
         numbers = {error.errno: None}
     return ", ".join(map(os.strerror, numbers)) or type(error).__name__
+
+
+def _advice_about_system(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "Let this user open the socket, and check the rules of this host's firewall"
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return "Raise the limit of open files of this process or of this host"
+    return "Check that the server is up, and listens on this address"
 
 
 def _secrets(options: Mapping[str, Any]) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import secrets
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
+import asyncpg
 import pytest
 
 from strongroom.storage import NO_NAMESPACE, Database, DatabaseUnavailable
+from strongroom.storage.engine.connecting import failure_of
 from strongroom.storage.errors import DatabaseAuthenticationError, DatabaseTimeout
 from tests.support.faults.server_bench import PLANTED, check
 
@@ -134,6 +138,34 @@ async def test_several_hosts_are_each_named(superuser_dsn):
         async with database.connection(NO_NAMESPACE) as connection:
             assert (await connection.fetchrow("SELECT 1 AS one"))["one"] == 1
         await database.aclose()
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ECONNREFUSED, "Check that the server is up"),
+        (errno.EACCES, "Let this user open the socket"),
+        (errno.EMFILE, "Raise the limit of open files"),
+    ],
+)
+def test_advice_about_an_error_of_the_system_fits_it(number, advice):
+    """A server that can be up is not suspected: this user may lack a right, and this process a file."""
+    text = str(failure_of(OSError(number, "as the system says"), "127.0.0.1:1", 1.0, []))
+    assert f"can't be reached: as the system says. {advice}" in text
+
+
+async def test_a_user_that_may_not_connect_to_the_database(dsn, superuser_dsn):
+    """The server refuses a user without CONNECT, and the advice is about this right. Only a superuser can make the user."""
+    parts, name = urlsplit(dsn), f"stranger_{secrets.token_hex(8)}"
+    admin = await asyncpg.connect(superuser_dsn)
+    try:
+        await admin.execute(f"REVOKE CONNECT ON DATABASE {parts.path[1:]} FROM PUBLIC")
+        await admin.execute(f"CREATE ROLE {name} LOGIN")
+        stranger = parts._replace(netloc=f"{name}:{PLANTED}@{parts.netloc.rpartition('@')[2]}").geturl()
+        assert "(SQLSTATE 42501). Grant the user CONNECT on the database" in str(await refusal(stranger))
+    finally:
+        await admin.execute(f"DROP ROLE IF EXISTS {name}")
+        await admin.close()
 
 
 async def test_a_server_of_the_wrong_kind(dsn):

@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from urllib.parse import urlsplit
 
 import pytest
 
+from strongroom.driver.backup import check_set
+from strongroom.driver.config import load_config
 from strongroom.driver.doctor import Finding, examine, summary
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
@@ -140,6 +143,22 @@ async def test_what_comes_first_skips_what_needs_it(doctor_cell, config_path):
     done = await asyncio.to_thread(run_command, config_path.parent, "doctor")
     assert done.returncode == 1
     assert "the skipped checks run once" in done.stdout
+
+
+async def test_advice_about_the_database_fits_the_reason(doctor_cell, config_path):
+    """A server that refuses the user is up, so the advice is about the user. Control: the advice without a server is another one."""
+    whole, dsn = config_path.read_text(), urlsplit(doctor_cell.config.dsn)
+    stranger = dsn._replace(netloc=f"nobody:wrong@{dsn.netloc.rpartition('@')[2]}").geturl()
+    advice = []
+    for other in (stranger, "postgresql://127.0.0.1:1/none"):
+        config_path.write_text(whole.replace("dsn = ", f'dsn = "{other}"  # '))
+        found = {each.check: each for each in await examine(config_path)}
+        assert found["server"].state == "wrong"
+        advice.append(found["server"].advice)
+        (copy,) = [each for each in await check_set(load_config(config_path)) if each.group == "Database"]
+        assert (copy.check, copy.state, copy.advice) == ("server", "wrong", advice[-1])
+    assert ["the password" in each for each in advice] == [True, False]
+    assert ["start it" in each for each in advice] == [False, True]
 
 
 async def test_a_server_that_may_lose_data_is_wrong(doctor_cell, config_path):
