@@ -49,7 +49,7 @@ def advise(config_path: Path, namespace_name: str, sample: int) -> None:
             strongroom.keyring,
             sample=sample,
         )
-        with busy("reading ...") as update:
+        with busy("reading runs ...") as update:
             advice = await adviser.advise(
                 namespace.namespace_id, attribute_types(namespace), progress=lambda rows: update(f"{rows} rows read")
             )

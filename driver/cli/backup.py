@@ -114,7 +114,7 @@ def check(
     config = with_copies(config, dsn=dsn, keyrings=named, audit=audit)
 
     async def run() -> list[Finding]:
-        with busy("checking ...") as report:
+        with busy("checking the backups ...") as report:
             return await check_set(
                 config, certificates=certificates, has_other_hosts=other_hosts, rows=rows, report=report
             )

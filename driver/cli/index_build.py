@@ -117,7 +117,7 @@ async def _set_replicas(index: ElasticsearchIndex, building: IndexBuild | None, 
 
 async def _replace(strongroom: Strongroom, index: ElasticsearchIndex, settings: IndexSettings) -> None:
     """Build a new index, and put it in place of the present one if there is one."""
-    with busy("building ...") as update:
+    with busy("building the search index ...") as update:
         done = await index_rebuild(strongroom).run(settings, progress=lambda what, count: update(f"{count} {what} ..."))
     if done.before is None:
         await _written(strongroom, index, "made", done.written, made=True)

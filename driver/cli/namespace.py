@@ -195,15 +195,15 @@ def purge(config_path: Path, namespace_id: UUID) -> None:
     """
 
     async def run(strongroom: Strongroom) -> None:
-        with busy("purging ...") as update:
+        with busy("purging the namespace ...") as update:
             deleted = await purge_namespace(
                 strongroom.database,
                 strongroom.journal.journal,
                 namespace_id,
                 progress=lambda table, rows: update(f"purging: {rows} rows of {table} ..."),
             )
-        index = strongroom.search_index
-        documents = None if index is None else await index.delete_namespace(namespace_id)
+            index = strongroom.search_index
+            documents = None if index is None else await index.delete_namespace(namespace_id)
         lines = [*cli_show.purged(deleted)]
         if documents is not None:
             lines.append(f"{documents} documents deleted from the search index")

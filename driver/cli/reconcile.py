@@ -51,7 +51,7 @@ def reconcile(config_path: Path, check: bool, rewrite: bool) -> None:
     async def run(strongroom: Strongroom) -> None:
         if rewrite and strongroom.search_index is None:
             refuse("--rewrite would have no effect: the configuration has no section [elasticsearch]; leave it out")
-        with busy() as update:
+        with busy("comparing tokens with records ...") as update:
             tokens = await _tokens(strongroom, update, repair=not check)
             documents = None
             if strongroom.search_index is not None:

@@ -118,7 +118,7 @@ async def _found(strongroom: Strongroom) -> _Found:
         if each.found.name == POLICY:
             await continue_after(each)  # its error names the command
     key = await strongroom.audit_key()
-    with busy("reading ..."):
+    with busy("verifying the audit log ..."):
         verified = await verify_log(
             strongroom.audit_checkpoints,
             log.root,

@@ -93,7 +93,7 @@ def rotate_index(
             if prefixes or no_prefixes:
                 keys = await strongroom.keyring.open(namespace.namespace_id)
                 layout = with_prefixes(layout, keys, prefixes, types)
-        with busy() as update:
+        with busy("rotating the index key ...") as update:
             done = await strongroom.index_rotation(wait=wait).rotate(
                 namespace.namespace_id,
                 types,

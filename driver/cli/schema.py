@@ -12,7 +12,7 @@ from strongroom.storage.schema.citus import distribute_schema, distribution_stat
 
 from .commands import Group, refuse_unused
 from .interrupts import INTERRUPTS
-from .show.output import json_wanted, line, result, table
+from .show.output import busy, json_wanted, line, result, table
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,9 +66,10 @@ def apply(config_path: Path, driver_role: str | None, dsn: str | None, distribut
         return
 
     async def run(database: Database) -> None:
-        steps = [step.name for step in await apply_schema(database, driver_role=driver_role)]
-        statements = list(await distribute_schema(database)) if distributed else []
-        found = await schema_status(database)
+        with busy("bringing the schema up to date ..."):
+            steps = [step.name for step in await apply_schema(database, driver_role=driver_role)]
+            statements = list(await distribute_schema(database)) if distributed else []
+            found = await schema_status(database)
         document = {
             "version": found.version,
             "applied": steps,

@@ -18,7 +18,7 @@ from .commands import Command, is_given, refuse, refuse_unused
 from .interrupts import INTERRUPTS
 from .show import doctor as show_doctor
 from .show.demo import TextTerminal
-from .show.output import line, result
+from .show.output import busy, line, result
 
 if TYPE_CHECKING:
     from strongroom.driver.preparation import Preparation
@@ -162,7 +162,8 @@ def doctor(config_path: Path, use_keys: bool) -> None:
 
     Ends with 1 if a check failed. A note is advice about something that works; it does not change the exit code.
     """
-    findings = INTERRUPTS.run(examine(config_path, use_keys=use_keys))
+    with busy("checking the cell ..."):
+        findings = INTERRUPTS.run(examine(config_path, use_keys=use_keys))
     show_doctor.findings(findings)
     if not all(finding.ok for finding in findings):
         raise click.exceptions.Exit(1)

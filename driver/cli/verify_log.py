@@ -54,7 +54,9 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
             msg = "records in files are verified with a public key; give --public-key with the output of `strongroom audit key`"
             raise click.UsageError(msg)
         refuse_unused({"other_hosts": "--other-hosts"}, "FILES are verified alone; leave it out")
-        _report_files(verify_records(_lines(files), public_key=_key(public_key)))
+        with busy("verifying the records ..."):
+            found = verify_records(_lines(files), public_key=_key(public_key))
+        _report_files(found)
         return
     if public_key is not None:
         msg = "--public-key is for FILES, because this host's log is verified with the cell's own key; leave it out"
@@ -63,7 +65,7 @@ def verify(config_path: Path, files: tuple[Path, ...], public_key: str | None, o
     async def run(strongroom: Strongroom) -> None:
         log = strongroom.needed_audit()
         key = (await strongroom.audit_key()).public_key
-        with busy("reading ..."):
+        with busy("verifying the audit log ..."):
             found = await verify_log(
                 strongroom.audit_checkpoints,
                 log.root,

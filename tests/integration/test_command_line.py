@@ -18,7 +18,7 @@ import pytest
 
 from strongroom.driver.cli.main import cli
 from strongroom.storage import current_version
-from tests.support.fixtures.command_line import STRONGROOM, run_command, run_in_thread, shred, sql
+from tests.support.fixtures.command_line import STRONGROOM, faults, run_command, run_in_thread, shred, sql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ class Cell:
     def done(self, *arguments, **options):
         """Run a command that must succeed, and return what it printed."""
         result = self.run(*arguments, **options)
-        assert (result.returncode, result.stderr) == (0, ""), result
+        assert (result.returncode, faults(result.stderr)) == (0, ""), result
         return result.stdout
 
     def rows(self):

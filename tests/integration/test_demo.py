@@ -14,6 +14,7 @@ import pytest
 
 from strongroom.driver.demo.demo import PASSPHRASE_VARIABLE
 from strongroom.driver.demo.embedded_postgres import embedded_postgres
+from tests.support.fixtures.command_line import faults
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +78,7 @@ def demonstrations():
 def test_the_demonstration_holds_and_leaves_nothing(demonstrations):
     """In an empty folder the demonstration succeeds, and leaves neither a file nor a server."""
     result = demonstrations.thrown_away
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, faults(result.stderr)) == (0, "")
     assert_all_held(result.stdout)
     assert [name for name in files_under(demonstrations.temporary) if "strongroom" in name] == []
     assert files_under(demonstrations.empty) == []
@@ -88,7 +89,7 @@ def test_a_kept_demonstration_can_be_searched_and_stopped(demonstrations):
     result, kept, folder = demonstrations.left, demonstrations.kept, demonstrations.empty
     passphrase = {PASSPHRASE_VARIABLE: "correct horse battery staple"}
     config = ("--config", str(kept / "strongroom.toml"))
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, faults(result.stderr)) == (0, "")
     assert_all_held(result.stdout)
     assert f"strongroom demo --stop {kept}" in result.stdout
     found = strongroom(

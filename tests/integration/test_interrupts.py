@@ -13,7 +13,7 @@ import time
 import orjson
 import pytest
 
-from tests.support.fixtures.command_line import STRONGROOM
+from tests.support.fixtures.command_line import STRONGROOM, faults
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +67,7 @@ def wait_until(process, condition):
 def ended(process, number):
     """Check that a process ends with the signal's exit code and one line."""
     stdout, stderr = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, stderr) == (128 + number, LINE), (stdout, stderr)
+    assert (process.returncode, faults(stderr)) == (128 + number, LINE), (stdout, stderr)
 
 
 @SIGNALS
@@ -81,7 +81,7 @@ def test_a_signal_during_start_up_ends_with_one_line(tmp_path, number):
             stdout, stderr = process.communicate(timeout=PATIENCE)
             assert "Traceback" not in stderr
             if process.returncode != 1:  # the doctor had finished before the signal
-                assert (process.returncode, stderr) == (128 + number, LINE), (moment, stdout, stderr)
+                assert (process.returncode, faults(stderr)) == (128 + number, LINE), (moment, stdout, stderr)
 
 
 LATE = """

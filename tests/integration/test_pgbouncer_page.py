@@ -14,7 +14,7 @@ from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef
 from strongroom.storage import NO_NAMESPACE
 from tests.support.elasticsearch_node.node import free_ports
-from tests.support.fixtures.command_line import run_command
+from tests.support.fixtures.command_line import faults, run_command
 from tests.support.fixtures.contract import new_shard
 from tests.support.fixtures.executions import RUNNING, Workflow
 from tests.support.pages import code_blocks
@@ -65,7 +65,7 @@ async def test_the_page_about_pgbouncer(folders):
                 program, *arguments = shlex.split(line)
                 if program == "strongroom":
                     done = await asyncio.to_thread(run_command, cell_folder, *arguments)
-                    assert (done.returncode, done.stderr) == (0, ""), line
+                    assert (done.returncode, faults(done.stderr)) == (0, ""), line
                 else:
                     process = await asyncio.create_subprocess_exec(program, *arguments, cwd=cell_folder)
                     assert await process.wait() == 0

@@ -13,7 +13,7 @@ import pytest
 
 from strongroom.storage import current_version
 from strongroom.storage.schema.migrations import migrations
-from tests.support.fixtures.command_line import STRONGROOM, run_command, shred, sql
+from tests.support.fixtures.command_line import STRONGROOM, faults, run_command, shred, sql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ class Cell:
     def done(self, *arguments):
         """Run a command that must succeed, and return its output."""
         result = self.run(*arguments)
-        assert (result.returncode, result.stderr) == (0, ""), result
+        assert (result.returncode, faults(result.stderr)) == (0, ""), result
         return result.stdout
 
     def refused(self, *arguments, code=2):

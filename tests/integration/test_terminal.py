@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from strongroom.driver.cli.main import cli
-from tests.support.fixtures.command_line import run_command, run_in_thread
+from tests.support.fixtures.command_line import faults, run_command, run_in_thread
 from tests.support.terminal import HOSTILE, SGR, raw_characters, run_on_terminal
 from tests.support.tree import ROOT
 
@@ -304,5 +304,5 @@ class Walked:
     def done(self, *arguments, **options):
         """Run a command that must succeed, and return what it printed."""
         result = self.run(*arguments, **options)
-        assert (result.returncode, result.stderr) == (0, ""), result
+        assert (result.returncode, faults(result.stderr)) == (0, ""), result
         return result.stdout

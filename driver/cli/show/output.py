@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +18,7 @@ from .text import as_json, escaped, unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
 Style = Literal["", "bold", "red", "green", "yellow", "dim"]
@@ -175,14 +176,17 @@ class Live:
         self.resume, self.pause = start, stop
 
 
-def _without_display() -> Callable[[str], None] | None:
-    """Return a function that shows progress without a terminal; None if a bar or a spinner can be shown.
+def _without_display(text: str) -> AbstractContextManager[Callable[[str], None]] | None:
+    """Return a context with a function that shows progress without a terminal; None if a bar or a spinner can be shown.
 
     With `--json` the function shows nothing, because an error is then an object.
+
+    Args:
+        text: The state at the beginning; "" for none.
     """
     if json_wanted():
-        return lambda _text: None
-    return None if _has_terminal(sys.stderr) else piped_progress(fault)
+        return nullcontext(lambda _text: None)
+    return None if _has_terminal(sys.stderr) else piped_progress(fault, text)
 
 
 def _has_terminal(stream: TextIO) -> bool:
@@ -192,8 +196,9 @@ def _has_terminal(stream: TextIO) -> bool:
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on a terminal, or lines in a pipe, and yield a function that takes the number done so far."""
-    if (show := _without_display()) is not None:
-        yield lambda done: show(f"{description}: {done} of {total}")
+    if (lines := _without_display(f"{description}: 0 of {total}")) is not None:
+        with lines as show:
+            yield lambda done: show(f"{description}: {done} of {total}")
         return
     from rich.console import Console  # noqa: PLC0415 - takes a while to import
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -209,8 +214,9 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
 @contextmanager
 def busy(text: str = "") -> Iterator[Callable[[str], None]]:
     """Show a spinner on a terminal, or lines in a pipe, and yield a function that changes its text."""
-    if (show := _without_display()) is not None:
-        yield show
+    if (lines := _without_display(text)) is not None:
+        with lines as show:
+            yield show
         return
     from rich.console import Console  # noqa: PLC0415 - takes a while to import
     from rich.status import Status  # noqa: PLC0415

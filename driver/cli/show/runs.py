@@ -29,12 +29,12 @@ async def executions(strongroom: Strongroom, name: str, query: str, *, limit: in
     namespace = await strongroom.namespaces.get(name)
     page = await _list(strongroom, namespace, query, limit, page_token)
     if page.next_page_token and not page.executions:
-        with busy("sorting ...") as update:
+        with busy("sorting runs ...") as update:
             requests = 1
             while page.next_page_token and not page.executions:
                 page = await _list(strongroom, namespace, query, limit, page.next_page_token)
                 requests += 1
-                update(f"sorting ... ({requests} requests)")
+                update(f"sorting runs ... ({requests} requests)")
     token = page.next_page_token.decode() if page.next_page_token else None
     if json_wanted():
         for record in page.executions:

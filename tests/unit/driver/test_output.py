@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from types import MappingProxyType, SimpleNamespace
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
@@ -95,10 +96,77 @@ def test_progress_shows_no_raw_text(monkeypatch):
     assert not {"\x9b", "\u202e", "\u200b"} & set(shown)
 
 
-def test_progress_in_a_pipe_is_a_line_now_and_then(monkeypatch, capsys):
-    """In a log a long wait is not silent: a line after ten seconds, and then one a minute. A short one prints nothing."""
-    clock = SimpleNamespace(seconds=0.0)
+class StoppedTimer:
+    """A timer that rings only when a test rings it."""
+
+    made: ClassVar[list[StoppedTimer]] = []
+
+    def __init__(self, seconds, function):
+        self.seconds, self.function, self.state = seconds, function, "made"
+        self.made.append(self)
+
+    def start(self):
+        """Ring later."""
+        self.state = "started"
+
+    def cancel(self):
+        """Do not ring."""
+        self.state = "cancelled"
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch):
+    """The time of progress in a pipe, with timers that do not ring by themselves."""
+    clock = SimpleNamespace(seconds=0.0, timers=[])
+    monkeypatch.setattr(StoppedTimer, "made", clock.timers)
     monkeypatch.setattr(piped, "monotonic", lambda: clock.seconds)
+    monkeypatch.setattr(piped, "Timer", StoppedTimer)
+    return clock
+
+
+def test_work_that_reports_nothing_is_named_once_in_a_pipe(stopped_clock, capsys):
+    """After ten seconds a line says what the command does, also if it counts nothing, and at the end no line follows."""
+    for work, text in (
+        (output.busy(f"reading {HOSTILE} ..."), f"reading {escaped(HOSTILE)} ...\n"),
+        (output.progress_bar("rows", 7), "rows: 0 of 7\n"),
+        (output.busy(), ""),
+    ):
+        with work:
+            timer = stopped_clock.timers[-1]
+            assert (timer.seconds, timer.state, timer.daemon) == (piped.FIRST, "started", True)
+            assert capsys.readouterr().err == ""
+            timer.function()
+            assert capsys.readouterr() == ("", text)
+            timer.function()
+            assert capsys.readouterr().err == ""
+        assert timer.state == "cancelled"
+    with output.busy("short ..."):
+        pass
+    stopped_clock.timers[-1].function()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_timer_and_reports_share_the_lines_in_a_pipe(stopped_clock, capsys):
+    """The timer writes the newest state, and the next line comes a minute later. A report in time makes the timer silent."""
+    with output.busy("finding ...") as update:
+        update("1 found ...")
+        stopped_clock.seconds = 10
+        stopped_clock.timers[-1].function()
+        update("2 found ...")
+        assert capsys.readouterr().err == "1 found ...\n"
+        stopped_clock.seconds = 70
+        update("3 found ...")
+        assert capsys.readouterr().err == "3 found ...\n"
+    with output.busy("finding ...") as update:
+        stopped_clock.seconds = 80
+        update("4 found ...")
+        stopped_clock.timers[-1].function()
+    assert capsys.readouterr().err == "4 found ...\n"
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(stopped_clock, capsys):
+    """In a log a long wait is not silent: a line after ten seconds, and then one a minute. A short one prints nothing."""
+    clock = stopped_clock
     with output.busy("finding ...") as update:
         for clock.seconds in range(130):
             update(f"{HOSTILE} {clock.seconds} s")
@@ -118,13 +186,12 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_progress_in_a_pipe_is_not_mixed_with_json(monkeypatch, capsys):
+def test_progress_in_a_pipe_is_not_mixed_with_json(monkeypatch, stopped_clock, capsys):
     """With `--json` standard error has at most one object, an error."""
-    clock = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(piped, "monotonic", lambda: clock.seconds)
     monkeypatch.setattr(output, "json_wanted", lambda: True)
     with output.busy("finding ...") as update, output.progress_bar("rows", 2) as advance:
-        clock.seconds += 1000
+        assert stopped_clock.timers == []
+        stopped_clock.seconds += 1000
         update("finding more ...")
         advance(1)
     assert capsys.readouterr().err == ""
