@@ -106,7 +106,7 @@ def approve_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> P
         raise InvalidPolicyChange("this grant is already approved")
     principal_named(policy, by)
     own = permissions_of(replace(policy, grants=()), by, grant.namespace_id, now=now)
-    if not _permissions(grant) <= own:
+    if not permissions_of_grant(grant) <= own:
         raise PermissionDenied(
             "to approve a grant you need all of its permissions from your own roles, not from another grant"
         )
@@ -148,7 +148,9 @@ def end_grant(policy: Policy, grant_id: str, *, by: str, now: datetime) -> Polic
         InvalidPolicyChange: The grant is over.
     """
     grant = _open_grant(policy, grant_id, now)
-    if grant.principal != by and not _permissions(grant) <= permissions_of(policy, by, grant.namespace_id, now=now):
+    if grant.principal != by and not permissions_of_grant(grant) <= permissions_of(
+        policy, by, grant.namespace_id, now=now
+    ):
         raise PermissionDenied
     return _replaced(policy, replace(grant, ended_at=now))
 
@@ -162,7 +164,8 @@ def is_approved(policy: Policy, *, principal: str, state: str, now: datetime) ->
     return not policy.principals or any(approved)
 
 
-def _permissions(grant: Grant) -> frozenset[Permission]:
+def permissions_of_grant(grant: Grant) -> frozenset[Permission]:
+    """Return the permissions that a grant gives, or that its operation needs. Its approver needs all of them."""
     if grant.role:
         return role_permissions(grant.role, grant.namespace_id)
     permission = OPERATIONS[grant.operation].permission

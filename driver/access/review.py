@@ -13,6 +13,7 @@ from strongroom.driver.audit.reader import read_lines
 from strongroom.driver.audit.stream import parse
 from strongroom.driver.stores import OPERATIONS
 
+from .grants import permissions_of_grant
 from .roles import ACCOUNT_ROLES, NAMESPACE_ROLES
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class ReviewedRole:
         namespace_id: The namespace; None for the whole cell.
         since: When the role was given.
         by: The principal that gave it.
-        last_used: The time of the last call in the audit log that this role allows; None if there is none.
+        last_used: The time of the last call in the audit log that this role allows, or of the last approval of a grant for which
+            it was needed; None if there is none.
         is_stale: Whether the role was not used for too long; a role that was never used counts from when it was given.
     """
 
@@ -101,6 +103,12 @@ class _Evidence:
     policies: set[tuple[int, str]]
     newest_policy: int = 0
 
+    def add(self, principal: str, namespace: str | None, permission: Permission, at: datetime) -> None:
+        """Add a use of a permission."""
+        key = (principal, namespace, permission)
+        if key not in self.used or self.used[key] < at:
+            self.used[key] = at
+
 
 async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUID, stale: timedelta) -> AccessReview:
     """Read all audit records of this host, and return a report.
@@ -114,6 +122,7 @@ async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUI
     policy = await access.latest()
     digest = await access.digest()
     evidence = await asyncio.to_thread(_read, audit_root, policy.version)
+    _add_approvals(evidence, policy)
     now = access.now()
     return AccessReview(
         cell_id=cell_id,
@@ -131,6 +140,16 @@ async def review_access(access: AccessControl, audit_root: Path, *, cell_id: UUI
         },
         grants=policy.grants,
     )
+
+
+def _add_approvals(evidence: _Evidence, policy: Policy) -> None:
+    """Add the approvals of grants, which the policy keeps for 90 days. The log has a hash of the grant and not its permissions."""
+    for grant in policy.grants:
+        if grant.approved_at is None:
+            continue
+        namespace = None if grant.namespace_id is None else str(grant.namespace_id)
+        for permission in permissions_of_grant(grant):
+            evidence.add(grant.approved_by, namespace, permission, grant.approved_at)
 
 
 def _roles(policy: Policy, evidence: _Evidence, now: datetime, stale: timedelta) -> Iterator[ReviewedRole]:
@@ -173,7 +192,5 @@ def _read(root: Path, version: int) -> _Evidence:
                 continue
             used_at = datetime.fromisoformat(fields["at"])
             for namespace in fields.get("namespace_ids", [fields.get("namespace_id")]):
-                key = (str(fields.get("principal")), namespace, operation.permission)
-                if key not in evidence.used or evidence.used[key] < used_at:
-                    evidence.used[key] = used_at
+                evidence.add(str(fields.get("principal")), namespace, operation.permission, used_at)
     return evidence

@@ -199,8 +199,8 @@ def revoke(config_path: Path, key_id: str) -> None:
 def review(config_path: Path, stale_days: int) -> None:
     """Report each role with its holder, the principal that gave it, its age and its last use, and each grant with its reason.
 
-    The last use comes from the audit log of this host. The exit code is 1 if the policy in the log differs from the database's, or
-    is newer.
+    The last use comes from the audit log of this host, and from approvals of grants in the last 90 days. The exit code is 1 if the
+    policy in the log differs from the database's, or is newer.
     """
 
     async def run(strongroom: Strongroom) -> None:

@@ -100,6 +100,23 @@ def test_a_review_says_who_has_what(walk):
     assert "stale" not in walk("access", "review")
 
 
+def test_an_approval_is_a_use_of_the_role_that_it_needs(walk):
+    """An owner who only approves requests uses the role. Control: before the approval, and another role that it does not need."""
+
+    def last_use():
+        roles = json.loads(walk("access", "review", "--json"))["roles"]
+        return {each["role"]: each["last_used"] for each in roles if each["principal"] == SECOND}
+
+    walk("access", "bind", SECOND, "read", "-n", "clinic")
+    grant = re.search(
+        r"approve ([0-9a-f]{12})", walk("access", "request", "--role", "auditor", "--reason", "yearly audit")
+    )[1]
+    assert last_use() == {"owner": None, "read": None}
+    walk("access", "approve", grant, by=SECOND)
+    (approved,) = json.loads(walk("access", "grants", "--json"))["grants"]
+    assert last_use() == {"owner": approved["approved_at"], "read": None}
+
+
 def test_shredding_on_the_command_line_takes_two(walk):
     """The second confirmation of a shredding needs the approval of another person."""
     walk("access", "add", "kim")

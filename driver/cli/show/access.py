@@ -101,7 +101,9 @@ def review(report: AccessReview) -> None:
     for name, keys in report.expired_keys.items():
         line(f"expired API keys of {name}: {', '.join(keys)}")
     line(f"{len(report.grants)} break-glass grants in the last 90 days: strongroom access grants --all")
-    line(f"the last use is from {report.records} records of this host's audit log")
+    line(
+        f"the last use is from {report.records} records of this host's audit log, and from approvals in the last 90 days"
+    )
     if not report.policy_matches:
         line(
             ": rights were changed on another host, or without the audit log. Run the review on the other host",
