@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.argument("namespace_name", metavar="NAMESPACE")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--workflow-id", help="Workflow id of the one history in FILE, if an old server left it out.")
+@click.option("--workflow-id", help="Workflow id of the one history in FILE, if the history names none.")
 @click.option(
     "--run-id", help="Run id of the one history in FILE. After a reset the history has the id of the first run."
 )

@@ -49,7 +49,7 @@ class Given:
     """The ids from the command line.
 
     Attributes:
-        workflow_id: The workflow id; None for the one in the history.
+        workflow_id: The workflow id of a history that names none; None for the one in the history.
         run_id: The run id; None for the one in the history.
     """
 
@@ -83,7 +83,8 @@ def read_history(item: Mapping[str, Any], given: Given) -> tuple[dict[str, Any],
         given: The ids from the command line. A history after a reset has the run id of the run that was reset.
 
     Raises:
-        Fault: The history is not whole, or the document has a field that the installed `temporalio` does not know.
+        Fault: The history is not whole, it names another workflow id than the given one, or the document has a field that the
+            installed `temporalio` does not know.
         TemporalPackageMissing: `temporalio` is not installed.
     """
     messages = _parsed(item)
@@ -94,9 +95,7 @@ def read_history(item: Mapping[str, Any], given: Given) -> tuple[dict[str, Any],
     if not events or events[0].type != "WorkflowExecutionStarted":
         raise Fault("the history does not begin with WorkflowExecutionStarted; export the whole history")
     started = messages[0].workflow_execution_started_event_attributes
-    workflow_id = given.workflow_id or started.workflow_id
-    if not workflow_id:
-        raise Fault("the history does not name its workflow id, as those of old servers; give --workflow-id")
+    workflow_id = _workflow_id(started.workflow_id, given.workflow_id)
     begin = events[0].time
     executed = begin + started.first_workflow_task_backoff.ToNanoseconds()
     end = events[-1].time if events[-1].type in CLOSING else None
@@ -124,6 +123,18 @@ def read_history(item: Mapping[str, Any], given: Given) -> tuple[dict[str, Any],
         "search_attributes": attributes,
         "memo": memo,
     }, events
+
+
+def _workflow_id(named: str, given: str | None) -> str:
+    """Return the workflow id of a history. One from the command line does not replace one in the history."""
+    if given and named and given != named:
+        raise Fault(
+            "the history names another workflow id than --workflow-id, which is for histories that name none; leave it out, or "
+            "check that this is the history that you mean"
+        )
+    if not (named or given):
+        raise Fault("the history does not name its workflow id, as those of old servers; give --workflow-id")
+    return named or str(given)
 
 
 def _parsed(item: Mapping[str, Any]) -> list[EventMessage]:

@@ -144,16 +144,25 @@ def test_histories_follow_each_other_in_every_form(tmp_path, form):
 
 
 def test_an_open_run_and_ids_from_the_command_line(tmp_path):
-    """A history without a closing event is of a running run. The ids of a history are replaced only if it is alone."""
+    """A history without a closing event is of a running run. Ids from the command line are for one history alone."""
     running = {"events": shown()["events"][:3]}
-    [found] = read(tmp_path, running, given=Given("order/8", RUN.replace("6c1a", "7c1a")))
+    [found] = read(tmp_path, running, given=Given("order/7", RUN.replace("6c1a", "7c1a")))
     assert (found.record.execution_status, found.record.close_time) == ("Running", None)
-    assert (found.record.workflow_id, found.record.run_id[:4]) == ("order/8", "7c1a")
+    assert (found.record.workflow_id, found.record.run_id[:4]) == ("order/7", "7c1a")
+    both = f"{json.dumps(shown())}\n{json.dumps(shown()).replace(RUN, RUN.replace('6c1a', '7c1a'))}".encode()
+    assert "one history" in fault(tmp_path, both, given=Given("order/7"))
+
+
+def test_a_workflow_id_from_the_command_line_replaces_none_in_the_history(tmp_path):
+    """A history that names no workflow id gets the given one. One that names another id is refused, without either id."""
     old = shown()
     del old["events"][0]["workflowExecutionStartedEventAttributes"]["workflowId"]
     assert "give --workflow-id" in fault(tmp_path, old)
-    both = f"{json.dumps(shown())}\n{json.dumps(shown()).replace(RUN, RUN.replace('6c1a', '7c1a'))}".encode()
-    assert "one history" in fault(tmp_path, both, given=Given("x"))
+    assert read(tmp_path, old, given=Given("order/8"))[0].record.workflow_id == "order/8"
+    assert read(tmp_path, shown(), given=Given("order/7"))[0].record.workflow_id == "order/7"
+    message = fault(tmp_path, shown(), given=Given(CANARY))
+    assert "the history names another workflow id than --workflow-id" in message
+    assert "order/7" not in message
 
 
 def test_other_documents_of_temporal_are_named(tmp_path, line):
