@@ -21,6 +21,7 @@ from strongroom.visibility import (
     parse_datetime,
     registrable,
 )
+from strongroom.visibility.fields import PREDEFINED_FIELDS
 
 from .documents import documents, parse
 from .errors import Fault, ImportFileError
@@ -238,6 +239,7 @@ def _search_attributes(found: dict[str, Any]) -> tuple[dict[str, AttributeValue]
             raise Fault(
                 "a search attribute does not have the form {type, value} with one of Temporal's types"
             ) from None
+        _check_predefined(name, attribute_type)
         if attribute_type is AttributeType.DATETIME and isinstance(value, str):
             value = parse_datetime(value)
         if isinstance(value, list):
@@ -248,6 +250,18 @@ def _search_attributes(found: dict[str, Any]) -> tuple[dict[str, AttributeValue]
         if registrable(name):
             types[name] = attribute_type
     return values, types
+
+
+def _check_predefined(name: str, declared: AttributeType) -> None:
+    """Refuse another type for an attribute of Temporal's own, whose name is no tenant's value."""
+    field = PREDEFINED_FIELDS.get(name)
+    if field is None or declared is field.type:
+        return
+    if (declared, field.type) != (
+        AttributeType.KEYWORD,
+        AttributeType.KEYWORD_LIST,
+    ):  # older servers had one type for both
+        raise Fault(f"the search attribute {name} is Temporal's own and of type {field.type.value}; declare this type")
 
 
 def _events(encoded: list[Any]) -> tuple[HistoryEvent, ...]:

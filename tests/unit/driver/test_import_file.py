@@ -217,6 +217,31 @@ def test_a_key_of_a_search_attribute_or_twice_is_refused(tmp_path, line):
 
 
 @pytest.mark.parametrize(
+    ("name", "declared", "value", "text"),
+    [
+        ("TemporalScheduledStartTime", "Int", 1, "TemporalScheduledStartTime is Temporal's own and of type Datetime"),
+        ("TemporalExternalPayloadCount", "Datetime", 1, "of type Int"),
+        ("BatcherUser", "Text", CANARY, "of type Keyword; declare this type"),
+        ("BuildIds", "Text", [CANARY], "of type KeywordList"),
+        ("TemporalNamespaceDivision", "KeywordList", CANARY, "of type Keyword"),
+    ],
+)
+def test_a_wrong_type_of_an_attribute_of_temporals_own_is_refused(tmp_path, line, name, declared, value, text):
+    """It was ignored if the value fitted the attribute's own type."""
+    entry = {"type": declared, "value": value}
+    assert text in fault(tmp_path, {**line, "search_attributes": {name: entry}})
+
+
+@pytest.mark.parametrize("declared", ["KeywordList", "Keyword"])
+def test_the_type_of_older_servers_is_accepted_for_a_list(tmp_path, line, declared):
+    """Control: the right type is accepted, and so is the one that older servers wrote for a list."""
+    entry = {"type": declared, "value": ["1", "2"]}
+    (found,) = read(tmp_path, {**line, "search_attributes": {"BuildIds": entry}})
+    assert found.record.search_attributes == {"BuildIds": ("1", "2")}
+    assert found.attribute_types == {}
+
+
+@pytest.mark.parametrize(
     ("content", "text"),
     [
         (b"", "the file is empty"),
