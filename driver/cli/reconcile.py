@@ -41,8 +41,9 @@ def reconcile(config_path: Path, check: bool, rewrite: bool) -> None:
     """Compare tokens and documents with the sealed records, and correct the differences.
 
     It first compares the tokens in PostgreSQL, which needs the namespaces' keys, and then every document of the search index, if
-    one is configured. Services may keep writing; a record that changes during the comparison is not a difference. The command
-    can be interrupted and run again. Ends with 1 if differences are left.
+    one is configured. Services may keep writing; a record that changes during the comparison is not a difference. Records that do
+    not open are counted, and the first 20 of each namespace are named by their key in the database. The command can be interrupted
+    and run again. Ends with 1 if differences are left.
     """
     if check and rewrite:
         msg = "--check changes nothing and --rewrite writes every document; give one of them"

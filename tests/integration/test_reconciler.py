@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import tracemalloc
 from base64 import urlsafe_b64encode
@@ -10,9 +11,12 @@ from contextlib import suppress
 
 import pytest
 
+from strongroom.driver.strongroom import Strongroom
 from strongroom.storage import BEFORE_ALL, EVERY_NAMESPACE, Unavailable
 from strongroom.visibility import Drift
 from strongroom.visibility.backends.elasticsearch.documents import document_name, to_document
+from strongroom.visibility.jobs.token_verifier import UnreadableRecord
+from tests.support.fixtures.cell import initialised
 from tests.support.fixtures.command_line import run_command
 from tests.support.search_cell import TYPES, new_cell, opened, record
 
@@ -177,7 +181,32 @@ async def test_a_record_that_does_not_open_is_counted_and_left_alone(indexed_cel
         before = await connection.fetch("SELECT * FROM visibility_records ORDER BY id")
         found = await indexed_cell.strongroom.token_verifier().run(indexed_cell.namespace_id, TYPES)
         assert await connection.fetch("SELECT * FROM visibility_records ORDER BY id") == before
+        key = await connection.fetchrow(f"SELECT shard_id, id FROM visibility_records WHERE id = {LAST}")  # noqa: S608
     assert (found.records, found.wrong, found.unreadable, found.left) == (RUNS, 0, 1, 1)
+    assert found.named == [UnreadableRecord(key["shard_id"], key["id"].hex())]
+
+
+async def test_the_command_names_the_first_records_that_do_not_open(config_path):
+    """A person and a program get the shard and the key of the first 20, and no id of a tenant. Control: none is named before."""
+    config = await initialised(config_path)
+    async with Strongroom.open(config) as strongroom:
+        cell = await new_cell(strongroom)
+        await cell.write(*(record(number) for number in range(RUNS)))
+        folder, command = config_path.parent, ("index", "reconcile", "--check")
+        healthy = await asyncio.to_thread(run_command, folder, *command, "--json")
+        assert json.loads(healthy.stdout)["tokens"][0]["tally"]["named"] == []
+        async with strongroom.database.connection(EVERY_NAMESPACE) as connection:
+            await connection.execute("UPDATE visibility_records SET b2 = b2 + 1")
+            rows = await connection.fetch("SELECT shard_id, id FROM visibility_records")
+    keys = {(row["shard_id"], row["id"].hex()) for row in rows}
+    tally = json.loads((await asyncio.to_thread(run_command, folder, *command, "--json")).stdout)["tokens"][0]["tally"]
+    named = {(each["shard_id"], each["id"]) for each in tally["named"]}
+    assert (tally["unreadable"], len(tally["named"]), named <= keys) == (RUNS, 20, True)
+    shown = await asyncio.to_thread(run_command, folder, *command)
+    assert shown.returncode == 1
+    assert all(f"\n    run {key}, shard {shard}\n" in shown.stdout for shard, key in named)
+    assert f"\n    and {RUNS - 20} more\n" in shown.stdout
+    assert "order/" not in shown.stdout + shown.stderr
 
 
 async def test_a_healthy_index_has_nothing_to_find(indexed_cell):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from strongroom.kms import IntegrityError, commits_several_times
@@ -24,6 +24,24 @@ if TYPE_CHECKING:
 
 PIECE = 200
 """Number of records in one transaction."""
+NAMED = 20
+"""Maximum number of records of a namespace that are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRecord:
+    """A record that does not open, by its key in the table `visibility_records`. Nothing in it was written by a tenant.
+
+    Attributes:
+        shard_id: The shard, by the number in rows.
+        id: The keyed token of workflow and run, 16 bytes in hexadecimal.
+    """
+
+    shard_id: int
+    id: str
+
+    def __str__(self) -> str:
+        return f"run {self.id}, shard {self.shard_id}"
 
 
 @dataclass(slots=True)
@@ -35,17 +53,26 @@ class TokenTally:
         wrong: Number of records whose tokens are wrong, or of an epoch whose key is destroyed.
         repaired: Number of them whose tokens are correct now.
         unreadable: Number of records that do not open. Their tokens can't be verified and are not changed.
+        named: The first of them, at most `NAMED`.
     """
 
     records: int = 0
     wrong: int = 0
     repaired: int = 0
     unreadable: int = 0
+    named: list[UnreadableRecord] = field(default_factory=list)
 
     @property
     def left(self) -> int:
         """The number of records that are wrong or unreadable in the end."""
         return self.wrong - self.repaired + self.unreadable
+
+    def add_unreadable(self, rows: Sequence[Row], opened: Sequence[tuple[Row, VisibilityRecord]]) -> None:
+        """Count the rows that were not opened, and name the first ones."""
+        found = {(row["shard_id"], row["id"]) for row, _ in opened}
+        closed = [row for row in rows if (row["shard_id"], row["id"]) not in found]
+        self.unreadable += len(closed)
+        self.named += [UnreadableRecord(row["shard_id"], row["id"].hex()) for row in closed[: NAMED - len(self.named)]]
 
 
 class TokenVerifier:
@@ -91,7 +118,7 @@ class TokenVerifier:
                 tally.repaired += await rewrite_tokens(self._records, keys, wrong, types)
             tally.records += len(rows)
             tally.wrong += len(wrong)
-            tally.unreadable += len(rows) - len(opened)
+            tally.add_unreadable(rows, opened)
             if progress is not None:
                 progress(tally.records)
         return tally

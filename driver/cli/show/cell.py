@@ -149,6 +149,9 @@ def token_tally(namespace_id: UUID, found: TokenTally) -> Iterable[str]:
         yield f"  {found.wrong} had wrong tokens, {found.repaired} of them repaired"
     if found.unreadable:
         yield f"  {found.unreadable} records do not open: restore them from a backup"
+        yield from (f"    {each}" for each in found.named)
+        if found.unreadable > len(found.named):
+            yield f"    and {found.unreadable - len(found.named)} more"
 
 
 def reconciliation(found: Reconciliation) -> None:
