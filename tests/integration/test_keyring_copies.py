@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from types import MappingProxyType
 
 import pytest
 
+from strongroom.driver.cli.keyring import keyring
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, KeyNotFound, KeyringDiverged, KeyringFileError, LocalProvider, PartType, RecordKind
 from strongroom.storage import EVERY_NAMESPACE
@@ -75,13 +77,18 @@ async def registered_keks(process):
 
 
 async def test_a_copy_from_before_a_kek_is_refused_when_it_is_opened(hosts):
-    """Host A creates a namespace. Host B with the older copy can't open it; the error has the remedy."""
+    """Host A creates a namespace. Host B with the older copy can't open it; the error has the remedies, which are commands."""
     elsewhere = hosts.copied("b")
     async with Strongroom.open(hosts.config) as here:
         await created(here, "a")
-    with pytest.raises(KeyringDiverged, match=r"lacks change 3.*keyring merge OTHER_FILE"):
+    remedies = (
+        r"lacks change 3.*keyring merge OTHER_FILE.*If the newest file is lost, .*'strongroom keys keyring adopt'"
+    )
+    with pytest.raises(KeyringDiverged, match=remedies) as refused:
         async with Strongroom.open(elsewhere):
             pytest.fail("it was opened")
+    named = set(re.findall(r"'strongroom keys keyring (\w+)", str(refused.value)))
+    assert named == {"merge", "adopt", "status"} <= keyring.commands.keys()
 
 
 async def test_a_copy_from_before_a_kek_makes_no_kek(hosts):
@@ -166,7 +173,7 @@ async def test_a_new_keyring_of_the_same_name_is_refused(hosts):
     """An empty keyring of another person with the same provider id can't take the cell's place."""
     config = hosts.of("b")
     await LocalProvider("local", hosts.path("b")).create_keyring()
-    with pytest.raises(KeyringDiverged, match="Put the file of that keyring in its place"):
+    with pytest.raises(KeyringDiverged, match=r"Put the file of that keyring in its place(?!.*adopt)"):
         async with Strongroom.open(config):
             pytest.fail("it was opened")
     with pytest.raises(KeyringDiverged):

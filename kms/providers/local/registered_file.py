@@ -245,12 +245,13 @@ def _unlock(taking: asyncio.Future[int]) -> None:
 def _diverged(provider: str, path: Path, content: KeyringFile, recorded: KeyringHead) -> str:
     if content.keyring_id != recorded.keyring_id:
         why = f"is keyring {content.keyring_id}, and the KEKs of {provider} are made by keyring {recorded.keyring_id}"
-        advice = "Put the file of that keyring in its place"
+        advice, lost = "Put the file of that keyring in its place", ""
     else:
         when = "" if recorded.changed_at is None else f" at {recorded.changed_at:%Y-%m-%d %H:%M} UTC"
         why = f"has {len(content.lineage)} changes and lacks change {recorded.changes}, which another copy of it recorded{when}"
         advice = "Copy the newest file to this host if this copy has made no KEKs"
+        lost = ". If the newest file is lost, accept this one with 'strongroom keys keyring adopt'"
     return (
         f"the keyring {path} {why}; a KEK of one copy is unknown to the other. {advice}, or run "
-        "'strongroom keys keyring merge OTHER_FILE' to unite two copies; 'strongroom keys keyring status' lists what is missing"
+        f"'strongroom keys keyring merge OTHER_FILE' to unite two copies{lost}; 'strongroom keys keyring status' lists what is missing"
     )
