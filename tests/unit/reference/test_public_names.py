@@ -59,11 +59,20 @@ def test_a_private_name_is_found(line, used):
     assert private_uses(line) == used
 
 
+def from_below(source):
+    """Return the private names of the packages below the driver that a module of the driver imports."""
+    return {each for each in private_uses(source) if each.startswith(PARTS)}
+
+
 def test_the_bridge_to_temporal_uses_the_packages_below_it_by_their_public_names():
-    """`driver/serve` is a service like any other, except that it is in the same package as the cell."""
-    for path in BRIDGE.glob("*.py"):
-        below = {each for each in private_uses(path.read_text(encoding="utf-8")) if each.startswith(PARTS)}
-        assert below == set(), path
+    """`driver/serve` is a service like any other, except that it is in the same package as the cell. Control: a private name."""
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted(BRIDGE.rglob("*.py"))}
+    assert any(f"from {part} import" in source for source in sources.values() for part in PARTS)
+    assert {path: found for path, source in sources.items() if (found := from_below(source))} == {}
+    for part in PARTS:
+        private = f"{part}.errors.few"
+        assert from_below(f"if TYPE_CHECKING:\n    from {part}.errors import few") == {private}
+    assert from_below("from strongroom.driver.stores import STORES") == set()
 
 
 def test_every_public_name_is_exported_and_documented():
