@@ -251,7 +251,7 @@ async def test_a_damaged_record_keeps_the_old_key(config_path, elasticsearch):
         async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             identifier = await connection.fetchval("SELECT id FROM visibility_records LIMIT 1")
             await connection.execute(damaged, identifier)
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError, match=r"^1 records do not open.*strongroom index reconcile --check"):
             await rotate(ours, wait=0)
         async with ours.strongroom.database.connection(EVERY_NAMESPACE) as connection:
             left = await connection.fetch("SELECT id FROM visibility_records WHERE k = 1")

@@ -195,7 +195,10 @@ class IndexRotation:
             rewritten += await rewrite_tokens(self._records, keys, opened, types)
             report("rewrite", rewritten)
         if damaged:
-            raise IntegrityError
+            raise IntegrityError(
+                f"{damaged} records do not open, so the old epoch is kept; all others have new tokens. 'strongroom index reconcile "
+                "--check' names the first ones. Restore them from a backup, and rotate again to continue"
+            )
         return rewritten
 
     async def _reindex(self, namespace_id: UUID, epoch: int, report: Progress) -> None:
