@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import subprocess
 import tempfile
 import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from examples.temporal.processes import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ def bench_server(kept: Path | None = None, **settings: str) -> Iterator[str]:
         elif (data / "postmaster.pid").exists():  # of a benchmark that was killed
             with suppress(subprocess.CalledProcessError):
                 run("pg_ctl", "-w", "-m", "fast", "stop")
-        port = _free_port()
+        (port,) = free_ports(1)
         options = " ".join(f"-c {name}={value}" for name, value in (SETTINGS | settings).items())
         options += f" -c port={port} -c unix_socket_directories={folder}"
         run("pg_ctl", "-w", "-l", f"{folder}/log", "-o", options, "start")
@@ -86,10 +87,3 @@ def _folder(kept: Path | None) -> Iterator[str]:
 def _unprivileged() -> str:
     names = {entry.pw_name for entry in pwd.getpwall()}
     return next(name for name in ("postgres", "nobody") if name in names)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
