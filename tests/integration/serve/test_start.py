@@ -64,9 +64,8 @@ async def test_a_start_waits_for_the_database(databases, tmp_path):
 @pytest.fixture
 def unreachable(tmp_path):
     """The path of a configuration whose database's port is closed."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    write_config(tmp_path / "strongroom.toml", dsn=f"postgresql://u@127.0.0.1:{port}/x", shards=4)
+    # No test listens on this port. A free one may be another test's a moment later.
+    write_config(tmp_path / "strongroom.toml", dsn="postgresql://u@127.0.0.1:1/x", shards=4)
     return tmp_path / "strongroom.toml"
 
 
