@@ -89,7 +89,7 @@ async def compare(
         temporal = None
         if has_temporal:
             await create_database(server, "temporal")
-            temporal = Temporal(f"{server}/temporal")
+            temporal = Temporal(f"{server}/temporal", folder)
             stack.callback(temporal.close)
         journal = Journal(out, seconds=seconds, has_temporal=has_temporal)
         contest = Contest(stores, temporal, journal)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 
 class Temporal:
-    """The Go program. It reads a command from each line of its input and writes an answer on a line."""
+    """The Go program. It reads a command from each line of its input and writes an answer on a line.
 
-    def __init__(self, dsn: str) -> None:
+    Args:
+        dsn: The connection string of its database.
+        built: A folder for the program.
+    """
+
+    def __init__(self, dsn: str, built: Path) -> None:
         folder = Path(__file__).parent / "temporal-go"
-        binary = Path(tempfile.gettempdir()) / f"strongroom-temporal-go-{os.getuid()}"
+        binary = built / "temporal-go"
         print("building temporal-go (minutes if Go's cache is empty) ...", file=sys.stderr)
         subprocess.run(["go", "build", "-trimpath", "-o", str(binary), "."], cwd=folder, check=True)
         self._process = subprocess.Popen(
