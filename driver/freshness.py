@@ -13,11 +13,15 @@ from strongroom.storage.keys.store import heads_of
 
 from .anchor import older_than_anchor, writing
 from .audit import Witness
-from .audit.positions import AUDIT
+from .audit.positions import AUDIT, position_of
+from .audit.witness import KEPT
 from .cell_keys import audit_key
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from datetime import datetime
+
+    from strongroom.kms import SigningKey
 
     from .assembly import Cell
     from .audit.witness import Known
@@ -132,6 +136,29 @@ async def anchor_change(cell: Cell) -> None:
     made = _writing(cell)
     if made is not None:
         await made.write_within(writing.CHANGE_SECONDS)
+
+
+async def forget_streams(cell: Cell, key: SigningKey, *, before: datetime, keep: int = KEPT) -> None:
+    """Delete checkpoints that newer ones replace, and those of audit streams that nobody has written for long.
+
+    The object store forgets these streams first, because the signed checkpoints show which ones it may forget. So if the object store
+    can't be written, the checkpoints stay, and the next call does both.
+
+    Args:
+        cell: The cell.
+        key: The cell's audit key.
+        before: Time before which a stream was written last.
+        keep: Number of newest checkpoints to keep.
+
+    Raises:
+        AnchorUnavailable: The object store can't be read or written.
+        IntegrityError: The checkpoints were changed.
+        StorageError: The database can't be used.
+    """
+    witness = Witness(cell.audit_checkpoints)
+    unused = await witness.unused(key.public_key, since=before, keep=keep)
+    await cell.anchors.forget([position_of(each) for each in unused], key)
+    await witness.compact(key, keep=keep, forget_before=before)
 
 
 def _writing(cell: Cell) -> writing.Writing | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from strongroom.driver.audit.statement import Statement
     from strongroom.driver.audit.witness import Known
+    from strongroom.kms import SigningKey
     from strongroom.storage.cell.positions import PositionSource
 
     from .bucket import AnchorBucket
@@ -153,6 +154,19 @@ class Anchors:
         if found is not None:
             self.learn(found.positions, self.bucket.url)
         return found
+
+    async def forget(self, positions: Sequence[Position], key: SigningKey) -> None:
+        """Leave positions out of the next objects of the object store, unless a newer one is anchored there.
+
+        Args:
+            positions: The positions.
+            key: The cell's audit key.
+
+        Raises:
+            AnchorUnavailable: The object store can't be read or written.
+        """
+        if self.bucket is not None and positions:
+            await self.bucket.write([], key, forget=positions)
 
     async def older(self) -> list[Older]:
         """Return the parts of the database that are older than their newest anchored states.

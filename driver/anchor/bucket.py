@@ -18,7 +18,7 @@ from strongroom.driver.audit.chain import GENESIS
 from strongroom.driver.audit.events import now
 from strongroom.driver.audit.statement import Statement, new_statement, of_fields
 from strongroom.kms import Background
-from strongroom.storage.cell.positions import newest_by_name
+from strongroom.storage.cell.positions import is_older, newest_by_name
 
 from .errors import AnchorUnavailable
 from .s3 import EXISTS, MAX_OBJECT
@@ -109,13 +109,21 @@ class AnchorBucket:
         self.found = None
         return None
 
-    async def write(self, positions: Sequence[Position], key: SigningKey, *, newest: Statement | None = None) -> bool:
+    async def write(
+        self,
+        positions: Sequence[Position],
+        key: SigningKey,
+        *,
+        newest: Statement | None = None,
+        forget: Sequence[Position] = (),
+    ) -> bool:
         """Write an object with the newest positions, if a position changed or the newest object will lose its lock.
 
         Args:
             positions: The present positions.
             key: The cell's audit key.
             newest: The statement of the newest valid object, as `newest` returned it last; None to read it.
+            forget: Positions that the object does not have any more, unless a newer one is anchored.
 
         Returns:
             Whether an object was written.
@@ -128,6 +136,9 @@ class AnchorBucket:
             newest = newest or await self.newest(key.public_key)
             before = () if newest is None else newest.positions
             merged = newest_by_name(before, [each for each in positions if each.number and each.digest])
+            for each in forget:
+                if each.name in merged and not is_older(each, merged[each.name]):
+                    del merged[each.name]
             if tuple(merged[name] for name in sorted(merged)) == before and not self._ends_soon():
                 return False
             number = max(blocked, 0 if newest is None else newest.number) + 1

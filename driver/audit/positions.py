@@ -24,6 +24,11 @@ def checkpoints_of(positions: Sequence[Position]) -> list[Checkpoint]:
     return [Checkpoint(stream_id, each.number, each.digest) for stream_id, each in named if stream_id is not None]
 
 
+def position_of(covered: Checkpoint) -> Position:
+    """Return the position of a stream."""
+    return Position(f"{AUDIT}{covered.stream_id}", covered.sequence, covered.chain)
+
+
 class LogPosition:
     """The source of the position of this process's stream; see `PositionSource`.
 
@@ -37,7 +42,7 @@ class LogPosition:
     async def positions(self) -> Sequence[Position]:
         """Return the last signed record of this process's stream."""
         covered = self._log.covered
-        return [] if covered is None else [Position(f"{AUDIT}{covered.stream_id}", covered.sequence, covered.chain)]
+        return [] if covered is None else [position_of(covered)]
 
     async def stored(self) -> Sequence[Position]:
         """Return nothing: `audit verify` compares the streams, and a process compares its own with the database."""

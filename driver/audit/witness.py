@@ -150,6 +150,24 @@ class Witness:
         self._own = made
         return True
 
+    async def unused(self, public_key: bytes, *, since: datetime, keep: int = KEPT) -> list[Checkpoint]:
+        """Return the last checkpoint of each stream that a compaction with these arguments forgets.
+
+        Each has a valid signature, so the database can't add a stream or move a checkpoint.
+
+        Args:
+            public_key: The public key of the cell's audit log.
+            since: Time since which the stream has no row.
+            keep: Number of newest rows in which the stream has no row.
+
+        Raises:
+            IntegrityError: The rows were changed.
+        """
+        _, made = await self._checked(public_key)
+        newest = {each.covered.stream_id: each for each in made}
+        covered = {each.number for each in made[: max(0, len(made) - keep)]}
+        return [each.covered for each in newest.values() if each.number in covered and each.at < since]
+
     async def compact(self, key: SigningKey, *, keep: int = KEPT, forget_before: datetime | None = None) -> int:
         """Delete rows that newer rows of their streams replace, and leave a signed statement.
 
@@ -164,14 +182,9 @@ class Witness:
         Raises:
             IntegrityError: The rows were changed, so none is deleted.
         """
-        known = await self.known()
-        statement = known.statement
-        made, problems = await asyncio.to_thread(check_rows, statement, known.rows, key.public_key)
-        if not problems and len(made) < 2 * keep and forget_before is None:
+        statement, made = await self._checked(key.public_key)
+        if len(made) < 2 * keep and forget_before is None:
             return 0
-        if problems:
-            msg = f"the checkpoints in the database are not compacted: {problems[0]}; run 'strongroom audit verify'"
-            raise IntegrityError(msg)
         covered = made[: len(made) - keep]
         if len(made) <= keep or (statement is not None and covered[-1].number <= statement.number):
             return 0
@@ -197,3 +210,12 @@ class Witness:
             delete=delete,
         )
         return len(delete) if done else 0
+
+    async def _checked(self, public_key: bytes) -> tuple[AuditCompaction | None, list[SignedCheckpoint]]:
+        """Return the statement and the rows, which are valid; raise what `compact` raises."""
+        known = await self.known()
+        made, problems = await asyncio.to_thread(check_rows, known.statement, known.rows, public_key)
+        if problems:
+            msg = f"the checkpoints in the database are not compacted: {problems[0]}; run 'strongroom audit verify'"
+            raise IntegrityError(msg)
+        return known.statement, made

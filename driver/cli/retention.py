@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from strongroom.driver.access import changes
-from strongroom.driver.audit import Witness
 from strongroom.driver.audit.retention import prune as prune_streams
 from strongroom.driver.config import ConfigError
+from strongroom.driver.freshness import forget_streams
 from strongroom.storage.errors import number_of
 
 from .cell import caller_name, named, namespace_id_of, with_cell
@@ -117,7 +117,7 @@ def prune(config_path: Path, dry_run: bool) -> None:
         try:
             done = await asyncio.to_thread(prune_streams, log.root, before=before, key=key, dry_run=dry_run)
             if not dry_run:
-                await Witness(strongroom.audit_checkpoints).compact(key, forget_before=before)
+                await forget_streams(strongroom, key, before=before)
         except OSError as error:
             msg = (
                 f"the audit log's files can't be deleted: {error.strerror}; check the rights of this user on its folder"

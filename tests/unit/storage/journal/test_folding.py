@@ -113,6 +113,22 @@ def test_a_folded_entry_must_not_come_back():
     assert "came back" in result.problems[0]
 
 
+def test_the_last_number_of_a_process_that_ended_is_needed():
+    """Another process deleted the row that the entry added. Control: without the writer in the sums, entry and row fit again."""
+    emptied = {EXECUTIONS: 0}
+    assert "came back" in folded(stored(1, added=5), sums=ShardSums(4, emptied, {WRITER: 1})).problems[0]
+    forgotten = folded(stored(1, added=5), sums=ShardSums(4, emptied))
+    assert not forgotten.problems
+    assert forgotten.sums.sums == {EXECUTIONS: 5}
+
+
+def test_the_last_number_of_a_process_that_sleeps_is_needed():
+    """It writes again after days. Control: if the sums forget it, its folded entries count as missing."""
+    after = stored(2, settled=2)
+    assert not folded(after, sums=ShardSums(4, {}, {WRITER: 1})).problems
+    assert "entry 1 of writer" in folded(after, sums=ShardSums(4)).problems[0]
+
+
 def test_the_writer_itself_settles_its_last_entries():
     """A process that folds its own entries knows which were refused, and which are missing."""
     outcomes = {WRITER: Entry(4, (2, 3), (), b"")}
