@@ -122,8 +122,9 @@ def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> 
 def found_by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
     """Return the SQL of a join that finds the documents of tokens in the GIN, some at a time. A document can come repeatedly.
 
-    The planner can't turn an outer join round, and OFFSET keeps it one. It takes `&&` for cheap, and would compare each document with
-    all tokens. Tokens without a document give a row of nulls, so a caller selects by the namespace.
+    An outer join begins with the tokens, and OFFSET keeps the planner from making it an inner one. The planner takes `&&` for cheap,
+    so it would begin with the documents, and compare each with all tokens. Tokens without a document give a row of nulls, so a caller
+    selects by the namespace.
     """
     parameters.append(sorted(tokens))
     array = f"${len(parameters)}::bigint[]"

@@ -98,7 +98,7 @@ def test_the_files_of_a_failed_test_are_left(run_session, options):
 
 
 def test_a_session_takes_no_rights_from_the_folder_of_another(run_session):
-    """Servers of other users live in pytest's folder. Another session leaves its rights as they are."""
+    """A server may run as another user in pytest's folder. The start of another session does not change the folder's mode."""
     start = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-c", os.devnull, "test_session.py"]
     _, done = run_session(
         "import pathlib, subprocess\n"
