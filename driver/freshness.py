@@ -156,8 +156,9 @@ async def forget_streams(cell: Cell, key: SigningKey, *, before: datetime, keep:
         StorageError: The database can't be used.
     """
     witness = Witness(cell.audit_checkpoints)
-    unused = await witness.unused(key.public_key, since=before, keep=keep)
-    await cell.anchors.forget([position_of(each) for each in unused], key)
+    if cell.anchors.bucket is not None:
+        unused = await witness.unused(key.public_key, since=before, keep=keep)
+        await cell.anchors.forget([position_of(each) for each in unused], key)
     await witness.compact(key, keep=keep, forget_before=before)
 
 

@@ -15,14 +15,11 @@ from strongroom.driver.audit.anchored import logged_positions
 from strongroom.driver.audit.whole_log import verify_log
 from strongroom.driver.config import ConfigError, LocalKms, named_files
 from strongroom.driver.doctor.pin import KEYS, key_registry
-from strongroom.driver.doctor.report import Finding, wrong
+from strongroom.driver.doctor.report import NO_SERVER, Finding, wrong
 from strongroom.driver.keyring_files import keyring_files
 from strongroom.driver.strongroom import Strongroom
 from strongroom.kms import KekRef, KeyringDiverged, StrongroomError, deleted_keks, missing_keks
 from strongroom.storage import (
-    DatabaseAuthenticationError,
-    DatabaseUnavailable,
-    ResourceExhausted,
     check_cell,
     check_schema,
     current_version,
@@ -150,7 +147,7 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
         await check_schema(strongroom.database)
         yield Finding(DATABASE, "schema", f"version {current_version()}")
         await check_cell(strongroom.database, strongroom.config.cell)
-    except (DatabaseUnavailable, DatabaseAuthenticationError, ResourceExhausted) as error:
+    except NO_SERVER as error:
         yield wrong(DATABASE, "server", error)
     except StrongroomError as error:
         yield wrong(DATABASE, "cell", error, _OTHER_DATABASE)

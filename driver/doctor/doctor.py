@@ -15,10 +15,7 @@ from strongroom.kms import InvalidRequest, KekRef, StrongroomError, missing_keks
 from strongroom.kms.sealing import ciphers
 from strongroom.storage import (
     NO_NAMESPACE,
-    DatabaseAuthenticationError,
-    DatabaseUnavailable,
     PoolingNotSupported,
-    ResourceExhausted,
     check_cell,
     check_schema,
     current_version,
@@ -31,7 +28,7 @@ from .clock import server_clock
 from .connections import SESSION_ADVICE, SESSIONS, connections
 from .damaged import damaged_rows
 from .pin import KEYS, key_registry
-from .report import Finding, by_group, wrong
+from .report import NO_SERVER, Finding, by_group, wrong
 from .row_level_security import DATABASE, row_level_security
 from .search import search_index
 from .serve import server
@@ -161,7 +158,7 @@ async def _database(strongroom: Strongroom) -> AsyncIterator[Finding]:
             yield finding
     except PoolingNotSupported as error:
         yield wrong(DATABASE, SESSIONS, error, SESSION_ADVICE)
-    except (DatabaseUnavailable, DatabaseAuthenticationError, ResourceExhausted) as error:
+    except NO_SERVER as error:
         yield wrong(DATABASE, "server", error)
     except StrongroomError as error:
         yield wrong(DATABASE, "schema", error)

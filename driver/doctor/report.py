@@ -69,6 +69,8 @@ _KMS_AWAY = (
     "Check that the KMS is up and can be reached. Cached keys are used for a while: strongroom keys list says how long."
 )
 _KMS_PAGE = "the page of this KMS in kms/providers/"
+NO_SERVER = (DatabaseUnavailable, DatabaseAuthenticationError, ResourceExhausted)
+"""The errors of a database server that can't be used, whatever is in the database."""
 _ADVICE: Sequence[tuple[type[StrongroomError], str]] = (
     (
         DatabaseAuthenticationError,

@@ -257,10 +257,8 @@ def _check_predefined(name: str, declared: AttributeType) -> None:
     field = PREDEFINED_FIELDS.get(name)
     if field is None or declared is field.type:
         return
-    if (declared, field.type) != (
-        AttributeType.KEYWORD,
-        AttributeType.KEYWORD_LIST,
-    ):  # older servers had one type for both
+    is_older = declared is AttributeType.KEYWORD and field.type is AttributeType.KEYWORD_LIST  # once one type for both
+    if not is_older:
         raise Fault(f"the search attribute {name} is Temporal's own and of type {field.type.value}; declare this type")
 
 
