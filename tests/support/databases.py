@@ -116,7 +116,11 @@ class Databases:
         return name
 
     async def aclose(self):
-        """Drop what `create_prepared` copies."""
+        """Drop what `copied_cell` and `create_prepared` copy."""
+        if self.original is not None:
+            (owner, driver), self.original = self.original.connections, None
+            await self.drop(owner)
+            await administer(self.superuser_dsn, f"DROP ROLE {quoted(unquote(urlsplit(driver).username))}")
         if self._template is not None:
             name, self._template = quoted(self._template), None
             await administer(self.superuser_dsn, f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE {name}")
