@@ -9,7 +9,7 @@ from strongroom.storage.cell.positions import POLICY, UNKNOWN, Position
 from .errors import InvalidPolicyChange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from strongroom.storage import AccessPolicyStore
 
@@ -37,7 +37,7 @@ class PolicyPosition:
         policy = await self._control.latest()
         return [Position(POLICY, policy.version, self._control.digest_read)] if policy.version else []
 
-    async def stored(self) -> Sequence[Position]:
+    async def stored(self, _names: Collection[str], /) -> Sequence[Position]:
         """Return the version that the database states.
 
         Raises:

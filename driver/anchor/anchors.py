@@ -176,7 +176,7 @@ class Anchors:
         """
         found = []
         for source in self.sources:
-            for each in await source.stored():
+            for each in await source.stored(self._known):
                 anchored, where = self._known.get(each.name, (None, ""))
                 if anchored is not None and is_older(each, anchored):
                     found.append(Older(source, each, anchored, where))

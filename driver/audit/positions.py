@@ -10,7 +10,7 @@ from .checkpoint import Checkpoint
 from .mentions import uuid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .log import AuditLog
 
@@ -44,7 +44,7 @@ class LogPosition:
         covered = self._log.covered
         return [] if covered is None else [position_of(covered)]
 
-    async def stored(self) -> Sequence[Position]:
+    async def stored(self, _names: Collection[str], /) -> Sequence[Position]:
         """Return nothing: `audit verify` compares the streams, and a process compares its own with the database."""
         return []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from strongroom.storage.errors import OlderThanAnchor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 DIGEST_BYTES = 32
 UNKNOWN = b""
@@ -47,8 +47,11 @@ class PositionSource(Protocol):
             StrongroomError: They can't be read, or were altered.
         """
 
-    async def stored(self) -> Sequence[Position]:
+    async def stored(self, names: Collection[str], /) -> Sequence[Position]:
         """Return the positions as the database states them. Nothing is verified, so that no key is needed.
+
+        Args:
+            names: The names that the caller compares. Positions of other names may be left out.
 
         Raises:
             StorageError: The database can't be read.

@@ -22,7 +22,7 @@ from strongroom.storage.schema.tables import TABLES
 from .elements import ElementHash
 from .folding import fold
 from .gaps import Gaps
-from .images import CELL, NAMES, NUMBERS
+from .images import CELL, NAMES, NUMBERS, in_random_order
 from .reading import ShardVerification, opened
 from .scanning import scan
 from .several_nodes import agreed, snapshots_of_one_moment
@@ -102,7 +102,7 @@ class JournalKeeper:
             pause: Time between two shards, in seconds.
         """
         while True:
-            for shard_id in secrets.SystemRandom().sample(shards, len(shards)):
+            for shard_id in in_random_order(shards):
                 await asyncio.sleep(pause)
                 await self.verifying.once(partial(self._verify_and_note, shard_id))
 

@@ -12,7 +12,7 @@ from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE, NO_NAM
 from .registry_rows import digest_of, summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from strongroom.kms.keys.registry_head import RegistrySummary
     from strongroom.storage.engine.database import Database
@@ -46,7 +46,7 @@ class RegistryPosition:
         self._heads.check_summary(key, summary, newest)
         return [_position(summary)]
 
-    async def stored(self) -> Sequence[Position]:
+    async def stored(self, _names: Collection[str], /) -> Sequence[Position]:
         """Return the position that the database states.
 
         Raises:
