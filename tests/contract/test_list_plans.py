@@ -38,6 +38,9 @@ class Listed:
 
     def __init__(self, strongroom, namespace_id, sent):
         self.strongroom, self.namespace_id, self.sent = strongroom, namespace_id, sent
+        # On a cluster each node plans its part, so only the answers and steps of lists are compared. Row-level security there leaves
+        # the index of tokens out (docs/how-to/citus.md).
+        self.has_plans = not strongroom.config.cell.distributed
 
     async def plan(self, statement, parameters):
         """Run a statement; return its plan and the number of blocks that it read."""
@@ -92,6 +95,8 @@ async def test_a_rare_range_is_looked_up_after_short_walks(many_runs):
     """Twelve of 2,000 runs, the last ones of the order. The page comes from the index of tokens; a walk would read all runs."""
     assert await many_runs.pages("Amount > 2000", RARE) == [list(range(RARE))[::-1]]
     assert steps(many_runs.sent) == ["walk", "walk", "look-up"]
+    if not many_runs.has_plans:
+        return
     plan, _ = await many_runs.plan(*many_runs.sent[2])
     assert "visibility_records_tokens" in indexes_of(plan)
     assert rows_read(plan) <= 2 * RARE
@@ -107,6 +112,8 @@ async def test_a_frequent_range_is_only_walked(many_runs, query):
     (first, *_) = await many_runs.pages(query)
     assert len(first) == PAGE
     assert steps(many_runs.sent)[0] == "walk"
+    if not many_runs.has_plans:
+        return
     plan, _ = await many_runs.plan(*many_runs.sent[0])
     assert "visibility_records_order" in indexes_of(plan)
     assert rows_read(plan) < FEW
@@ -164,7 +171,7 @@ async def test_a_page_of_open_runs_reads_no_other_open_runs(open_runs):
     """All open runs have the same bucket of the close. The index has that of the start, so a page does not sort all of them."""
     first, second, *_ = await open_runs.pages("ExecutionStatus = 'Running'", 50)
     assert [*first, *second] == list(range(0, RUNS, 2))[:-101:-1]
-    for statement, parameters in open_runs.sent[:2]:
+    for statement, parameters in open_runs.sent[: 2 * open_runs.has_plans]:
         plan, _ = await open_runs.plan(statement, parameters)
         assert rows_read(plan) < FEW
 
@@ -175,6 +182,8 @@ async def test_a_count_of_many_tokens_compares_no_run_with_all_of_them(many_runs
     count = await many_runs.strongroom.visibility.count_workflow_executions(many_runs.namespace_id, query, TYPES)
     assert count.count == sum(int(customer[1:]) >= 100 for customer in CUSTOMERS)
     ((statement, parameters),) = many_runs.sent
+    if not many_runs.has_plans:
+        return
     plan, _ = await many_runs.plan(statement, parameters)
     assert indexes_of(plan) == {"visibility_records_tokens"}
     async with many_runs.strongroom.database.connection(many_runs.namespace_id) as connection:

@@ -40,6 +40,33 @@ def faults(sql, *, in_function=False):
     return [fault for raw in parse_sql(sql) for fault in _Checker(in_function=in_function).check(raw.stmt)]
 
 
+def copied_tables(sql):
+    """Return the distributed tables that Citus copies to one node for an outer join whose other side is not distributed.
+
+    With a set-returning function on the other side, the coordinator of Citus 13.2.2 crashed under the prepared statement.
+    """
+    joins = [node for raw in parse_sql(sql) for node in _descend(raw.stmt) if isinstance(node, ast.JoinExpr)]
+    found = []
+    for join in joins:
+        left, right = _distributed_names(join.larg), _distributed_names(join.rarg)
+        if join.jointype in {JoinType.JOIN_LEFT, JoinType.JOIN_FULL} and not left:
+            found += right
+        if join.jointype in {JoinType.JOIN_RIGHT, JoinType.JOIN_FULL} and not right:
+            found += left
+    return found
+
+
+def empty_lists(sql):
+    """Return the sub-queries of FROM that read a distributed table and return no columns. Citus 13.2.2 writes wrong SQL for them."""
+    items = [node for raw in parse_sql(sql) for node in _descend(raw.stmt) if isinstance(node, ast.RangeSubselect)]
+    queries = [item.subquery for item in items if not item.subquery.targetList and not item.subquery.valuesLists]
+    return [RawStream()(query) for query in queries if _distributed_names(query)]
+
+
+def _distributed_names(node):
+    return [each.relname for each in (node, *_descend(node)) if _distributed(each)]
+
+
 class _Checker:
     def __init__(self, *, in_function):
         self._in_function = in_function

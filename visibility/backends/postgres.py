@@ -13,7 +13,7 @@ from strongroom.storage.visibility_rows.epochs import count_epochs
 from strongroom.visibility.index.tokens import last_group_token
 
 from .postgres_lists import COLUMNS, Page, in_order, next_documents
-from .postgres_query import FEW_TOKENS, condition_of, count_from, where
+from .postgres_query import FEW_TOKENS, Records, condition_of, count_from, where
 from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
 from .token_query import without_implied
 
@@ -58,9 +58,12 @@ class PostgresIndex:
             else self._database.connection(namespace_id)
         )
         async with leased as connection:
-            # On a Citus cluster the nodes have the policies, and the view does not work there.
-            has_view = self._database.has_row_level_security(connection) and not is_distributed(connection)
-            yield PostgresReader(connection, namespace_id, row_level_security=has_view)
+            # With row-level security only the view can use the index of tokens (storage/DESIGN.md). On a Citus cluster the nodes have
+            # the policies, and the view does not work there.
+            on_cluster = is_distributed(connection)
+            has_view = self._database.has_row_level_security(connection) and not on_cluster
+            records = Records("visibility_search" if has_view else "visibility_records", on_cluster)
+            yield PostgresReader(connection, namespace_id, records)
 
     async def epochs(self, namespace_id: UUID) -> Mapping[int, int]:
         """See `SearchIndex.epochs`."""
@@ -133,11 +136,10 @@ class PostgresIndex:
 class PostgresReader:
     """See `IndexReader`."""
 
-    def __init__(self, connection: Connection, namespace_id: UUID, *, row_level_security: bool) -> None:
+    def __init__(self, connection: Connection, namespace_id: UUID, records: Records) -> None:
         self._connection = connection
         self._namespace_id = namespace_id
-        # With row-level security only the view can use the index of tokens (storage/DESIGN.md).
-        self._records = "visibility_search" if row_level_security else "visibility_records"
+        self._records = records
 
     async def count(self, query: TokenQuery) -> int:
         """See `IndexReader.count`."""
@@ -152,7 +154,9 @@ class PostgresReader:
         columns = ", ".join(
             f"count(*) FILTER (WHERE {condition_of(without_implied(part), parameters)})" for part in parts
         )
-        rows = await self._connection.fetch(f"SELECT {columns} FROM {self._records} WHERE {condition}", *parameters)
+        rows = await self._connection.fetch(
+            f"SELECT {columns} FROM {self._records.name} WHERE {condition}", *parameters
+        )
         return list(rows[0].values())
 
     async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
@@ -188,7 +192,7 @@ class PostgresReader:
         parameters += [first - 1, last_group_token(first)]
         low, high = f"${len(parameters) - 1}::bigint", f"${len(parameters)}::bigint"
         tokens = f"r.t[width_bucket({low}, r.t) + 1 : width_bucket({high}, r.t)]"
-        return f"SELECT unnest({tokens}) AS token{columns} FROM {self._records} AS r WHERE {condition}", parameters
+        return f"SELECT unnest({tokens}) AS token{columns} FROM {self._records.name} AS r WHERE {condition}", parameters
 
     async def rows(self, keys: Sequence[tuple[int, bytes]]) -> Sequence[Row]:
         """See `IndexReader.rows`."""
@@ -196,7 +200,7 @@ class PostgresReader:
         for start in range(0, len(keys), LARGE_CHUNK):
             shards, identifiers = zip(*keys[start : start + LARGE_CHUNK], strict=True)
             rows += await self._connection.fetch(
-                f"SELECT {COLUMNS} FROM {self._records} WHERE namespace_id = $1 "
+                f"SELECT {COLUMNS} FROM {self._records.name} WHERE namespace_id = $1 "
                 "AND (shard_id, id) IN (SELECT n.shard_id, n.id FROM unnest($2::integer[], $3::bytea[]) AS n (shard_id, id))",
                 self._namespace_id,
                 list(shards),
@@ -210,7 +214,7 @@ class PostgresReader:
         """See `IndexReader.count_and_first`. One statement sees one snapshot."""
         found, parameters = count_from(self._namespace_id, without_implied(counted), self._records)
         documents = f"SELECT count(*) AS documents FROM {found}"
-        page = in_order(self._records, f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
+        page = in_order(self._records.name, f"namespace_id = $1 AND ({condition_of(listed, parameters)})", limit)
         rows = await self._connection.fetch(
             f"WITH c AS ({documents}), p AS ({page}) SELECT c.documents, p.* FROM c LEFT JOIN p ON true", *parameters
         )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from strongroom.storage import Connection, Row
 
+    from .postgres_query import Records
     from .search_index import IndexOrder, IndexPosition
     from .token_query import TokenQuery
 
@@ -42,14 +43,14 @@ class Page(NamedTuple):
     """Which documents of a list are wanted.
 
     Attributes:
-        records: The table of the documents, or its view.
+        records: Where the documents are.
         namespace_id: The namespace.
         order: The order of the list.
         start: The position to start at; None for the beginning.
         size: Maximum number of documents.
     """
 
-    records: str
+    records: Records
     namespace_id: UUID
     order: IndexOrder
     start: IndexPosition | None
@@ -126,7 +127,7 @@ async def next_documents(connection: Connection, query: TokenQuery, page: Page) 
     listed = listed_set(query)
     if listed is None:
         condition, parameters = page.condition(query)
-        return await connection.fetch(in_order(page.records, condition, page.size, page.order), *parameters)
+        return await connection.fetch(in_order(page.records.name, condition, page.size, page.order), *parameters)
     bound, walks = WALKED * page.size, 0
     while True:
         rows, is_complete = await _bounded(connection, walked(listed, page, bound))
@@ -155,8 +156,8 @@ def walked(listed: ListedSet, page: Page, bound: int) -> tuple[str, list[object]
     page is complete if it is full, or if no more documents than `bound` satisfy the other conditions.
     """
     condition, parameters = page.condition(listed.others)
-    read = in_order(page.records, condition, bound, page.order, _COMPARED)
-    left = f"SELECT FROM {page.records} WHERE {condition} LIMIT {bound + 1}"
+    read = in_order(page.records.name, condition, bound, page.order, _COMPARED)
+    left = f"SELECT 1 FROM {page.records.name} WHERE {condition} LIMIT {bound + 1}"  # Citus writes a list without columns wrongly
     found = f"SELECT {COLUMNS} FROM ({read}) AS w WHERE {condition_of(listed.chosen, parameters)}"
     full = f"(SELECT count(*) FROM p) >= {page.size}"
     is_complete = f"CASE WHEN {full} THEN true ELSE (SELECT count(*) FROM ({left}) AS l) <= {bound} END"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .token_query import All, AnyOf, Bucket, Epoch, Not, Some, TokenQuery, all_of, conjuncts
 
@@ -22,15 +22,28 @@ _AT_ONCE = 32
 row that it finds it compares all of its tokens."""
 
 
+class Records(NamedTuple):
+    """Where the documents are.
+
+    Attributes:
+        name: The table, or its view.
+        is_distributed: Whether the table is distributed over a Citus cluster. Citus runs no outer join of tokens with the table on the
+            nodes: it copies the table to the coordinator, or crashes. So each condition is compared with the rows there.
+    """
+
+    name: str
+    is_distributed: bool = False
+
+
 def where(
-    namespace_id: UUID, query: TokenQuery, records: str, *, compared: int = _MANY_TOKENS
+    namespace_id: UUID, query: TokenQuery, records: Records, *, compared: int = _MANY_TOKENS
 ) -> tuple[str, list[object]]:
     """Return an SQL condition and its parameters. The namespace comes first, outside all that a query can negate.
 
     Args:
         namespace_id: The namespace.
         query: The query.
-        records: The table of the documents, or its view.
+        records: Where the documents are.
         compared: Maximum number of tokens that are compared with those of each row, unless another condition selects rows.
             `FEW_TOKENS` is best for a count.
     """
@@ -40,23 +53,24 @@ def where(
         compared = _MANY_TOKENS
     parts = [
         _by_gin(item.tokens, parameters, records)
-        if isinstance(item, AnyOf) and _is_large(item, compared)
+        if isinstance(item, AnyOf) and _is_large(item, compared) and not records.is_distributed
         else f"({condition_of(item, parameters)})"
         for item in items
     ]
     return " AND ".join(["namespace_id = $1", *parts]), parameters
 
 
-def count_from(namespace_id: UUID, query: TokenQuery, records: str) -> tuple[str, list[object]]:
+def count_from(namespace_id: UUID, query: TokenQuery, records: Records) -> tuple[str, list[object]]:
     """Return the FROM and WHERE of a count, and its parameters.
 
     If each document has at most one of many tokens, the GIN finds each document once, so its results are counted directly.
     """
     items = conjuncts(query)
     large = [item for item in items if isinstance(item, AnyOf) and _is_large(item, FEW_TOKENS)]
-    if len(large) != 1 or not large[0].is_exclusive or any(map(_selects, items)):
+    is_joined = len(large) == 1 and large[0].is_exclusive and not records.is_distributed
+    if not is_joined or any(map(_selects, items)):
         condition, parameters = where(namespace_id, query, records, compared=FEW_TOKENS)
-        return f"{records} WHERE {condition}", parameters
+        return f"{records.name} WHERE {condition}", parameters
     others = all_of(*(item for item in items if item is not large[0]))
     condition, parameters = where(namespace_id, others, records, compared=FEW_TOKENS)
     return f"{found_by_gin(large[0].tokens, parameters, records)} WHERE {condition}", parameters
@@ -109,7 +123,7 @@ def _is_large(query: AnyOf, most: int = _MANY_TOKENS) -> bool:
     return query.column is None and len(query.tokens) > most
 
 
-def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
+def _by_gin(tokens: Collection[int], parameters: list[object], records: Records) -> str:
     """Return the SQL of a condition that is joined to others by AND: the tokens are looked up in the GIN.
 
     MATERIALIZED keeps the planner from looking for tokens row by row. Before a table has statistics, it takes each step for one row,
@@ -119,17 +133,20 @@ def _by_gin(tokens: Collection[int], parameters: list[object], records: str) -> 
     return f"((shard_id, id) IN (WITH found AS MATERIALIZED ({found}) SELECT shard_id, id FROM found))"
 
 
-def found_by_gin(tokens: Collection[int], parameters: list[object], records: str) -> str:
+def found_by_gin(tokens: Collection[int], parameters: list[object], records: Records) -> str:
     """Return the SQL of a join that finds the documents of tokens in the GIN, some at a time. A document can come repeatedly.
 
     An outer join begins with the tokens, and OFFSET keeps the planner from making it an inner one. The planner takes `&&` for cheap,
     so it would begin with the documents, and compare each with all tokens. Tokens without a document give a row of nulls, so a caller
-    selects by the namespace.
+    selects by the namespace. On a cluster the tokens are compared where the rows are.
     """
+    if records.is_distributed:
+        compared = _tokens_condition(AnyOf(frozenset(tokens)), parameters)
+        return f"(SELECT * FROM {records.name} WHERE {compared}) AS n"
     parameters.append(sorted(tokens))
     array = f"${len(parameters)}::bigint[]"
     series = f"generate_series(1, cardinality({array}), {_AT_ONCE}) AS s (at)"
-    joined = f"{series} LEFT JOIN {records} AS r ON r.t && ({array})[s.at : s.at + {_AT_ONCE - 1}]"
+    joined = f"{series} LEFT JOIN {records.name} AS r ON r.t && ({array})[s.at : s.at + {_AT_ONCE - 1}]"
     return f"(SELECT r.* FROM {joined} OFFSET 0) AS n"
 
 

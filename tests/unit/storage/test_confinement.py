@@ -17,9 +17,10 @@ from strongroom.storage.schema.citus import distribution_statements
 from strongroom.storage.schema.tables import TABLES as DESCRIPTORS
 from strongroom.visibility.backends.postgres import PostgresReader
 from strongroom.visibility.backends.postgres_lists import Page, listed_set, looked_up, walked
+from strongroom.visibility.backends.postgres_query import Records
 from strongroom.visibility.backends.search_index import LIST_ORDER, IndexPosition
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
-from tests.support.confinement import faults, faults_of_function
+from tests.support.confinement import copied_tables, empty_lists, faults, faults_of_function
 from tests.support.tree import ROOT
 
 IN_FUNCTIONS = sorted(load_functions(distributed=True))
@@ -141,8 +142,8 @@ def of_reseal():
     return found
 
 
-async def of_visibility():
-    """Return the statements that visibility composes, with every kind of condition."""
+async def of_visibility(records=Records("visibility_records", is_distributed=True)):  # noqa: B008 - of a tuple
+    """Return the statements that visibility composes for a table, with every kind of condition."""
     sent = []
 
     class Listening:
@@ -156,7 +157,7 @@ async def of_visibility():
             return [{"shard_id": 7, "b1": 1, "b2": 1, "id": bytes(16), "documents": 0}] * 200 if len(sent) != 3 else []
 
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
-    reader = PostgresReader(Listening(), uuid4(), row_level_security=False)
+    reader = PostgresReader(Listening(), uuid4(), records)
     await reader.count(query)
     _ = [rows async for rows in reader.pages(query, start=IndexPosition((1, 1)))]
     await reader.count_and_first(query, query, limit=200)
@@ -168,7 +169,7 @@ async def of_visibility():
         *("visibility.count", "visibility.pages", "visibility.pages, next", "visibility.count_and_first"),
         *("visibility.groups", "visibility.of_groups", "visibility.of_groups, rows", "visibility.count, many tokens"),
     )
-    page, listed = Page("visibility_records", uuid4(), LIST_ORDER, IndexPosition((1, 1)), 200), listed_set(many)
+    page, listed = Page(records, uuid4(), LIST_ORDER, IndexPosition((1, 1)), 200), listed_set(many)
     sent += [walked(listed, page, 400)[0], looked_up(many, many.tokens, page, 400)[0]]
     return {name: [text] for name, text in zip((*names, "visibility.walk", "visibility.look-up"), sent, strict=True)}
 
@@ -232,6 +233,34 @@ def test_only_statements_that_are_listed_here_leave_their_shard():
     """Exactly the listed statements go to all nodes."""
     assert {name for name, statements in PLAIN.items() if faults_of(statements)} - ON_ONE_SERVER == set(EVERYWHERE)
     assert set(PLAIN) >= ON_ONE_SERVER
+
+
+@pytest.mark.parametrize("name", sorted(EVERYWHERE))
+def test_citus_runs_each_statement_of_all_shards_on_the_nodes(name):
+    """An outer join of something else with a distributed table, or a sub-query without columns, does not run there."""
+    for text in PLAIN[name]:
+        assert copied_tables(confined(text)) == []
+        assert empty_lists(confined(text)) == []
+
+
+def test_a_sub_query_without_columns_is_caught():
+    """The control: one of a distributed table is caught. EXISTS needs no columns."""
+    assert empty_lists("SELECT count(*) FROM (SELECT FROM visibility_records LIMIT 5) AS l") == [
+        "SELECT FROM visibility_records LIMIT 5"
+    ]
+    assert empty_lists("SELECT 1 FROM (SELECT) AS one WHERE EXISTS (SELECT FROM visibility_records)") == []
+
+
+async def test_an_outer_join_that_copies_a_table_is_caught():
+    """The control: searches of one server join tokens with the records, and a join of two distributed tables is right."""
+    for name, (text,) in (await of_visibility(Records("visibility_records"))).items():
+        is_joined = name in {"visibility.count, many tokens", "visibility.look-up"}
+        assert set(copied_tables(text)) == ({"visibility_records"} if is_joined else set()), name
+    joined = "visibility_outbox AS o LEFT JOIN visibility_records AS r ON r.shard_id = o.shard_id"
+    assert copied_tables(f"SELECT FROM {joined}") == []
+    assert copied_tables("SELECT FROM visibility_records AS r RIGHT JOIN unnest($1::int[]) AS u (n) ON true") == [
+        "visibility_records"
+    ]
 
 
 @pytest.mark.parametrize("name", CONFINED)
