@@ -1,6 +1,7 @@
 package stores
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -13,6 +14,10 @@ import (
 
 	"strongroom/temporal/internal/wire"
 )
+
+// endOfNodes is the token of the empty page after a full last page of nodes. The cell ends there. Temporal's own stores return a token
+// with each full page, and the server passes it to its clients, who count such pages.
+var endOfNodes = []byte("end")
 
 func (s *executionStore) GetHistoryBranchUtil() persistence.HistoryBranchUtil { return s.branches }
 
@@ -50,6 +55,10 @@ func (s *executionStore) DeleteHistoryNodes(
 func (s *executionStore) ReadHistoryBranch(
 	ctx context.Context, request *persistence.InternalReadHistoryBranchRequest,
 ) (*persistence.InternalReadHistoryBranchResponse, error) {
+	response := &persistence.InternalReadHistoryBranchResponse{}
+	if bytes.Equal(request.NextPageToken, endOfNodes) {
+		return response, nil
+	}
 	branch, err := s.branches.ParseHistoryBranchInfo(request.BranchToken)
 	if err != nil {
 		return nil, err
@@ -66,12 +75,14 @@ func (s *executionStore) ReadHistoryBranch(
 	r.field("reverse").Bool(request.ReverseOrder)
 	r.field("metadata_only").Bool(request.MetadataOnly)
 	r.page(request.PageSize, request.NextPageToken)
-	response := &persistence.InternalReadHistoryBranchResponse{}
 	err = ask(ctx, s, r, func(reader *wire.Reader) {
 		response.NextPageToken = readPage(reader, "nodes", collect(&response.Nodes, reader, historyNode), nil)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if response.NextPageToken == nil && len(response.Nodes) > 0 && len(response.Nodes) == request.PageSize {
+		response.NextPageToken = endOfNodes
 	}
 	return response, nil
 }
