@@ -72,7 +72,7 @@ class Runner:
     async def _run(self, suite: Suite, side: Side, alone: str | None) -> None:
         if time.monotonic() > self.stop_at:
             return
-        log = self.logs / f"{suite}{'-' + alone.replace('/', '-')[:120] if alone else ''}.{side}.log"
+        log = log_of(self.logs, suite, side, alone)
         began = time.monotonic()
         code = await self._program(suite, side, pattern_of(alone or suite.name), log)
         text = log.read_text(errors="replace")
@@ -112,6 +112,12 @@ class Runner:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+
+
+def log_of(logs: Path, suite: Suite, side: Side, alone: str | None) -> Path:
+    """Return the file of a run's output. Packages and tests have slashes in their names."""
+    name = f"{suite}-{alone[:120]}" if alone else str(suite)
+    return logs / f"{name.replace('/', '-')}.{side}.log"
 
 
 def pattern_of(test: str) -> str:

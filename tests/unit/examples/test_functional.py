@@ -7,8 +7,8 @@ from collections import Counter
 from examples.temporal.functional.__main__ import PAGE, RESULTS
 from examples.temporal.functional.journal import Journal, Run
 from examples.temporal.functional.page import compare, page
-from examples.temporal.functional.programs import version_of_the_server
-from examples.temporal.functional.running import pattern_of, read_results
+from examples.temporal.functional.programs import Suite, version_of_the_server
+from examples.temporal.functional.running import log_of, pattern_of, read_results
 
 OUTPUT = """\
 === RUN   TestA
@@ -49,6 +49,17 @@ def test_a_parent_that_fails_by_itself_is_a_failure():
 def test_the_pattern_of_one_test_matches_no_other():
     """A test is run alone even if its name has characters of patterns."""
     assert pattern_of("TestA/b.c(d)/e") == r"^TestA$/^b\.c\(d\)$/^e$"
+
+
+def test_the_output_of_each_run_has_a_file(tmp_path):
+    """A package below another one needs no folder of its own for the output."""
+    suite = Suite("tests/ndc", "TestA", tmp_path / "program", tmp_path)
+    paths = [
+        log_of(tmp_path, suite, side, alone) for side in ("sealed", "plain") for alone in (None, "TestA/b", "TestA/c")
+    ]
+    for path in paths:
+        path.touch()
+    assert len({path.name for path in paths}) == len(list(tmp_path.iterdir())) == 6
 
 
 def test_a_journal_is_continued(tmp_path):
