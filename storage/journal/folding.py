@@ -83,6 +83,11 @@ class Folded:
     gaps: list[Awaited] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def has_progress(self) -> bool:
+        """Whether the sums are to be replaced. If the database was changed they are not, so every verification finds the change."""
+        return self.is_advanced and not self.problems
+
     def total(self, elements: ElementHash) -> dict[int, int]:
         """Return the sums including the pending entries: those of the rows that are live now."""
         sums = dict(self.sums.sums)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,12 +19,12 @@ from strongroom.storage.schema.table import NAMESPACE
 from strongroom.storage.schema.tables import TABLES
 
 from .elements import ElementHash
-from .folding import fold
 from .gaps import Gaps
 from .images import CELL, NAMES, NUMBERS, in_random_order
 from .reading import ShardVerification, opened
 from .scanning import scan
 from .several_nodes import agreed, snapshots_of_one_moment
+from .shard_folder import ENTRIES, TOGETHER, ShardFolder
 from .sums import ACCEPTANCE, differing, digest_of
 
 if TYPE_CHECKING:
@@ -33,17 +32,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.kms import Keyring
-    from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
 
-    from .entry import Entry
-    from .folding import Folded
     from .writer import Journal
 
 _log = logging.getLogger("strongroom.journal")
 _SQL = load_queries("journal/journal")
-ENTRIES = 5000
-"""Entries of a process in a shard that one folding reads."""
 PAUSE = 10.0
 """Seconds between two rounds of folding."""
 ALL_AFTER = 60.0
@@ -77,7 +71,7 @@ class JournalKeeper:
         self.verifying = Background("verification of rows")
         self.accepted = 0
         self.altered: dict[int, ShardVerification] = {}
-        self._gaps = Gaps(clock)
+        self._folder = ShardFolder(database, keyring, journal, Gaps(clock))
 
     async def keep_folding(self, *, pause: float = PAUSE, all_after: float = ALL_AFTER) -> NoReturn:
         """Fold the shards that this process wrote to, and now and then those that a process that ended left behind.
@@ -129,19 +123,25 @@ class JournalKeeper:
             StrongroomError: A shard could not be folded; the error is the last one.
         """
         failure: Exception | None = None
-        for shard_id in sorted(self.journal.dirty):
-            self.journal.dirty.discard(shard_id)
+        shards = sorted(self.journal.dirty)
+        for first in range(0, len(shards), TOGETHER):
+            left = set(shards[first : first + TOGETHER])
+            self.journal.dirty -= left
             try:
-                problems = await self.fold(shard_id)
-            except BaseException as error:
-                self.journal.dirty.add(shard_id)
-                if not isinstance(error, Exception):
-                    raise
-                failure = error
-            else:
-                if problems:
-                    self.journal.dirty.add(shard_id)  # the next round states the outcomes again if they were deleted
-                    self._note(ShardVerification(shard_id, rows=0, number=0, pending=0, problems=problems))
+                left -= await self._folder.fold_together(sorted(left))
+                for shard_id in sorted(left):
+                    try:
+                        problems = await self.fold(shard_id)
+                    except Exception as error:  # noqa: BLE001 - it is raised at the end
+                        failure = error
+                        continue
+                    left.discard(shard_id)
+                    if problems:
+                        # The next round states the outcomes again if they were deleted.
+                        self.journal.dirty.add(shard_id)
+                        self._note(ShardVerification(shard_id, rows=0, number=0, pending=0, problems=problems))
+            finally:
+                self.journal.dirty |= left  # those that failed, or were not reached
         if failure is not None:
             raise failure
 
@@ -159,45 +159,8 @@ class JournalKeeper:
         return sorted(row["shard_id"] for row in rows)
 
     async def fold(self, shard_id: int, *, limit: int = ENTRIES) -> list[str]:
-        """Fold the entries of a shard into its sums.
-
-        Args:
-            shard_id: The shard in the journal.
-            limit: The most entries of each process in one transaction.
-
-        Returns:
-            What was changed in the database. The sums are not replaced then, so that every verification finds it again.
-
-        Raises:
-            KmsError: The cell's keys are not available.
-            StorageError: The database does not answer.
-        """
-        keys = await self._keyring.open(self._keyring.cell_id)
-        known = self._known(shard_id)
-        async with self._database.transaction(NO_NAMESPACE) as connection:
-            stored_sums = await connection.fetchrow(_SQL["lock_sums"], shard_id)
-            result = await self._folded(
-                connection, ElementHash(keys, shard_id), shard_id, stored_sums, known, limit=limit
-            )
-            problems = result.problems
-            number = result.sums.number
-            progress = result.is_advanced and not problems
-            if progress:
-                sealed = keys.seal(JOURNAL_SUMS, (shard_id, number), result.sums.pack())
-                if not await connection.fetch(_SQL["put_sums"], shard_id, number, sealed):
-                    return []  # another process made the first sums of the shard; the entries stay for the next folding
-                folded = ([writer for writer, _ in result.entries], [entry for _, entry in result.entries])
-                await connection.execute(_SQL["delete_entries"], shard_id, *folded)
-        if progress:
-            self.journal.has_seen(shard_id, number)
-        if not problems:
-            self.journal.folded(shard_id, result.sums.writers.get(self.journal.writer, 0))
-        if progress and result.has_more:
-            return await self.fold(shard_id, limit=limit)  # a busy shard has more than one page
-        if problems:  # other processes find them too, and don't fold the entries meanwhile
-            async with self._database.connection(NO_NAMESPACE) as connection:
-                await self.journal.state_outcomes(connection, shard_id)
-        return problems
+        """Fold the entries of a shard into its sums; see `ShardFolder.fold`."""
+        return await self._folder.fold(shard_id, limit=limit)
 
     async def verify(self, shard_id: int) -> ShardVerification:
         """Compare the rows of a shard with its sums and entries; raise what `fold` raises."""
@@ -206,18 +169,20 @@ class JournalKeeper:
     async def _verified(self, shard_id: int, *, stopping: bool) -> tuple[ShardVerification, bool]:
         keys = await self._keyring.open(self._keyring.cell_id)
         elements = ElementHash(keys, shard_id)
-        known = self._known(shard_id)
+        known = self._folder.known(shard_id)
         async with self._database.transaction(EVERY_NAMESPACE, read_only=True, unlimited=True) as connection:
             if stopping:
                 await snapshots_of_one_moment(self._database, connection)
             stored_sums = await connection.fetchrow(_SQL["sums"], shard_id)
-            result = await self._folded(connection, elements, shard_id, stored_sums, known, limit=None)
-            live, rows = await scan(connection, shard_id, elements)
+            waited = await self._folder.gaps.waited(connection, shard_id)
+            rows = await connection.fetch(_SQL["entries"], shard_id, None)
+            result = await self._folder.result(elements, shard_id, stored_sums, rows, known, waited, limit=None)
+            live, count = await scan(connection, shard_id, elements)
             is_one_snapshot = not is_distributed(connection) or shard_id > CELL
         tables = [NAMES[each] for each in differing(result.total(elements), live)]
         number = 0 if stored_sums is None else stored_sums["number"]
         pending, digest = len(result.pending), digest_of(live)
-        return ShardVerification(shard_id, rows, number, pending, tables, result.problems, digest), is_one_snapshot
+        return ShardVerification(shard_id, count, number, pending, tables, result.problems, digest), is_one_snapshot
 
     async def waiting(self) -> int:
         """Return the number of entries that are not in the sums yet, in all shards.
@@ -266,35 +231,3 @@ class JournalKeeper:
         self.accepted += 1
         self.altered.pop(shard_id, None)
         return number
-
-    def _known(self, shard_id: int) -> tuple[Entry, int]:
-        """Return what this process knows of a shard: the outcomes of its entries, and the newest number of the sums.
-
-        Read it before the transaction that reads the entries, which then has every entry that was settled.
-        """
-        return self.journal.outcomes(shard_id), self.journal.newest.get(shard_id, 0)
-
-    async def _folded(
-        self,
-        connection: Connection,
-        elements: ElementHash,
-        shard_id: int,
-        stored_sums: Row | None,
-        known: tuple[Entry, int],
-        *,
-        limit: int | None,
-    ) -> Folded:
-        """Return what folding all entries that the database has would give."""
-        outcomes, newest = known
-        waited = await self._gaps.waited(connection, shard_id)
-        rows = await connection.fetch(_SQL["entries"], shard_id, limit)
-        counts = Counter(row["writer"] for row in rows)
-        # The rows of a writer are in ascending order, so its last one counts.
-        below = {row["writer"]: row["number"] + 1 for row in rows if counts[row["writer"]] == limit}
-        sums, stored, problems = await opened(self._keyring, elements.keys, shard_id, stored_sums, rows)
-        if sums.number < newest:
-            problems.append(f"the sums have number {sums.number}, and this process has seen number {newest}")
-        result = fold(sums, stored, elements, outcomes={self.journal.writer: outcomes}, waited=waited, below=below)
-        result.problems[:0] = problems
-        self._gaps.note(shard_id, result.gaps)
-        return result

@@ -10,11 +10,20 @@ SELECT shard_id, number, data FROM journal_sums WHERE shard_id = ANY ($1::intege
 -- name: lock_sums
 SELECT number, data FROM journal_sums WHERE shard_id = $1 FOR UPDATE
 
+-- name: lock_sums_of
+SELECT shard_id, number, data FROM journal_sums WHERE shard_id = ANY ($1::integer[]) ORDER BY shard_id FOR UPDATE
+
 -- name: entries
 -- The oldest entries of each writer, so that a limited page has no gap of its own, and no writer keeps others from being folded.
 SELECT e.writer, e.number, e.data, e.replaced
 FROM (SELECT DISTINCT writer FROM journal WHERE shard_id = $1) AS w,
      LATERAL (SELECT * FROM journal AS j WHERE j.shard_id = $1 AND j.writer = w.writer ORDER BY j.number LIMIT $2) AS e
+
+-- name: entries_of
+SELECT s.shard_id, e.writer, e.number, e.data, e.replaced
+FROM unnest($1::integer[]) AS s (shard_id),
+     LATERAL (SELECT DISTINCT j.writer FROM journal AS j WHERE j.shard_id = s.shard_id) AS w,
+     LATERAL (SELECT * FROM journal AS j WHERE j.shard_id = s.shard_id AND j.writer = w.writer ORDER BY j.number LIMIT $2) AS e
 
 -- name: entry
 SELECT number FROM journal WHERE shard_id = $1 AND writer = $2 AND number = $3
@@ -29,9 +38,19 @@ INSERT INTO journal_sums AS s (shard_id, number, data) VALUES ($1, $2, $3)
 ON CONFLICT (shard_id) DO UPDATE SET number = excluded.number, data = excluded.data WHERE s.number = excluded.number - 1
 RETURNING number
 
+-- name: put_sums_of
+INSERT INTO journal_sums AS s (shard_id, number, data)
+SELECT n.shard_id, n.number, n.data FROM unnest($1::integer[], $2::bigint[], $3::bytea[]) AS n (shard_id, number, data)
+ON CONFLICT (shard_id) DO UPDATE SET number = excluded.number, data = excluded.data WHERE s.number = excluded.number - 1
+RETURNING shard_id
+
 -- name: delete_entries
 DELETE FROM journal AS j USING unnest($2::uuid[], $3::bigint[]) AS f (writer, number)
 WHERE j.shard_id = $1 AND j.writer = f.writer AND j.number = f.number
+
+-- name: delete_entries_of
+DELETE FROM journal AS j USING unnest($1::integer[], $2::uuid[], $3::bigint[]) AS f (shard_id, writer, number)
+WHERE j.shard_id = f.shard_id AND j.writer = f.writer AND j.number = f.number
 
 -- name: stop_writes
 -- Waits for the writes in flight. No write of the journal begins until the transaction ends.
