@@ -26,7 +26,7 @@ MAC_BYTES = 16
 NO_MAC = bytes(MAC_BYTES)
 """A placeholder for a MAC that no condition reads."""
 _CURRENT = struct.Struct(">I16sq16s")
-_RUN = struct.Struct(">BI16s16sq")
+_pack = struct.Struct(">BI16s16sq").pack
 _RECORD_VERSION, _NEXT_EVENT_ID, _WRITE_VERSION = 1, 2, 3
 _LEASE = struct.Struct(">I16sH?q")
 _SHARD = struct.Struct(">Iq")
@@ -56,11 +56,15 @@ class RunFences:
 
     def stored(self, run_id: bytes, *, record_version: int, next_event_id: int, last_write_version: int) -> bytes:
         """Return the MACs of a row of `executions`: of its record version, of its next event id and of its last write version."""
+        place = (self._shard_id, self._workflow, run_id)
         return self._macs(
             run_id,
-            (_RECORD_VERSION, record_version),
-            (_NEXT_EVENT_ID, next_event_id),
-            (_WRITE_VERSION, last_write_version),
+            last_write_version,
+            [
+                _pack(_RECORD_VERSION, *place, record_version),
+                _pack(_NEXT_EVENT_ID, *place, next_event_id),
+                _pack(_WRITE_VERSION, *place, last_write_version),
+            ],
         )
 
     def replaced(
@@ -75,19 +79,25 @@ class RunFences:
             next_event_id: The new next event id.
             last_write_version: The new last write version.
         """
+        place = (self._shard_id, self._workflow, run_id)
+        expected = (
+            (_RECORD_VERSION, *place, record_version - 1) if record_version else (_NEXT_EVENT_ID, *place, condition)
+        )
         return self._macs(
             run_id,
-            (_RECORD_VERSION, record_version - 1) if record_version else (_NEXT_EVENT_ID, condition),
-            (_RECORD_VERSION, record_version),
-            (_NEXT_EVENT_ID, next_event_id),
-            (_WRITE_VERSION, last_write_version),
+            last_write_version,
+            [
+                _pack(*expected),
+                _pack(_RECORD_VERSION, *place, record_version),
+                _pack(_NEXT_EVENT_ID, *place, next_event_id),
+                _pack(_WRITE_VERSION, *place, last_write_version),
+            ],
         )
 
-    def _macs(self, run_id: bytes, *values: tuple[int, int]) -> bytes:
-        """Return the MACs of numbers of a run, each given with its kind. The last one is the last write version."""
-        shard_id, workflow = self._shard_id, self._workflow
-        macs = self._run([_RUN.pack(kind, shard_id, workflow, run_id, value) for kind, value in values], MAC_BYTES)
-        self._version = run_id, values[-1][1], macs[-MAC_BYTES:]
+    def _macs(self, run_id: bytes, version: int, messages: list[bytes]) -> bytes:
+        """Return the MACs of messages about a run. The last one is that of the last write version."""
+        macs = self._run(messages, MAC_BYTES)
+        self._version = run_id, version, macs[-MAC_BYTES:]
         return macs
 
     def write_version(self, run_id: bytes, value: int) -> bytes:
@@ -95,7 +105,7 @@ class RunFences:
         last = self._version
         if last is not None and last[0] == run_id and last[1] == value:
             return last[2]
-        return self._macs(run_id, (_WRITE_VERSION, value))
+        return self._macs(run_id, value, [_pack(_WRITE_VERSION, self._shard_id, self._workflow, run_id, value)])
 
     def current(self, archetype_id: int, run_id: bytes) -> bytes:
         """Return the two MACs of a current run: that of any state except COMPLETED, then that of COMPLETED."""

@@ -53,7 +53,7 @@ def packed_end_after(appends: Sequence[HistoryAppend], before: bytes) -> bytes:
     # The write with the highest transaction always counts, and of one transaction the highest node (`histories/chain.py`).
     for append in appends:
         if append.branch is branch or append.branch.branch_id == branch_id:
-            for node, txn, *_ in append.nodes:
+            for node, txn, _, _ in append.nodes:
                 if txn > txn_id or (txn == txn_id and node > node_id):
                     txn_id, node_id = txn, node
     return b"\x01" + key + _NEWEST.pack(node_id, txn_id)

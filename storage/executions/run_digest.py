@@ -90,8 +90,9 @@ def next_state(
         end = packed_end_after(appends, end)
     if replaced:
         binding, before = NO_BINDING, None
+    total = binding[: multiset.SUM_BYTES]
     if not entries:
-        return binding[: multiset.SUM_BYTES] + end, before, {}
+        return total + end, before, {}
     changes: dict[bytes, bytes | None] = {}
     for number, item, plaintext in entries:
         if item is None:
@@ -99,10 +100,9 @@ def next_state(
         else:  # a deletion follows the entries that are written, and wins, as in the statement
             place = _PREFIXES[number] + item.rjust(_ITEM_BYTES, b"\x00")
             changes[place] = None if plaintext is None else stamp
-    removed = [place + before[place] for place in changes if place in before] if before else []
+    removed = [place + before[place] for place in changes if place in before] if before else ()
     added = [place + written for place, written in changes.items() if written is not None]
-    total = keys.identity(_PURPOSE).exchange(binding[: multiset.SUM_BYTES], run_id, removed, added)
-    return total + end, before, changes
+    return keys.identity(_PURPOSE).exchange(total, run_id, removed, added) + end, before, changes
 
 
 def stored_rows(

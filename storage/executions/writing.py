@@ -158,7 +158,7 @@ class ExecutionWriter:
 
     def _remember(self, columns: WriteExecutionsColumns, runs: Sequence[RunWrite], refused: Sequence[Row]) -> None:
         """Keep the states of the runs that were written. What is known of refused ones shows whether the next read is older."""
-        missed = {row["request"] - 1 for row in refused if row["reason"] != Refusal.NONE}
+        missed = {row["request"] - 1 for row in refused if row["reason"] != Refusal.NONE} if refused else ()
         currents = columns.currents
         rows = dict(zip(currents.request, zip(currents.archetype, currents.data, strict=True), strict=True))
         written = zip(runs, columns.runs.data, columns.runs.record_version, strict=True)
@@ -174,16 +174,20 @@ class ExecutionWriter:
     ) -> Sequence[Row]:
         """Call the function with an entry of the journal for each request, and settle the entries."""
         tickets = await self._journal.record(changes)
-        columns.writer = self._journal.writer
-        for number, ticket in enumerate(tickets, 1):
-            columns.journal.request.append(number)
-            columns.journal.number.append(ticket.number)
-            columns.journal.entry.append(ticket.entry)
+        columns.writer, entries = self._journal.writer, columns.journal
+        entries.request = list(range(1, len(tickets) + 1))
+        entries.number = [number for _, number, _ in tickets]
+        entries.entry = [entry for *_, entry in tickets]
         try:
             refused, digests = await self._statement.call(connection, columns)
         except BaseException as error:
             self._journal.failed(tickets, error)
             raise
+        if not refused:
+            self._journal.settle(
+                tickets, Settled.COMMITTED, [digests.get(number) for number in entries.request] if digests else ()
+            )
+            return refused
         numbers = {row["request"] for row in refused if row["reason"] != Refusal.NONE}
         written = [(each, digests.get(number)) for number, each in enumerate(tickets, 1) if number not in numbers]
         self._journal.settle([each for each, _ in written], Settled.COMMITTED, [digest for _, digest in written])

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _ROW = struct.Struct(">B16s16s16s")
 _NODE = struct.Struct(">qq")
-_NODE_NUMBER, _TREE_NUMBER = bytes([HISTORY_NODE]), bytes([HISTORY_TREE])
+_node_row = struct.Struct(">B16s32sqq").pack
+_TREE_NUMBER = bytes([HISTORY_TREE])
 _RANGE = struct.Struct(">16s16sqq")
 
 
@@ -38,9 +39,10 @@ def changed_history(
     for number, place, node, txn, data in zip(
         columns.n_request, columns.n_place, columns.n_node, columns.n_txn, columns.n_data, strict=True
     ):
-        row = _NODE_NUMBER + namespaces[number - first] + place + _NODE.pack(node, txn)
         assert data is not None  # noqa: S101 - every place was sealed
-        changes[number - first].overwrite(row, tag(data))
+        changes[number - first].overwrite(
+            _node_row(HISTORY_NODE, namespaces[number - first], place, node, txn), tag(data)
+        )
     for number, place, data in zip(columns.t_request, columns.t_place, columns.t_data, strict=True):
         row = _TREE_NUMBER + namespaces[number - first] + place
         assert data is not None  # noqa: S101 - every place was sealed

@@ -105,21 +105,7 @@ class Entry(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the entry as bytes (kms/FORMAT.md section 9)."""
-        settled, refused, unknown, sums, rows, ranges, older, digests = self
-        allowed = len(rows) + len(ranges) + len(older)
-        parts = [_HEAD.pack(settled, len(refused), len(unknown), len(digests), len(sums) // PACKED_BYTES, allowed)]
-        if refused or unknown:
-            parts.append(struct.pack(f">{len(refused) + len(unknown)}Q", *refused, *unknown))
-        if digests:
-            parts += [_DIGEST.pack(*each) for each in digests.items()]
-        parts.append(sums)
-        for row in rows:
-            parts += (_PART.pack(_ROW, len(row)), row)
-        for table, first, end in ranges:
-            parts += (_PART.pack(_RANGE, 1 + len(first) + len(end)), bytes([table]), first, end)
-        for row in older:
-            parts += (_PART.pack(_OLDER, len(row)), row)
-        return b"".join(parts)
+        return packed_entry(*self)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Entry:
@@ -142,6 +128,36 @@ class Entry(NamedTuple):
         ranges = [(part[0], *_halves(part[1:])) for part in parts[_RANGE]]
         outcomes = settled, numbers[:refused], numbers[refused:]
         return cls(*outcomes, totals, parts[_ROW], ranges, parts[_OLDER], confirmed)
+
+
+def packed_entry(
+    settled: int,
+    refused: Sequence[int],
+    unknown: Sequence[int],
+    sums: bytes,
+    rows: Sequence[bytes],
+    ranges: Sequence[tuple[int, bytes, bytes]],
+    older: Sequence[bytes],
+    digests: Mapping[int, bytes],
+) -> bytes:
+    """Return an entry as bytes (kms/FORMAT.md section 9), given by the fields of `Entry`."""
+    allowed = len(rows) + len(ranges) + len(older)
+    packed = _HEAD.pack(settled, len(refused), len(unknown), len(digests), len(sums) // PACKED_BYTES, allowed)
+    if refused or unknown:
+        packed += struct.pack(f">{len(refused) + len(unknown)}Q", *refused, *unknown)
+    if digests:
+        packed += b"".join([_DIGEST.pack(*each) for each in digests.items()])
+    packed += sums
+    if not allowed:
+        return packed
+    parts = [packed]
+    for row in rows:
+        parts += (_PART.pack(_ROW, len(row)), row)
+    for table, first, end in ranges:
+        parts += (_PART.pack(_RANGE, 1 + len(first) + len(end)), bytes([table]), first, end)
+    for row in older:
+        parts += (_PART.pack(_OLDER, len(row)), row)
+    return b"".join(parts)
 
 
 def _halves(packed: bytes) -> tuple[bytes, bytes]:

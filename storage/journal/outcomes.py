@@ -53,39 +53,36 @@ class Outcomes:
     naming: dict[int, tuple[int, Named]] = field(default_factory=dict)
     stated: int = 0
 
-    def begin(self) -> int:
-        """Return the number of a new entry. It names the outcomes that no other entry names."""
-        self.last += 1
-        self.in_flight[self.last] = None
-        if self.unnamed:
-            self.naming[self.last] = min(self.unnamed), self.unnamed
-            self.unnamed = {}
-        return self.last
+    def begin(self) -> tuple[int, int, Sequence[int], Sequence[int], Mapping[int, bytes]]:
+        """Begin an entry, which names the outcomes that no other entry names.
+
+        Returns:
+            The number of the entry, the first three fields of its `Entry`, and its digests.
+        """
+        number = self.last = self.last + 1
+        self.in_flight[number] = None
+        settled = next(iter(self.in_flight))
+        for first, _ in self.naming.values():
+            settled = min(settled, first)  # the entry that names it may never be committed
+        own = self.unnamed
+        if not own:
+            return number, settled, (), (), NO_DIGESTS
+        self.naming[number] = min(own), own
+        self.unnamed = {}
+        refused = [each for each, outcome in own.items() if outcome is Settled.REFUSED]
+        unknown = [each for each, outcome in own.items() if outcome is Settled.UNKNOWN]
+        digests = {each: digest for each, digest in own.items() if isinstance(digest, bytes)}
+        return number, settled, refused, unknown, digests
 
     def known(self) -> tuple[int, Sequence[int], Sequence[int], Mapping[int, bytes]]:
         """Return the first three fields of an `Entry` that names the outcomes of all entries, and its digests."""
         settled = next(iter(self.in_flight), self.last + 1)
         return settled, sorted(self.refused), sorted(self.unknown), dict(self.replaced)
 
-    def noted(self) -> tuple[int, Sequence[int], Sequence[int], Mapping[int, bytes]]:
-        """Return the first three fields of the `Entry` that was begun last, and its digests."""
-        settled = next(iter(self.in_flight))
-        own: Named | None = None
-        for number, (first, named) in self.naming.items():
-            if number == self.last:
-                own = named
-            elif first < settled:
-                settled = first  # the entry that names it may never be committed
-        if own is None:
-            return settled, (), (), NO_DIGESTS
-        refused = [number for number, outcome in own.items() if outcome is Settled.REFUSED]
-        unknown = [number for number, outcome in own.items() if outcome is Settled.UNKNOWN]
-        return settled, refused, unknown, {each: digest for each, digest in own.items() if isinstance(digest, bytes)}
-
     def settle(self, number: int, settled: Settled, digest: bytes) -> None:
         """Note the outcome of an entry, and the digest of what it replaced."""
         self.in_flight.pop(number, None)
-        _, named = self.naming.pop(number, (0, _NOTHING))
+        _, named = self.naming.pop(number, _NAMES_NOTHING)
         if settled is Settled.COMMITTED:
             if digest != NOTHING_REPLACED:
                 self.replaced[number] = self.unnamed[number] = digest
@@ -104,4 +101,4 @@ class Outcomes:
         self.unnamed = {each: outcome for each, outcome in self.unnamed.items() if each > number}
 
 
-_NOTHING: Named = {}
+_NAMES_NOTHING: tuple[int, Named] = (0, {})

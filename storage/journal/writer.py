@@ -18,7 +18,7 @@ from strongroom.storage.errors import StorageError
 
 from .blocks import EntriesBlock, OneEntryBlock, TransactionBlock
 from .elements import ElementHash
-from .entry import DIGEST_BYTES, NOTHING_REPLACED, Changes, Entry
+from .entry import DIGEST_BYTES, NOTHING_REPLACED, Changes, Entry, packed_entry
 from .newest_rows import NewestRows
 from .outcomes import Outcomes, Settled
 from .tickets import Ticket
@@ -71,16 +71,18 @@ class Journal:
         given: list[tuple[int, int]] = []
         try:
             for each in changes:
-                stream = self._streams[each.shard_id]
-                number = stream.begin()
-                given.append((each.shard_id, number))
-                rows.append(((each.shard_id, writer, number), self._entry(keys, stream, each).pack()))
+                shard_id = each.shard_id
+                number, settled, refused, unknown, digests = self._streams[shard_id].begin()
+                given.append((shard_id, number))
+                sums = self._elements_of(keys, shard_id).packed_sums(each.replaced, each.images)
+                packed = packed_entry(settled, refused, unknown, sums, each.rows, each.ranges, each.older, digests)
+                rows.append(((shard_id, writer, number), packed))
             sealed = keys.seal_many(JOURNAL_ENTRY, rows)
         except BaseException:
             for shard_id, number in given:
                 self._settle(shard_id, number, Settled.REFUSED)
             raise
-        return [Ticket(shard_id, number, entry) for ((shard_id, _, number), _), entry in zip(rows, sealed, strict=True)]
+        return [Ticket(*place, entry) for place, entry in zip(given, sealed, strict=True)]
 
     def entry(self, changes: Changes) -> OneEntryBlock:
         """Return a block that writes an entry, and settles it by its end.
@@ -165,19 +167,6 @@ class Journal:
         async with self.entries([Changes(shard_id)]) as made:
             await connection.execute(_SQL["write"], *made.arguments)
         stream.stated = made.arguments[2][0]
-
-    def _entry(self, keys: NamespaceKeys, stream: Outcomes, changes: Changes) -> Entry:
-        settled, refused, unknown, digests = stream.noted()
-        return Entry(
-            settled,
-            refused,
-            unknown,
-            self._elements_of(keys, changes.shard_id).packed_sums(changes.replaced, changes.images),
-            changes.rows,
-            changes.ranges,
-            changes.older,
-            digests,
-        )
 
     def _elements_of(self, keys: NamespaceKeys, shard_id: int) -> ElementHash:
         elements = self._elements.get(shard_id)
