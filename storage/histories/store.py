@@ -101,7 +101,8 @@ class HistoryStore:
             tree_info: The caller's own description of the branch in that row, which is sealed and returned as it was written; at
                 most 4 MiB. None for none.
             transaction: A transaction of `Database.transaction` to write in; None for a new one. In a transaction of another
-                connection, verification does not find the deletion of the append in the next 90 seconds.
+                connection, verification does not find the deletion of the append in the next 90 seconds. On a Citus cluster only
+                the owner of the tables can write in a transaction of another connection.
             barrier: A barrier that the write waits for before it is sent; None for none.
 
         Raises:

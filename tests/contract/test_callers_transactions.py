@@ -10,6 +10,7 @@ from strongroom.storage.errors import NotCommitted
 from strongroom.storage.journal.folding import UNKNOWN_AFTER
 from strongroom.storage.journal.keeping import JournalKeeper
 from strongroom.storage.journal.writer import Journal
+from tests.support.fixtures.driver_role import owner_dsn
 from tests.support.fixtures.history import node
 
 pytestmark = pytest.mark.integration
@@ -210,9 +211,16 @@ async def test_an_inner_transaction_of_another_database_decides_nothing(historie
     await check(histories, refused=[2])
 
 
+async def own_connection(histories):
+    """Return a connection that no `Database` has made. On a cluster its policies let only the owner of the tables write with one."""
+    config = histories.cell.config
+    dsn = owner_dsn(config) if config.cell.distributed else config.dsn
+    return await asyncpg.connect(dsn, server_settings={"search_path": "strongroom"})
+
+
 async def test_a_connection_of_the_caller_is_in_no_transaction_of_ours(histories):
     """The end of a transaction that surrounds the write, but is not its own, does not decide about it."""
-    own = await asyncpg.connect(histories.cell.config.dsn, server_settings={"search_path": "strongroom"})
+    own = await own_connection(histories)
     async with histories.cell.database.transaction(NO_NAMESPACE):
         transaction = own.transaction()
         await transaction.start()
@@ -226,7 +234,7 @@ async def test_a_connection_of_the_caller_is_in_no_transaction_of_ours(histories
 async def test_a_transaction_that_is_open_for_long_raises_no_alarm(histories, end):
     """A write in a transaction of another connection is not passed over while that transaction is open, however long it takes."""
     cell, shard_id, time = histories.cell, histories.shard_id, [0.0]
-    own = await asyncpg.connect(cell.config.dsn, server_settings={"search_path": "strongroom"})
+    own = await own_connection(histories)
     transaction = own.transaction()
     await transaction.start()
     branch = await append(histories, own)

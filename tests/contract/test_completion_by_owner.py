@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from strongroom.storage import ConditionFailed, DataBlob, TaskQueue
-from tests.support.fixtures.matching import read_all, some_tasks, until_blocking
+from tests.support.fixtures.matching import read_all, some_tasks
 from tests.support.lock_waits import until_waiting
 
 pytestmark = pytest.mark.integration
@@ -73,10 +73,12 @@ async def test_a_new_owner_waits_for_a_deletion_that_is_under_way(
     await task_store.create_tasks(task_queue, some_tasks(task_store, [5]), range_id=7)
     async with asyncio.timeout(60):
         async with owner_session.transaction():
-            lock = "SELECT FROM tasks WHERE namespace_id = $1 FOR UPDATE"
-            await owner_session.execute(lock, task_queue.namespace_id)
+            place = "SELECT range_hash FROM task_queues WHERE namespace_id = $1"
+            range_hash = await owner_session.fetchval(place, task_queue.namespace_id)
+            lock = "SELECT FROM tasks WHERE range_hash = $1 AND namespace_id = $2 FOR UPDATE"  # a cluster locks in one partition
+            await owner_session.execute(lock, range_hash, task_queue.namespace_id)
             deletion = asyncio.create_task(complete(7))
-            await until_blocking(owner_session)
+            await until_waiting(cell)
             update = asyncio.create_task(take_over(task_store, task_queue))
             await until_waiting(cell, 2)
             assert not update.done()

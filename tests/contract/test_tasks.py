@@ -17,7 +17,7 @@ from strongroom.storage.engine.group_commit_members import DEFAULT_LIMITS
 from strongroom.storage.matching.task_batches import MAX_TASKS
 from strongroom.storage.matching.task_requests import LAST_TASK_ID
 from tests.support.fixtures.contract import new_namespace
-from tests.support.fixtures.matching import read_all, some_tasks, until_blocking
+from tests.support.fixtures.matching import read_all, some_tasks
 from tests.support.lock_waits import until_waiting
 
 pytestmark = pytest.mark.integration
@@ -122,7 +122,7 @@ async def test_a_new_owner_waits_for_a_write_that_is_under_way(cell, task_store,
             task_store.first_pass,
         )
         write = asyncio.create_task(task_store.create_tasks(task_queue, some_tasks(task_store, [5]), range_id=7))
-        await until_blocking(owner_session)
+        await until_waiting(cell)
         moved = TaskQueue(task_queue, 8, DataBlob(b"mine"))
         update = asyncio.create_task(task_store.update_task_queue(moved, previous_range_id=7))
         await task_store.create_tasks(
