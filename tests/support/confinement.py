@@ -124,6 +124,9 @@ class _Checker:
         conflict = statement.onConflictClause
         if conflict is not None and any(target.name == column for target in conflict.targetList or ()):
             yield f"sets {column} of {table}"
+        for target in (conflict and conflict.targetList) or ():
+            # Citus allows immutable functions only.
+            yield from (f"calls {call.funcname[-1].sval} in DO UPDATE of {table}" for call in _calls(target))
 
     def _tables(self, items, where):
         """Yield the tables of a FROM clause that nothing confines."""
@@ -204,6 +207,10 @@ def _inner_queries(node):
             yield child
         else:
             yield from _inner_queries(child)
+
+
+def _calls(node):
+    return [each for each in _descend(node) if isinstance(each, ast.FuncCall)]
 
 
 def _descend(node):

@@ -90,4 +90,4 @@ SELECT id FROM visibility_records WHERE shard_id = $1 AND namespace_id = $2 AND 
 
 -- name: bury
 INSERT INTO visibility_deletes AS stored (shard_id, namespace_id, id, version) VALUES ($1, $2, $3, $4)
-ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET version = greatest(stored.version, excluded.version), deleted_at = now()
+ON CONFLICT (shard_id, namespace_id, id) DO UPDATE SET version = greatest(stored.version, excluded.version), deleted_at = excluded.deleted_at

@@ -351,6 +351,10 @@ def test_statements_were_found_in_each_place():
             "INSERT INTO shards (shard_id) VALUES ($1) ON CONFLICT (shard_id) DO UPDATE SET shard_id = 1",
             "sets shard_id of shards",
         ),
+        (
+            "INSERT INTO shards (shard_id) VALUES ($1) ON CONFLICT (shard_id) DO UPDATE SET data = f(greatest(1, 2))",
+            "calls f in DO UPDATE of shards",
+        ),
         ("MERGE INTO shards USING cell ON true WHEN MATCHED THEN DELETE", "a statement of another kind: MergeStmt"),
         ("TRUNCATE shards", "a statement of another kind: TruncateStmt"),
     ],
