@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
+from strongroom.storage.engine.connection import is_distributed
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 from strongroom.storage.engine.server_clock import SteadyClock
@@ -131,7 +132,8 @@ class VisibilityOutbox:
             StorageError: The database does not answer.
         """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            rows = await connection.fetch(_SQL["take"], *after, runs, size, RETRY[1])
+            statement = _SQL["take_on_nodes" if is_distributed(connection) else "take"]
+            rows = await connection.fetch(statement, *after, runs, size, RETRY[1])
         return [
             OutboxEntry(
                 _key(row),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from strongroom.storage.engine.connection import is_distributed
 from strongroom.storage.engine.queries import load_queries
 from strongroom.storage.engine.row_level_security import EVERY_NAMESPACE
 
@@ -51,7 +52,8 @@ class VisibilityTruth:
             StorageError: The database does not answer.
         """
         async with self._database.connection(EVERY_NAMESPACE) as connection:
-            return await connection.fetch(_SQL["page"], *after, runs, size)
+            statement = _SQL["page_on_nodes" if is_distributed(connection) else "page"]
+            return await connection.fetch(statement, *after, runs, size)
 
     async def deletions(self, after: RunKey, *, runs: int) -> Sequence[tuple[RunKey, int]]:
         """Return the next deletions that are remembered, in the order of their key: the key and the version of each.

@@ -40,33 +40,6 @@ def faults(sql, *, in_function=False):
     return [fault for raw in parse_sql(sql) for fault in _Checker(in_function=in_function).check(raw.stmt)]
 
 
-def copied_tables(sql):
-    """Return the distributed tables that Citus copies to one node for an outer join whose other side is not distributed.
-
-    With a set-returning function on the other side, the coordinator of Citus 13.2.2 crashed under the prepared statement.
-    """
-    joins = [node for raw in parse_sql(sql) for node in _descend(raw.stmt) if isinstance(node, ast.JoinExpr)]
-    found = []
-    for join in joins:
-        left, right = _distributed_names(join.larg), _distributed_names(join.rarg)
-        if join.jointype in {JoinType.JOIN_LEFT, JoinType.JOIN_FULL} and not left:
-            found += right
-        if join.jointype in {JoinType.JOIN_RIGHT, JoinType.JOIN_FULL} and not right:
-            found += left
-    return found
-
-
-def empty_lists(sql):
-    """Return the sub-queries of FROM that read a distributed table and return no columns. Citus 13.2.2 writes wrong SQL for them."""
-    items = [node for raw in parse_sql(sql) for node in _descend(raw.stmt) if isinstance(node, ast.RangeSubselect)]
-    queries = [item.subquery for item in items if not item.subquery.targetList and not item.subquery.valuesLists]
-    return [RawStream()(query) for query in queries if _distributed_names(query)]
-
-
-def _distributed_names(node):
-    return [each.relname for each in (node, *_descend(node)) if _distributed(each)]
-
-
 class _Checker:
     def __init__(self, *, in_function):
         self._in_function = in_function
@@ -89,16 +62,16 @@ class _Checker:
     def _with(self, statement):
         clause = statement.withClause
         for cte in clause.ctes if clause is not None else ():
-            if isinstance(cte.ctequery, ast.InsertStmt) and _distributed(cte.ctequery.relation):
+            if isinstance(cte.ctequery, ast.InsertStmt) and partition_column(cte.ctequery.relation):
                 yield f"an INSERT into {cte.ctequery.relation.relname} in a common table expression"
-            if clause.recursive and any(_distributed(node) for node in _descend(cte.ctequery)):
+            if clause.recursive and any(partition_column(node) for node in descend(cte.ctequery)):
                 yield "a recursive query of a distributed table"
 
     def _select(self, statement):
         yield from self._tables(statement.fromClause or (), _conjuncts(statement.whereClause))
 
     def _change(self, statement):
-        column = _distributed(statement.relation)
+        column = partition_column(statement.relation)
         for target in getattr(statement, "targetList", None) or ():
             if column and target.name == column:
                 yield f"sets {column} of {statement.relation.relname}"
@@ -106,7 +79,7 @@ class _Checker:
         yield from self._tables((statement.relation, *(others or ())), _conjuncts(statement.whereClause))
 
     def _insert(self, statement):
-        table, column = statement.relation.relname, _distributed(statement.relation)
+        table, column = statement.relation.relname, partition_column(statement.relation)
         if column is None:
             return
         names = [target.name for target in statement.cols or ()]
@@ -132,7 +105,7 @@ class _Checker:
         """Yield the tables of a FROM clause that nothing confines."""
         found = [table for item in items for table in _range_tables(item, ())]
         for table, conditions in found:
-            column = _distributed(table)
+            column = partition_column(table)
             if column is None:
                 continue
             alias = table.alias.aliasname if table.alias is not None else table.relname
@@ -163,7 +136,7 @@ class _Checker:
         return isinstance(node, ast.ParamRef)
 
 
-def _distributed(node):
+def partition_column(node):
     """Return the distribution column of a distributed table; None for any other node."""
     if not isinstance(node, ast.RangeVar):
         return None
@@ -210,13 +183,13 @@ def _inner_queries(node):
 
 
 def _calls(node):
-    return [each for each in _descend(node) if isinstance(each, ast.FuncCall)]
+    return [each for each in descend(node) if isinstance(each, ast.FuncCall)]
 
 
-def _descend(node):
+def descend(node):
     for child in _children(node):
         yield child
-        yield from _descend(child)
+        yield from descend(child)
 
 
 def _children(node):

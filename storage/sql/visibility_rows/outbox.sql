@@ -30,6 +30,27 @@ SELECT * FROM (
 WHERE before IS NULL OR before < $5
 ORDER BY shard_id, namespace_id, id
 
+-- name: take_on_nodes
+-- The same on a Citus cluster, which runs an outer join on the nodes only if a table there comes first.
+SELECT * FROM (
+    SELECT o.shard_id, o.namespace_id, o.id, o.stamp, o.refusals, r.version, r.k, r.b1, r.b2, r.t, r.s,
+           r.h_workflow, r.h_run, r.h_type, r.h_status, r.h_queue, r.h_division,
+           d.version AS deleted_version,
+           sum(octet_length(r.s)) OVER (ORDER BY o.shard_id, o.namespace_id, o.id) - octet_length(r.s) AS before
+    FROM (
+        SELECT q.shard_id, q.namespace_id, q.id FROM visibility_outbox AS q
+        WHERE (q.shard_id, q.namespace_id, q.id) > ($1, $2, $3) AND (
+            q.retry_at IS NULL OR q.retry_at <= now() OR q.retry_at > now() + $6::interval -- the server's clock was set back
+        )
+        ORDER BY q.shard_id, q.namespace_id, q.id LIMIT $4
+    ) AS p
+    JOIN visibility_outbox AS o ON o.shard_id = p.shard_id AND o.namespace_id = p.namespace_id AND o.id = p.id
+    LEFT JOIN visibility_records AS r ON r.shard_id = o.shard_id AND r.namespace_id = o.namespace_id AND r.id = o.id
+    LEFT JOIN visibility_deletes AS d ON d.shard_id = o.shard_id AND d.namespace_id = o.namespace_id AND d.id = o.id
+) AS next
+WHERE before IS NULL OR before < $5
+ORDER BY shard_id, namespace_id, id
+
 -- name: done
 -- A run that changed meanwhile has another stamp, and stays. All writers lock rows in the order of their key.
 WITH sent AS MATERIALIZED (

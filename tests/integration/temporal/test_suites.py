@@ -1,4 +1,4 @@
-"""Temporal's own persistence suites pass over `strongroom serve`, on the newest and the oldest PostgreSQL."""
+"""Temporal's own persistence suites pass over `strongroom serve`, on the newest and the oldest PostgreSQL, and on a Citus cluster."""
 
 from __future__ import annotations
 
@@ -65,13 +65,30 @@ async def test_temporals_suites_pass(program, version, tmp_path, subtests):
     with tempfile.TemporaryDirectory(prefix="strongroom-tests-") as folder:
         os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the server may run as another user
         with or_skip(postgres(Path(folder) / "postgres", version)) as server:
-            async with serve_bench(Databases(server.dsn), tmp_path, shards=SHARDS) as bench:
-                kek = '[namespaces]\nkek = "local:{id}"\n'
-                with bench.server("suites", kek) as served:
-                    output = run(program, served.socket)
-                    results = results_of(output)
-                    for suite, pattern in TIMED.items():
-                        results.update(repeated(program, served.socket, suite, pattern, output))
+            output, results = await run_all(program, Databases(server.dsn), tmp_path)
+    check(output, results, subtests)
+
+
+@pytest.mark.filterwarnings("default:Temporal's suite:UserWarning")
+async def test_temporals_suites_pass_on_a_cluster(program, citus_databases, tmp_path, subtests):
+    """The same on a distributed cell, with row-level security."""
+    check(*await run_all(program, citus_databases, tmp_path), subtests)
+
+
+async def run_all(program, databases, folder):
+    """Run all suites on a cell in a new database. Return the output of the first run, and the results by the names of the tests."""
+    async with serve_bench(databases, folder, shards=SHARDS) as bench:
+        kek = '[namespaces]\nkek = "local:{id}"\n'
+        with bench.server("suites", kek) as served:
+            output = run(program, served.socket)
+            results = results_of(output)
+            for suite, pattern in TIMED.items():
+                results.update(repeated(program, served.socket, suite, pattern, output))
+    return output, results
+
+
+def check(output, results, subtests):
+    """Each suite passed, and nothing was skipped but what only Cassandra has."""
     for suite in sorted(SUITES):
         with subtests.test(suite):
             failed = [name for name, result in results.items() if result == "FAIL" and name.split("/")[0] == suite]

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
+from tests.support.citus import distribute
 from tests.support.fixtures.command_line import STRONGROOM
+from tests.support.fixtures.driver_role import as_driver
 from tests.support.forked_command import WIDE
 
 if TYPE_CHECKING:
@@ -162,9 +164,13 @@ def is_running(pid):
 
 @asynccontextmanager
 async def serve_bench(databases, folder, shards=4):
-    """Yield a bench on a new database, with its files in a folder."""
-    dsn = await databases.create()
-    write_config(folder / "strongroom.toml", dsn=dsn, shards=shards)
-    await Strongroom.init(load_config(folder / "strongroom.toml"))
+    """Yield a bench on a new database, with its files in a folder. On a Citus cluster its servers connect as the role of services."""
+    dsn, path = await databases.create(), folder / "strongroom.toml"
+    write_config(path, dsn=dsn, shards=shards)
+    await Strongroom.init(load_config(path))
+    if databases.is_citus:
+        await distribute(dsn)
+        text = path.read_text().replace("# distributed = true", "distributed = true")
+        path.write_text(text.replace(dsn, await as_driver(dsn)))
     yield ServeBench(folder, shards)
     await databases.drop(dsn)

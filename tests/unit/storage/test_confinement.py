@@ -20,7 +20,8 @@ from strongroom.visibility.backends.postgres_lists import Page, listed_set, look
 from strongroom.visibility.backends.postgres_query import Records
 from strongroom.visibility.backends.search_index import LIST_ORDER, IndexPosition
 from strongroom.visibility.backends.token_query import AnyOf, Bucket, Not, all_of
-from tests.support.confinement import copied_tables, empty_lists, faults, faults_of_function
+from tests.support.confinement import faults, faults_of_function
+from tests.support.on_nodes import faults_on_nodes
 from tests.support.tree import ROOT
 
 IN_FUNCTIONS = sorted(load_functions(distributed=True))
@@ -35,18 +36,18 @@ EVERYWHERE = {
     "matching/tasks.list_after": "as matching/tasks.list",
     "visibility_rows/outbox.add": "a page of runs of many shards; Citus sends each row where it belongs",
     "visibility_rows/outbox.records": "a build of the search index reads the whole cell",
-    "visibility_rows/outbox.take": "an indexer serves the whole cell",
-    "visibility_rows/truth.page": "a comparison of the search index with the records reads the whole cell",
-    "visibility_rows/truth.again": "as visibility_rows/truth.page",
-    "visibility_rows/truth.deletions": "as visibility_rows/truth.page",
-    "visibility_rows/truth.owned": "as visibility_rows/truth.page; a document does not say its shard",
+    "visibility_rows/outbox.take_on_nodes": "an indexer serves the whole cell",
+    "visibility_rows/truth.page_on_nodes": "a comparison of the search index with the records reads the whole cell",
+    "visibility_rows/truth.again": "as visibility_rows/truth.page_on_nodes",
+    "visibility_rows/truth.deletions": "as visibility_rows/truth.page_on_nodes",
+    "visibility_rows/truth.owned": "as visibility_rows/truth.page_on_nodes; a document does not say its shard",
     "visibility_rows/truth.waiting": "as visibility_rows/truth.owned",
     "visibility_rows/epochs.count": "a rotation of the index key goes through all shards of a namespace",
     "visibility_rows/epochs.page": "as visibility_rows/epochs.count",
     "visibility_rows/epochs.whole": "as visibility_rows/epochs.count",
-    "visibility_rows/outbox.waiting": "as visibility_rows/outbox.take",
-    "visibility_rows/outbox.refused": "as visibility_rows/outbox.take",
-    "visibility_rows/outbox.old_deletes": "as visibility_rows/outbox.take",
+    "visibility_rows/outbox.waiting": "as visibility_rows/outbox.take_on_nodes",
+    "visibility_rows/outbox.refused": "as visibility_rows/outbox.take_on_nodes",
+    "visibility_rows/outbox.old_deletes": "as visibility_rows/outbox.take_on_nodes",
     "journal/journal.write": "the entries of a transaction may be of several shards; Citus sends each row where it belongs",
     "cell/damaged_rows.keep": "rows of several queues that do not open are kept aside together",
     "cell/damaged_rows.list": "an operator lists the damaged rows of the whole cell",
@@ -93,9 +94,10 @@ EVERYWHERE |= {
     for name, column in COLUMNS.items()
     if column.table.partition_column and not column.table.is_keyed_by_namespace
 }
-# Statements for one server only. On a cluster `purge_namespace`, `Reseal` and `put_visibility_records` use others.
+# Statements for one server only. On a cluster `purge_namespace`, `Reseal`, `put_visibility_records`, `VisibilityOutbox` and
+# `VisibilityTruth` use others.
 ON_ONE_SERVER = (
-    {"visibility_rows/records.put"}
+    {"visibility_rows/records.put", "visibility_rows/outbox.take", "visibility_rows/truth.page"}
     | {
         f"{name}({table.name})"
         for table in PURGED_TABLES
@@ -240,31 +242,53 @@ def test_only_statements_that_are_listed_here_leave_their_shard():
 
 
 @pytest.mark.parametrize("name", sorted(EVERYWHERE))
-def test_citus_runs_each_statement_of_all_shards_on_the_nodes(name):
-    """An outer join of something else with a distributed table, or a sub-query without columns, does not run there."""
-    for text in PLAIN[name]:
-        assert copied_tables(confined(text)) == []
-        assert empty_lists(confined(text)) == []
+def test_the_nodes_run_each_statement_of_all_shards(name):
+    """Citus neither refuses it, nor copies a table to one node."""
+    assert [fault for text in PLAIN[name] for fault in faults_on_nodes(confined(text))] == []
 
 
-def test_a_sub_query_without_columns_is_caught():
-    """The control: one of a distributed table is caught. EXISTS needs no columns."""
-    assert empty_lists("SELECT count(*) FROM (SELECT FROM visibility_records LIMIT 5) AS l") == [
-        "SELECT FROM visibility_records LIMIT 5"
-    ]
-    assert empty_lists("SELECT 1 FROM (SELECT) AS one WHERE EXISTS (SELECT FROM visibility_records)") == []
-
-
-async def test_an_outer_join_that_copies_a_table_is_caught():
-    """The control: searches of one server join tokens with the records, and a join of two distributed tables is right."""
+async def test_searches_of_one_server_are_caught():
+    """The control: they join tokens with the records. So are the other statements for one server that read all shards."""
     for name, (text,) in (await of_visibility(Records("visibility_records"))).items():
         is_joined = name in {"visibility.count, many tokens", "visibility.look-up"}
-        assert set(copied_tables(text)) == ({"visibility_records"} if is_joined else set()), name
-    joined = "visibility_outbox AS o LEFT JOIN visibility_records AS r ON r.shard_id = o.shard_id"
-    assert copied_tables(f"SELECT FROM {joined}") == []
-    assert copied_tables("SELECT FROM visibility_records AS r RIGHT JOIN unnest($1::int[]) AS u (n) ON true") == [
-        "visibility_records"
-    ]
+        assert set(faults_on_nodes(text)) == (
+            {"visibility_records is copied for an outer join"} if is_joined else set()
+        ), name
+    for name in ("visibility_rows/outbox.take", "visibility_rows/truth.page"):
+        (text,) = PLAIN[name]
+        assert faults_on_nodes(text), name
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("SELECT FROM unnest($1) AS u LEFT JOIN shards AS s ON true", ["shards is copied for an outer join"]),
+        ("SELECT FROM shards AS s RIGHT JOIN unnest($1) AS u ON true", ["shards is copied for an outer join"]),
+        (
+            "SELECT FROM (SELECT * FROM tasks LIMIT 1) AS t LEFT JOIN shards AS s ON true",
+            ["shards is copied for an outer join"],
+        ),
+        ("SELECT FROM tasks AS t LEFT JOIN task_queues AS q ON q.range_hash = t.range_hash", []),
+        (
+            "SELECT FROM unnest($1) AS u JOIN shards AS s ON true LEFT JOIN executions AS e ON e.shard_id = s.shard_id",
+            [],
+        ),
+        ("SELECT count(*) FROM (SELECT FROM shards LIMIT 5) AS l", ["shards in a sub-query without columns"]),
+        ("SELECT 1 FROM (SELECT) AS one WHERE EXISTS (SELECT FROM shards)", []),
+        (
+            "SELECT u FROM unnest($1) AS u (n) WHERE EXISTS (SELECT FROM shards AS s WHERE s.range_id = u.n)",
+            ["shards in a correlated sub-query"],
+        ),
+        (
+            "SELECT (SELECT s.data FROM shards AS s WHERE s.range_id = u.n) FROM unnest($1) AS u (n)",
+            ["shards in a correlated sub-query"],
+        ),
+        ("SELECT e.data FROM executions AS e WHERE EXISTS (SELECT FROM shards AS s WHERE s.shard_id = e.shard_id)", []),
+    ],
+)
+def test_what_does_not_run_on_the_nodes_is_caught(statement, found):
+    """The other control: each form that failed on a cluster is caught, and its neighbours that ran there are not."""
+    assert faults_on_nodes(statement) == found
 
 
 @pytest.mark.parametrize("name", CONFINED)
