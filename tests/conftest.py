@@ -15,6 +15,8 @@ from tests.support.tree import ROOT
 sys.path += [str(ROOT), str(ROOT / ".ci")]
 
 pytest_plugins = (
+    "tests.support.session_folder",
+    "tests.support.memory_folder",
     "tests.support.fixtures.environment",
     "tests.support.fixtures.postgres",
     "tests.support.fixtures.cell",
@@ -31,7 +33,6 @@ pytest_plugins = (
     "tests.support.fixtures.shredding",
     "tests.support.fixtures.telemetry",
     "tests.support.fixtures.visibility",
-    "tests.support.session_folder",
     "tests.support.interruptible",
     "tests.support.file_order",
     "tests.support.file_times",

@@ -43,7 +43,7 @@ _failed: list[bool] = []
 def pytest_configure(config: pytest.Config) -> None:
     """Send the temporary files of this process, of its children and of pytest to the session's folder."""
     if given := os.environ.get(_VARIABLE):  # a process that the session started
-        _locked(Path(given), fcntl.LOCK_SH)
+        hold(Path(given))
         return
     parent = Path(tempfile.gettempdir())
     remove_ended(parent)
@@ -74,6 +74,11 @@ def _empty(folder: Path, kept: set[str]) -> None:
     for each in folder.iterdir():
         if each.name not in kept:
             shutil.rmtree(each, ignore_errors=True) if each.is_dir() and not each.is_symlink() else each.unlink()
+
+
+def hold(folder: Path) -> None:
+    """Keep other sessions from removing a folder while this process runs."""
+    _locked(folder, fcntl.LOCK_SH)
 
 
 def make(parent: Path) -> tuple[Path, int]:
