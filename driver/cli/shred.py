@@ -49,7 +49,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "  strongroom namespace shred payments --final 4f0c2a91d3 --certificate payments-erasure.json",
 )
 @click.argument("name", metavar="NAME|ID")
-@click.option("--confirm", help="The name again, in place of the prompt.")
+@click.option("--confirm", help="The name or id again, in place of the prompt.")
 @click.option(
     "--grace",
     default="7d",
@@ -86,9 +86,9 @@ def shred(
         _finish(config_path, name, code, path)
         return
     if confirm is None:
-        confirm = ask("The namespace will be unreadable at once. Type its name to shred it")
+        confirm = ask("The namespace will be unreadable at once. Type its name or id again to shred it")
     if confirm != name:
-        msg = "the confirmation is not the name, and nothing was changed; run the command again"
+        msg = "the confirmation is not the name or id that you gave, and nothing was changed; run the command again"
         raise click.UsageError(msg)
 
     changed = [
