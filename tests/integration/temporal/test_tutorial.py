@@ -38,7 +38,7 @@ def follow(reader, stack):
             with (reader.folder / block.label).open("a") as file:
                 file.write(text)
         elif block.label in STARTED:
-            process = start(block.label, shlex.split(text), reader.folder, environment=reader.environment)
+            process = start(block.label, shlex.split(text.removeprefix("env/bin/")), reader.folder, environment=reader.environment)
             stopped_at_the_end(stack, process)
             process.wait_until(partial(ready[block.label], process.log), f"the start of {STARTED[block.label]}")
         elif block.label == "run":
@@ -56,5 +56,6 @@ def test_a_reader_who_follows_the_page_gets_what_it_says(dsn, temporal_binary, t
     assert output["python orders.py"] == stated
     assert "order-1" in output["strongroom query shop \"WorkflowType = 'Order'\""]
     assert "ada@example.com" in output["strongroom history shop order-1"]
+    assert int(output['pg_dump --data-only --inserts "$STRONGROOM_DSN" | grep --count INSERT']) > 0
     assert output['pg_dump --data-only --inserts "$STRONGROOM_DSN" | grep ada@example.com || true'] == ""
     assert (tmp_path / "erasure.json").exists()
