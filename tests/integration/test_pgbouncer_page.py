@@ -63,8 +63,12 @@ async def test_the_page_about_pgbouncer(folders):
         with or_skip(pgbouncer_of(pooler_folder, server.dsn, files, port)):
             for line in BLOCKS["sh", ""].replace("6432", str(port)).splitlines():
                 program, *arguments = shlex.split(line)
+                settings = {}
+                while "=" in program:  # a variable in front of the command
+                    name, _, settings[name] = program.partition("=")
+                    program, *arguments = arguments
                 if program == "strongroom":
-                    done = await asyncio.to_thread(run_command, cell_folder, *arguments)
+                    done = await asyncio.to_thread(run_command, cell_folder, *arguments, environment=settings)
                     assert (done.returncode, faults(done.stderr)) == (0, ""), line
                 else:
                     process = await asyncio.create_subprocess_exec(program, *arguments, cwd=cell_folder)
