@@ -38,7 +38,9 @@ def follow(reader, stack):
             with (reader.folder / block.label).open("a") as file:
                 file.write(text)
         elif block.label in STARTED:
-            process = start(block.label, shlex.split(text.removeprefix("env/bin/")), reader.folder, environment=reader.environment)
+            process = start(
+                block.label, shlex.split(text.removeprefix("env/bin/")), reader.folder, environment=reader.environment
+            )
             stopped_at_the_end(stack, process)
             process.wait_until(partial(ready[block.label], process.log), f"the start of {STARTED[block.label]}")
         elif block.label == "run":
