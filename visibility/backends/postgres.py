@@ -229,7 +229,7 @@ class PostgresReader:
         chunk: int = CHUNK,
     ) -> AsyncIterator[Sequence[Row]]:
         """See `IndexReader.pages`."""
-        size, following, position = chunk, CHUNK, start
+        size, following, position = chunk, max(chunk, CHUNK), start
         while True:
             page = Page(self._records, self._namespace_id, order, position, size)
             rows = await next_documents(self._connection, query, page)

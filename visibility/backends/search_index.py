@@ -23,6 +23,8 @@ CHUNK = 200
 """Number of documents that a reader fetches at a time, unless the caller knows how many it needs."""
 LARGE_CHUNK = 1000
 """Number of documents that a reader fetches at a time after the second page, because then the caller reads many."""
+FEW = 100
+"""Number of documents that a reader returns with a count at the lowest cost."""
 _SNAPSHOTS = 4
 """Number of snapshots that a search tries. One is lost when a node ends that has a part of it."""
 
@@ -133,7 +135,8 @@ class IndexReader(Protocol):
             query: The query that the documents satisfy.
             order: The order of the documents.
             start: The position to start at; None for the beginning.
-            chunk: Maximum number of documents in the first page. The second page has at most `CHUNK`, later ones `LARGE_CHUNK`.
+            chunk: Maximum number of documents in the first page. The second page has at most as many, or `CHUNK` if that is more;
+                later ones `LARGE_CHUNK`.
 
         Yields:
             Rows with the columns `shard_id`, `id`, `version`, `k`, `b1`, `b2` and `s` of `visibility_records`.

@@ -204,15 +204,15 @@ async def _in_order(
     wanted: int,
 ) -> list[Entry]:
     """Return at least the wanted runs of a query, if there are as many, in the order of a plan."""
-    keys, parsed, _, overlap = prepared
+    keys, parsed, _, earlier = prepared
     select = selector(prepared, plan.group_of)
     collected = OrderedPage(wanted, plan, after, () if after is None else rank(after, parsed.order_by))
     async with scanner.reading(keys.namespace_id, snapshot=not has_one_order(keys)) as reader:
-        rows = plan.pages(reader, query, after=after, chunk=min(wanted - 1 + overlap.documents, CHUNK))
+        rows = plan.pages(reader, query, after=after, chunk=min(wanted - 1 + earlier.overlap, CHUNK))
         scan = scanner.scan(prepared, rows, portion=wanted, group_of=plan.group_of)
         while not collected.is_full and (portion := await scan.next_portion(unsorted=collected.unsorted)) is not None:
             found = await select(portion.rows, portion.records)
             collected.add(found, is_complete=portion.is_complete)
     collected.finish()
-    overlap.was(scan.documents - wanted + 2)  # the document after them shows where their last group ends
+    earlier.listed(scan.documents - wanted + 2)  # the document after them shows where their last group ends
     return collected.entries

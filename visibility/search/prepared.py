@@ -34,28 +34,30 @@ _LONG = 4096
 _LEAST = 16
 """Smallest number of documents that the first fetch of a list adds to the page. They usually show where its last second ends."""
 _Text: TypeAlias = "tuple[str, tuple[tuple[str, object], ...], int]"
-_Prepared: TypeAlias = "tuple[ListFilter, Approximation, Overlap]"
+_Prepared: TypeAlias = "tuple[ListFilter, Approximation, Earlier]"
 
 
 @dataclass(slots=True)
-class Overlap:
-    """The size of the first fetch of a list. It follows the earlier lists of the same filter, so that one fetch is usually enough.
+class Earlier:
+    """What the earlier searches of a filter read, so that one fetch is usually enough for the next one.
 
     Attributes:
-        documents: Number of documents that the first fetch of a list adds to the page. It takes few different values, because each
+        overlap: Number of documents that the first fetch of a list adds to the page. It takes few different values, because each
             page size has a prepared statement of its own.
+        opened: Number of documents that the last count opened.
     """
 
-    documents: int = _LEAST
+    overlap: int = _LEAST
+    opened: int = 0
 
-    def was(self, needed: int) -> None:
-        """Adapt to a list. The number grows at once to what the list needed, and is at most halved if the list needed less.
+    def listed(self, needed: int) -> None:
+        """Adapt the overlap to a list. It grows at once to what the list needed, and is at most halved if the list needed less.
 
         Args:
             needed: The number of documents beyond the page that the list needed. It can be negative.
         """
         power_of_two = 1 << max(needed - 1, 0).bit_length()
-        self.documents = min(CHUNK, max(_LEAST, power_of_two, self.documents // 2))
+        self.overlap = min(CHUNK, max(_LEAST, power_of_two, self.overlap // 2))
 
 
 class PreparedFilter(NamedTuple):
@@ -65,13 +67,13 @@ class PreparedFilter(NamedTuple):
         keys: The keys that it was compiled with.
         parsed: The parsed filter.
         compiled: The token queries of its condition.
-        overlap: What its lists read beyond a page. It is shared by all lists of the filter.
+        earlier: What its earlier searches read. It is shared by all searches of the filter.
     """
 
     keys: NamespaceKeys
     parsed: ListFilter
     compiled: Approximation
-    overlap: Overlap
+    earlier: Earlier
 
 
 class PreparedFilters:
@@ -136,4 +138,4 @@ class PreparedFilters:
 
 def _prepared(keys: NamespaceKeys, query: str, types: SearchAttributes, archetype_id: int) -> _Prepared:
     parsed = parse_filter(query, types, archetype_id=archetype_id)
-    return parsed, compile_query(parsed.where, keys), Overlap()
+    return parsed, compile_query(parsed.where, keys), Earlier()

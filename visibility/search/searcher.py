@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from strongroom.visibility.backends.search_index import CHUNK
+from strongroom.visibility.backends.search_index import FEW, LARGE_CHUNK, IndexPosition
 from strongroom.visibility.backends.token_query import NOTHING, Epoch, all_of
 from strongroom.visibility.errors import QueryBudgetExceeded
 from strongroom.visibility.filter.tree import STATUS_NAMES, Compare
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .page_token import ListState
     from .prepared import PreparedFilter
+    from .scan import Scan
     from .scanning import Scanner
 
 MAX_GROUPS = 10_000
@@ -69,19 +70,7 @@ class Searcher:
         Raises:
             QueryBudgetExceeded: The count can't end in time, or reads more than it may.
         """
-        keys, parsed, compiled, _ = prepared
-        async with self._scanner.reading(keys.namespace_id, snapshot=False) as reader:
-            if compiled.exact:
-                return await reader.count(compiled.sure)
-            sure, rows = await reader.count_and_first(compiled.sure, compiled.between, limit=CHUNK)
-            if len(rows) < CHUNK:
-                records = await open_rows(self._scanner.keyring, keys.namespace_id, rows)
-                return sure + len(await matching(records, predicate(parsed.where)))
-        async with self._scanner.reading(keys.namespace_id, snapshot=True) as reader:
-            count = await reader.count(compiled.sure)
-            async for found in self._matching(prepared, reader, compiled.between):
-                count += len(found)
-        return count
+        return await self._count(prepared, expected=prepared.earlier.opened)
 
     async def groups(self, prepared: PreparedFilter, attribute: Attribute) -> Mapping[str, int]:
         """Return the number of runs of each value of an attribute; runs without a value have the empty text.
@@ -186,15 +175,48 @@ class Searcher:
             if token == group_token(first, number)
         }
 
+    async def _count(self, prepared: PreparedFilter, *, expected: int) -> int:
+        """Count the runs of a filter. One request counts the sure documents and fetches those to open.
+
+        If there turn out to be more to open than it fetches, the count begins again: with the largest page, and then in a snapshot.
+
+        Args:
+            prepared: The filter.
+            expected: Number of documents that are probably opened.
+        """
+        keys, _, compiled, earlier = prepared
+        limit, snapshot = FEW if expected < FEW else LARGE_CHUNK, expected >= LARGE_CHUNK
+        async with self._scanner.reading(keys.namespace_id, snapshot=snapshot) as reader:
+            if compiled.exact:
+                return await reader.count(compiled.sure)
+            count, first = await reader.count_and_first(compiled.sure, compiled.between, limit=limit)
+            if snapshot or len(first) < limit:
+                opened = self._scanner.scan(prepared, _continued(reader, compiled.between, first))
+                async for found in self._matching(prepared, reader, compiled.between, opened):
+                    count += len(found)
+                earlier.opened = opened.documents
+                return count
+        return await self._count(prepared, expected=limit)
+
     async def _matching(
-        self, prepared: PreparedFilter, reader: IndexReader, query: TokenQuery
+        self, prepared: PreparedFilter, reader: IndexReader, query: TokenQuery, scan: Scan | None = None
     ) -> AsyncIterator[Sequence[VisibilityRecord]]:
-        """Open all documents of a query, and yield those that match, some at a time."""
+        """Open all documents of a query, and yield those that match, some at a time. `scan` is a scan of them, if there is one."""
         is_match = predicate(prepared.parsed.where)
-        scan = self._scanner.scan(prepared, reader.pages(query))
+        scan = scan or self._scanner.scan(prepared, reader.pages(query))
         while (portion := await scan.next_portion()) is not None:
             await self._scanner.check_cost(scan, prepared, reader, query)
             yield await matching(portion.records, is_match)
+
+
+async def _continued(reader: IndexReader, query: TokenQuery, first: Sequence[Row]) -> AsyncIterator[Sequence[Row]]:
+    """Yield the first `LARGE_CHUNK` documents of a query, and then the others."""
+    yield first
+    if len(first) == LARGE_CHUNK:
+        last = first[-1]
+        position = IndexPosition((last["b1"], last["b2"]), last["id"])
+        async for rows in reader.pages(query, start=position, chunk=LARGE_CHUNK):
+            yield rows
 
 
 def _group(value: object) -> str:

@@ -187,12 +187,12 @@ def group_buckets(body: Any, name: str, *, most: int) -> dict[int, Mapping[str, 
     return groups
 
 
-def only_hit(bucket: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the only hit of a `top_hits` aggregation of a bucket."""
+def bucket_hits(bucket: Mapping[str, Any], name: str, *, limit: int) -> Sequence[Mapping[str, Any]]:
+    """Return the hits of a `top_hits` aggregation of a bucket: all documents of the bucket, or `limit` of them if there are more."""
     found = hits(bucket.get(name))
-    if len(found) != 1:
+    if len(found) != min(documents(bucket), limit):
         raise SearchIndexAnswerError
-    return _object(found[0])
+    return [_object(hit) for hit in found]
 
 
 def found_documents(body: Any, names: Sequence[str]) -> dict[str, int]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.visibility.backends.search_index import CHUNK, LARGE_CHUNK, LIST_ORDER
+from strongroom.visibility.backends.search_index import CHUNK, FEW, LARGE_CHUNK, LIST_ORDER
 from strongroom.visibility.backends.token_query import any_of
 from strongroom.visibility.index.tokens import GROUP_TAG_BITS
 
-from .answers import aggregation, documents, filter_counts, group_buckets, hits, only_hit, total
+from .answers import aggregation, bucket_hits, documents, filter_counts, group_buckets, hits, total
 from .documents import document_name, group_texts, namespace_text, tie_break, to_row, unsorted_row
 from .mapping import SORT
 from .query import to_clause, to_query
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _UNSORTED_FIELDS: dict[str, Any] = {"stored_fields": ["s"], "docvalue_fields": ["k", "b1", "b2"]}
 """The fields that `unsorted_row` reads."""
+_SORTED_FIELDS: dict[str, Any] = {"stored_fields": ["s"], "docvalue_fields": ["k"]}
+"""The fields that `to_row` reads, besides the sort values."""
 
 
 class ElasticsearchReader:
@@ -67,7 +69,7 @@ class ElasticsearchReader:
         one = {"one": {"top_hits": {"size": 1, **_UNSORTED_FIELDS}}}
         answer = await self._search(self._aggregated(query, {"groups": {"terms": terms, "aggs": one}}))
         found = group_buckets(answer, "groups", most=len(tokens))
-        return {token: unsorted_row(only_hit(bucket, "one")) for token, bucket in found.items()}
+        return {token: unsorted_row(*bucket_hits(bucket, "one", limit=1)) for token, bucket in found.items()}
 
     def _aggregated(self, query: TokenQuery, aggregations: dict[str, Any]) -> dict[str, Any]:
         """Return a search that returns aggregations of the documents of a query, and no documents."""
@@ -99,13 +101,27 @@ class ElasticsearchReader:
     async def count_and_first(
         self, counted: TokenQuery, listed: TokenQuery, *, limit: int
     ) -> tuple[int, Sequence[Row]]:
-        """See `IndexReader.count_and_first`. One request sees one moment."""
-        body = _page(to_query(self._namespace_id, any_of(counted, listed)), limit) | {
-            "aggs": {"counted": {"filter": to_clause(counted)}},
-            "post_filter": to_clause(listed),
-        }
-        answer = await self._search(body)
-        return documents(aggregation(answer, "counted")), [to_row(hit, LIST_ORDER) for hit in hits(answer)]
+        """See `IndexReader.count_and_first`. One request sees one moment.
+
+        A few documents are hits of an aggregation: then the cluster does not sort those that are counted, and repeats the answer from
+        its cache if no document has changed.
+        """
+        if limit <= FEW:
+            first = {"top_hits": {"size": limit, **_SORTED_FIELDS, "sort": _sort(LIST_ORDER)}}
+            parts = {
+                "counted": {"filter": to_clause(counted)},
+                "listed": {"filter": to_clause(listed), "aggs": {"first": first}},
+            }
+            answer = await self._search(self._aggregated(any_of(counted, listed), parts))
+            found = bucket_hits(aggregation(answer, "listed"), "first", limit=limit)
+        else:
+            body = _page(to_query(self._namespace_id, any_of(counted, listed)), limit) | {
+                "aggs": {"counted": {"filter": to_clause(counted)}},
+                "post_filter": to_clause(listed),
+            }
+            answer = await self._search(body)
+            found = hits(answer)
+        return documents(aggregation(answer, "counted")), [to_row(hit, LIST_ORDER) for hit in found]
 
     async def pages(
         self,
@@ -119,7 +135,7 @@ class ElasticsearchReader:
         body = _page(to_query(self._namespace_id, query), chunk, order)
         if start is not None:
             body["search_after"] = _search_after(order, start)
-        following = CHUNK
+        following = max(chunk, CHUNK)
         while True:
             found = hits(await self._search(body))
             yield [to_row(hit, order) for hit in found]
@@ -133,15 +149,12 @@ class ElasticsearchReader:
 
 
 def _page(query: dict[str, Any], size: int, order: IndexOrder = LIST_ORDER) -> dict[str, Any]:
+    return {"query": query, "sort": _sort(order), "size": size, "track_total_hits": False, **_SORTED_FIELDS}
+
+
+def _sort(order: IndexOrder) -> list[dict[str, str]]:
     direction = "desc" if order.descending else "asc"
-    return {
-        "query": query,
-        "sort": [{field: direction} for field in (*order.columns, SORT[-1])],
-        "size": size,
-        "track_total_hits": False,
-        "stored_fields": ["s"],
-        "docvalue_fields": ["k"],
-    }
+    return [{field: direction} for field in (*order.columns, SORT[-1])]
 
 
 def _search_after(order: IndexOrder, position: IndexPosition) -> list[int]:

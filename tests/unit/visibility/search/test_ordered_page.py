@@ -12,7 +12,7 @@ from strongroom.visibility.search.entries import Entry
 from strongroom.visibility.search.list_plan import list_plan
 from strongroom.visibility.search.listing import OrderedPage, listed_page
 from strongroom.visibility.search.page_token import ListState, Position
-from strongroom.visibility.search.prepared import Overlap, PreparedFilter
+from strongroom.visibility.search.prepared import Earlier, PreparedFilter
 from tests.support.index_keys import index_keys
 
 
@@ -40,7 +40,7 @@ def test_two_adjacent_groups_are_both_marked_as_in_the_order_of_the_index():
 async def test_a_token_in_the_order_of_the_index_is_refused_after_the_buckets_became_wider(order):
     """The list would go on in another order, and skip or repeat runs."""
     keys, parsed = index_keys(Layout("strict", {}, 60, 4096), 1), parse_filter(order, {})
-    prepared = PreparedFilter(keys, parsed, compile_query(parsed.where, keys), Overlap())
+    prepared = PreparedFilter(keys, parsed, compile_query(parsed.where, keys), Earlier())
     values = (10**9,) if "Time" in order else ("w",) if order else ()
     after = ListState(Position(False, 2 * 10**9, 10**9, "r", values, (2, 1), document=UUID(int=1).hex))
     with pytest.raises(InvalidPageToken):

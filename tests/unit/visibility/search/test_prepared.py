@@ -9,7 +9,7 @@ import pytest
 from strongroom.visibility import AttributeType, Layout, UnknownAttribute, new_layout
 from strongroom.visibility.backends.token_query import count_tokens
 from strongroom.visibility.search.compiler import compile_query
-from strongroom.visibility.search.prepared import Overlap, PreparedFilters
+from strongroom.visibility.search.prepared import Earlier, PreparedFilters
 from tests.support.index_keys import index_keys
 
 TYPES = {"Customer": AttributeType.KEYWORD}
@@ -56,9 +56,9 @@ def test_the_cache_is_bounded():
 def test_the_lists_of_a_filter_share_what_they_learnt():
     """What one list of a filter needed beyond its page is known to the next one, and not to a list of another filter."""
     prepared, keys = PreparedFilters(), index_keys(Layout(), 1)
-    prepared.prepare(keys, QUERY, TYPES).overlap.was(100)
-    assert prepared.prepare(keys, QUERY, TYPES).overlap.documents == 128
-    assert prepared.prepare(keys, "", TYPES).overlap.documents == 16
+    prepared.prepare(keys, QUERY, TYPES).earlier.listed(100)
+    assert prepared.prepare(keys, QUERY, TYPES).earlier.overlap == 128
+    assert prepared.prepare(keys, "", TYPES).earlier.overlap == 16
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,18 @@ def test_the_lists_of_a_filter_share_what_they_learnt():
 )
 def test_the_overlap_follows_a_larger_need_at_once(needed, documents):
     """Few values are used, because each page size has a prepared statement of its own."""
-    overlap = Overlap()
-    overlap.was(needed)
-    assert overlap.documents == documents
+    earlier = Earlier()
+    earlier.listed(needed)
+    assert earlier.overlap == documents
 
 
 def test_the_overlap_shrinks_by_half():
     """One list of a quiet second does not make the next one of a full second slow."""
-    overlap = Overlap(200)
+    earlier = Earlier(200)
     seen = []
     for _ in range(5):
-        overlap.was(1)
-        seen.append(overlap.documents)
+        earlier.listed(1)
+        seen.append(earlier.overlap)
     assert seen == [100, 50, 25, 16, 16]
 
 
