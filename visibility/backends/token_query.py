@@ -164,6 +164,8 @@ def difference(query: TokenQuery, excluded: TokenQuery) -> TokenQuery:
     """
     if query == excluded:
         return NOTHING
+    if isinstance(query, Not) and isinstance(excluded, Not):
+        return difference(excluded.item, query.item)
     wanted, others = conjuncts(query), conjuncts(excluded)
     if common := frozenset(wanted).intersection(others):
         rest, negated = (all_of(*(item for item in items if item not in common)) for items in (wanted, others))

@@ -52,3 +52,12 @@ def test_a_difference_negates_only_what_the_queries_do_not_share():
     assert difference(all_of(shared, wide), all_of(shared, narrow)) == All(
         (shared, AnyOf(frozenset((2,)), is_exclusive=True))
     )
+
+
+def test_two_negations_differ_in_what_they_negate():
+    """A count of NOT a range opens the documents of the range's ends. Two negations would compare every document with all tokens."""
+    shared, *_ = LEAVES
+    wide, narrow = (AnyOf(frozenset(tokens), is_exclusive=True) for tokens in ((1, 2), (1,)))
+    ends = AnyOf(frozenset((2,)), is_exclusive=True)
+    assert difference(Not(narrow), Not(wide)) == ends
+    assert difference(all_of(shared, Not(narrow)), all_of(shared, Not(wide))) == All((shared, ends))
