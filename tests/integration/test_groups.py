@@ -19,7 +19,8 @@ from tests.support.searches import BASE, run, searching
 
 pytestmark = pytest.mark.integration
 
-KINDS = ("PostgreSQL", "Elasticsearch")
+READERS = {"PostgreSQL": PostgresReader, "Elasticsearch": ElasticsearchReader}
+KINDS = tuple(READERS)
 TIER = "TemporalLowCardinalityKeywordTier"
 PLAN = "TemporalLowCardinalityKeywordPlan"
 ATTRIBUTES = {TIER: "Keyword", PLAN: "Keyword"}
@@ -104,7 +105,7 @@ async def test_an_index_that_answers_with_other_documents_names_no_group_wrongly
     config_path, elasticsearch, kind, monkeypatch
 ):
     """A name is taken only if the opened value has the token of the group. A wrong document leaves the group without a name."""
-    reader = PostgresReader if kind == "PostgreSQL" else ElasticsearchReader
+    reader = READERS[kind]
     answer = reader.of_groups
 
     async def exchanged(self, query, first, tokens):
@@ -120,6 +121,49 @@ async def test_an_index_that_answers_with_other_documents_names_no_group_wrongly
         assert await ours.count(GROUPED) == counts(runs), "nothing wrong was cached"
         ours.visibility = searching(ours.strongroom)
         assert await ours.count(GROUPED) == counts(runs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_known_groups_are_counted_in_one_request(config_path, elasticsearch, kind, monkeypatch):
+    """A repeated GROUP BY asks the index once: for the number of documents, and for those of each group."""
+    reader, asked = READERS[kind], []
+
+    def record(name, function):
+        async def call(self, *arguments, **named):
+            asked.append(name)
+            return await function(self, *arguments, **named)
+
+        monkeypatch.setattr(reader, name, call)
+
+    for name in ("count", "counts", "groups", "of_groups"):
+        record(name, getattr(reader, name))
+    async with sealed(config_path, elasticsearch, kind, attributes=ATTRIBUTES) as ours:
+        runs = documents(range(100))
+        await ours.write(runs)
+        for wanted in (["groups", "of_groups"], ["groups"]):
+            asked.clear()
+            assert await ours.count(GROUPED) == counts(runs)
+            assert asked == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_group_that_vanishes_between_two_requests_is_counted_in_a_snapshot(
+    config_path, elasticsearch, kind, monkeypatch
+):
+    """A group without a document can't be named, so the answer would lack its runs."""
+    reader, calls = READERS[kind], []
+    answer = reader.of_groups
+
+    async def vanished(self, query, first, tokens):
+        calls.append(len(tokens))
+        return {} if len(calls) == 1 else await answer(self, query, first, tokens)
+
+    async with sealed(config_path, elasticsearch, kind, attributes=ATTRIBUTES) as ours:
+        runs = documents(range(100))
+        await ours.write(runs)
+        monkeypatch.setattr(reader, "of_groups", vanished)
+        assert await ours.count(GROUPED) == counts(runs)
+        assert calls == [20, 20]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,8 +14,8 @@ from strongroom.visibility.index.tokens import last_group_token
 
 from .postgres_lists import COLUMNS, Page, in_order, next_documents
 from .postgres_query import FEW_TOKENS, Records, condition_of, count_from, where
-from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, IndexPosition
-from .token_query import without_implied
+from .search_index import CHUNK, LARGE_CHUNK, LIST_ORDER, GroupCounts, IndexPosition
+from .token_query import all_of, without_implied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -159,17 +159,21 @@ class PostgresReader:
         )
         return list(rows[0].values())
 
-    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
-        """See `IndexReader.groups`."""
-        tokens, parameters = self._group_tokens(query, first)
+    async def groups(self, query: TokenQuery, first: int, *, having: TokenQuery, most: int) -> GroupCounts:
+        """See `IndexReader.groups`. One statement sees one snapshot."""
+        found, parameters = count_from(self._namespace_id, without_implied(query), self._records)
+        tokens, _ = self._group_tokens(all_of(query, having), first, parameters=parameters)
+        groups = f"SELECT g.token, count(*) AS documents FROM ({tokens}) AS g GROUP BY g.token LIMIT {most + 1}"
         rows = await self._connection.fetch(
-            f"SELECT g.token, count(*) AS documents FROM ({tokens}) AS g GROUP BY g.token LIMIT {most + 1}", *parameters
+            f"WITH c AS (SELECT count(*) AS all_documents FROM {found}), g AS ({groups}) SELECT * FROM c LEFT JOIN g ON true",
+            *parameters,
         )
-        return {row["token"]: row["documents"] for row in rows}
+        counts = {row["token"]: row["documents"] for row in rows if row["token"] is not None}
+        return GroupCounts(rows[0]["all_documents"], counts)
 
     async def of_groups(self, query: TokenQuery, first: int, tokens: Collection[int]) -> Mapping[int, Row]:
         """See `IndexReader.of_groups`. The groups that are not asked for are left out here, because that costs less than in SQL."""
-        of_query, parameters = self._group_tokens(query, first, ", r.id, r.shard_id")
+        of_query, parameters = self._group_tokens(query, first, columns=", r.id, r.shard_id")
         found = await self._connection.fetch(
             "SELECT g.token, min((encode(g.id, 'hex') || g.shard_id) COLLATE \"C\") AS named "
             f"FROM ({of_query}) AS g GROUP BY g.token",
@@ -183,12 +187,14 @@ class PostgresReader:
         rows = {(row["shard_id"], row["id"]): row for row in await self.rows(list(keys.values()))}
         return {token: rows[key] for token, key in keys.items() if key in rows}
 
-    def _group_tokens(self, query: TokenQuery, first: int, columns: str = "") -> tuple[str, list[object]]:
+    def _group_tokens(
+        self, query: TokenQuery, first: int, *, columns: str = "", parameters: list[object] | None = None
+    ) -> tuple[str, list[object]]:
         """Return a statement with a row for each group token of each document, and its parameters.
 
         The tokens of a document are in ascending order, so those of an attribute follow each other, and `width_bucket` finds them.
         """
-        condition, parameters = self._counted(query)
+        condition, parameters = self._counted(query, parameters)
         parameters += [first - 1, last_group_token(first)]
         low, high = f"${len(parameters) - 1}::bigint", f"${len(parameters)}::bigint"
         tokens = f"r.t[width_bucket({low}, r.t) + 1 : width_bucket({high}, r.t)]"
@@ -241,6 +247,7 @@ class PostgresReader:
             position = IndexPosition(tuple(last[column] for column in order.columns), last["id"])
             size, following = following, LARGE_CHUNK
 
-    def _counted(self, query: TokenQuery) -> tuple[str, list[object]]:
+    def _counted(self, query: TokenQuery, parameters: list[object] | None = None) -> tuple[str, list[object]]:
         """Return the condition of a count and its parameters."""
-        return where(self._namespace_id, without_implied(query), self._records, compared=FEW_TOKENS)
+        counted = without_implied(query)
+        return where(self._namespace_id, counted, self._records, compared=FEW_TOKENS, parameters=parameters)

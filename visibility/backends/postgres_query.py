@@ -36,7 +36,12 @@ class Records(NamedTuple):
 
 
 def where(
-    namespace_id: UUID, query: TokenQuery, records: Records, *, compared: int = _MANY_TOKENS
+    namespace_id: UUID,
+    query: TokenQuery,
+    records: Records,
+    *,
+    compared: int = _MANY_TOKENS,
+    parameters: list[object] | None = None,
 ) -> tuple[str, list[object]]:
     """Return an SQL condition and its parameters. The namespace comes first, outside all that a query can negate.
 
@@ -46,8 +51,10 @@ def where(
         records: Where the documents are.
         compared: Maximum number of tokens that are compared with those of each row, unless another condition selects rows.
             `FEW_TOKENS` is best for a count.
+        parameters: The parameters of another condition of the same namespace in the statement, which get those of this one; None for
+            none.
     """
-    parameters: list[object] = [namespace_id]
+    parameters = [namespace_id] if parameters is None else parameters
     items = conjuncts(query)
     if any(map(_selects, items)):
         compared = _MANY_TOKENS

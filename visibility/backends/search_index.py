@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 from strongroom.visibility.errors import SearchSnapshotExpired
 
@@ -74,6 +74,13 @@ class Refusal:
     passing: bool
 
 
+class GroupCounts(NamedTuple):
+    """Numbers of documents: of all, and by group token. A document without a group token is in no group."""
+
+    documents: int
+    tokens: Mapping[int, int]
+
+
 class IndexReader(Protocol):
     """Answers the token queries of one search in one namespace."""
 
@@ -83,12 +90,13 @@ class IndexReader(Protocol):
     async def counts(self, within: TokenQuery, parts: Sequence[TokenQuery]) -> list[int]:
         """Return, for each of several queries, the number of documents that satisfy it and `within`, all at one moment."""
 
-    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
-        """Return the number of documents of a query for each of their group tokens of one attribute.
+    async def groups(self, query: TokenQuery, first: int, *, having: TokenQuery, most: int) -> GroupCounts:
+        """Count the documents of a query, and those of each of their group tokens of one attribute, all at one moment.
 
         Args:
             query: The query that the documents satisfy.
             first: The lowest group token of the attribute.
+            having: A query that all documents with a value satisfy. An index may look for group tokens in these only.
             most: Maximum number of groups.
 
         Returns:

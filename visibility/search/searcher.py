@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.visibility.backends.search_index import FEW, LARGE_CHUNK, IndexPosition
 from strongroom.visibility.backends.token_query import NOTHING, Epoch, all_of
@@ -41,6 +41,13 @@ _OTHER_TOKENS = 1000
 """Tokens of other attributes that may be among the group tokens of one. One in 2^20 of all tokens of the documents has its tag."""
 _NO_VALUE = ""
 """Temporal's name for the group of runs without a value."""
+
+
+class _Counted(NamedTuple):
+    """The sure documents of each value, and whether each group is among them that was counted."""
+
+    groups: Mapping[str, int]
+    is_complete: bool
 
 
 class Searcher:
@@ -84,19 +91,10 @@ class Searcher:
         Raises:
             QueryBudgetExceeded: The count can't end in time, or reads more than it may, or there are too many values.
         """
-        keys, _, compiled, _ = prepared
-        is_one_request = compiled.exact and attribute.name == "ExecutionStatus"
-        async with self._scanner.reading(keys.namespace_id, snapshot=not is_one_request) as reader:
-            counted = await self._counted_in_index(prepared, reader, attribute)
-            groups = Counter(counted or {})
-            _check_groups(groups)
-            opened = compiled.possible if counted is None else compiled.between
-            if opened != NOTHING:
-                read = value_reader(attribute.name)
-                async for found in self._matching(prepared, reader, opened):
-                    groups.update(_group(read(record)) for record in found)
-                    _check_groups(groups)
-        return groups
+        # One request sees one moment. Only a snapshot can add up the answers of several.
+        one_epoch = len(prepared.keys.epochs()) == 1
+        is_one_request = prepared.compiled.exact and (one_epoch or attribute.name == "ExecutionStatus")
+        return await self._groups(prepared, attribute, snapshot=not is_one_request)
 
     async def explain(self, prepared: PreparedFilter) -> Explanation:
         """Explain how a filter is answered. No document is opened."""
@@ -116,16 +114,33 @@ class Searcher:
             epochs=len(keys.epochs()),
         )
 
+    async def _groups(self, prepared: PreparedFilter, attribute: Attribute, *, snapshot: bool) -> Mapping[str, int]:
+        """See `groups`. Without a snapshot, one request counts all documents. If it can't, the groups are counted in a snapshot."""
+        keys, _, compiled, _ = prepared
+        async with self._scanner.reading(keys.namespace_id, snapshot=snapshot) as reader:
+            counted = await self._counted_in_index(prepared, reader, attribute)
+            if snapshot or (counted is not None and counted.is_complete):
+                groups = Counter({} if counted is None else counted.groups)
+                _check_groups(groups)
+                opened = compiled.possible if counted is None else compiled.between
+                if opened != NOTHING:
+                    read = value_reader(attribute.name)
+                    async for found in self._matching(prepared, reader, opened):
+                        groups.update(_group(read(record)) for record in found)
+                        _check_groups(groups)
+                return groups
+        return await self._groups(prepared, attribute, snapshot=True)
+
     async def _counted_in_index(
         self, prepared: PreparedFilter, reader: IndexReader, attribute: Attribute
-    ) -> Mapping[str, int] | None:
-        """Return the number of sure documents of each value of an attribute; None if the index does not know the values."""
+    ) -> _Counted | None:
+        """Count the sure documents of each value of an attribute; return None if the index does not know the values."""
         keys, _, compiled, _ = prepared
         if attribute.name == "ExecutionStatus":
             statuses = [compile_query(Compare(attribute, "=", value), keys) for value in STATUS_NAMES]
             if all(status.exact for status in statuses):
                 counts = await reader.counts(compiled.sure, [status.sure for status in statuses])
-                return dict(zip(STATUS_NAMES, counts, strict=True))
+                return _Counted(dict(zip(STATUS_NAMES, counts, strict=True)), is_complete=True)
         tokenizers = [Tokenizer(keys, epoch=epoch) for epoch in keys.epochs()]
         if all(each.layout.has_group_tokens(attribute.name, attribute.type) for each in tokenizers):
             return await self._counted_by_token(prepared, reader, attribute, tokenizers)
@@ -133,28 +148,33 @@ class Searcher:
 
     async def _counted_by_token(
         self, prepared: PreparedFilter, reader: IndexReader, attribute: Attribute, tokenizers: Sequence[Tokenizer]
-    ) -> Mapping[str, int]:
+    ) -> _Counted:
         """Count sure documents by group token. A value has another token in each epoch."""
-        sure = prepared.compiled.sure
         groups: Counter[str] = Counter()
+        documents, is_complete = 0, True
         for tokenizer in tokenizers:
             first = first_group_token(tokenizer.key(attribute.name))
-            having = all_of(sure, Epoch(tokenizer.epoch), present(attribute, tokenizer).possible)
+            of_epoch = () if len(tokenizers) == 1 else (Epoch(tokenizer.epoch),)
+            sure, having = all_of(prepared.compiled.sure, *of_epoch), present(attribute, tokenizer).possible
             most = MAX_GROUPS + _OTHER_TOKENS
-            found = await reader.groups(having, first, most=most)
-            if len(found) > most:
+            found = await reader.groups(sure, first, having=having, most=most)
+            if len(found.tokens) > most:
                 raise _too_many_groups()
             known = self._names.known(prepared.keys, tokenizer.epoch, attribute.name)
-            if unknown := found.keys() - known.keys():
-                rows = await reader.of_groups(having, first, unknown)
+            if unknown := found.tokens.keys() - known.keys():
+                rows = await reader.of_groups(all_of(sure, having), first, unknown)
                 named = await self._named(prepared.keys, attribute, tokenizer, rows)
                 self._names.keep(prepared.keys, tokenizer.epoch, attribute.name, named)
                 known = {**known, **named}
-            for token, documents in found.items():
+                is_complete = (
+                    is_complete and unknown <= rows.keys()
+                )  # without a snapshot, a group may have no document any more
+            for token, size in found.tokens.items():
                 if token in known:
-                    groups[known[token]] += documents
-        groups[_NO_VALUE] += await reader.count(sure) - groups.total()
-        return groups
+                    groups[known[token]] += size
+            documents += found.documents
+        groups[_NO_VALUE] += documents - groups.total()
+        return _Counted(groups, is_complete)
 
     async def _named(
         self, keys: NamespaceKeys, attribute: Attribute, tokenizer: Tokenizer, rows: Mapping[int, Row]

@@ -159,7 +159,7 @@ async def of_visibility(records=Records("visibility_records", is_distributed=Tru
         async def fetch(self, statement, *_):
             sent.append(statement)
             if "GROUP BY" in statement:
-                return [{"token": 1, "documents": 1, "named": f"{'0' * 32}7"}]
+                return [{"token": 1, "documents": 1, "all_documents": 1, "named": f"{'0' * 32}7"}]
             return [{"shard_id": 7, "b1": 1, "b2": 1, "id": bytes(16), "documents": 0}] * 200 if len(sent) != 3 else []
 
     query = all_of(AnyOf(frozenset({1})), Bucket("b1", 1, 2), Not(AnyOf(frozenset({2}))))
@@ -167,7 +167,7 @@ async def of_visibility(records=Records("visibility_records", is_distributed=Tru
     await reader.count(query)
     _ = [rows async for rows in reader.pages(query, start=IndexPosition((1, 1)))]
     await reader.count_and_first(query, query, limit=200)
-    await reader.groups(query, 1, most=5)
+    await reader.groups(query, 1, having=query, most=5)
     await reader.of_groups(query, 1, {1})
     many = AnyOf(frozenset(range(400)))
     await reader.count(all_of(many, Not(many)))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NOT_FOUND, _UNAVAILABLE = 404, 503
-_GROUP_KEY = re.compile("[0-9a-f]{16}", re.ASCII)
+_GROUP_KEYS = re.compile("(?:[0-9a-f]{16} )*", re.ASCII)
+"""The keys of groups, each with a space after it."""
 _SOME_SHARDS = "some shards of the search index did not answer; retry later"
 _SEARCH_FAILED = "search_phase_execution_exception"
 _ALREADY_EXISTS = "resource_already_exists_exception"
@@ -176,15 +177,19 @@ def group_buckets(body: Any, name: str, *, most: int) -> dict[int, Mapping[str, 
         found.get("sum_other_doc_count") != 0 or found.get("doc_count_error_upper_bound") != 0
     ):
         raise SearchIndexAnswerError
-    groups = {}
-    for bucket in buckets:
-        key = _object(bucket).get("key")
-        if not isinstance(key, str) or _GROUP_KEY.fullmatch(key) is None:
-            raise SearchIndexAnswerError
-        groups[int(key, 16)] = _object(bucket)
+    keys = [_object(bucket).get("key", "") for bucket in buckets]
+    # There can be thousands, so all are checked at once.
+    if not all(type(key) is str for key in keys) or _GROUP_KEYS.fullmatch(" ".join([*keys, ""])) is None:
+        raise SearchIndexAnswerError
+    groups = dict(zip([int(key, 16) for key in keys], buckets, strict=True))
     if len(groups) < len(buckets):
         raise SearchIndexAnswerError
     return groups
+
+
+def group_counts(body: Any, name: str, *, most: int) -> dict[int, int]:
+    """Return the number of documents of each token of a `terms` aggregation over group tokens. See `group_buckets`."""
+    return {token: _count(bucket.get("doc_count")) for token, bucket in group_buckets(body, name, most=most).items()}
 
 
 def bucket_hits(bucket: Mapping[str, Any], name: str, *, limit: int) -> Sequence[Mapping[str, Any]]:

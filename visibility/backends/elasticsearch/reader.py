@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from strongroom.visibility.backends.search_index import CHUNK, FEW, LARGE_CHUNK, LIST_ORDER
+from strongroom.visibility.backends.search_index import CHUNK, FEW, LARGE_CHUNK, LIST_ORDER, GroupCounts
 from strongroom.visibility.backends.token_query import any_of
 from strongroom.visibility.index.tokens import GROUP_TAG_BITS
 
-from .answers import aggregation, bucket_hits, documents, filter_counts, group_buckets, hits, total
+from .answers import aggregation, bucket_hits, documents, filter_counts, group_buckets, group_counts, hits, total
 from .documents import document_name, group_texts, namespace_text, tie_break, to_row, unsorted_row
 from .mapping import SORT
 from .query import to_clause, to_query
@@ -55,12 +55,14 @@ class ElasticsearchReader:
         answer = await self._search(self._aggregated(within, {"parts": {"filters": {"filters": filters}}}))
         return filter_counts(answer, "parts", list(filters))
 
-    async def groups(self, query: TokenQuery, first: int, *, most: int) -> Mapping[int, int]:
+    async def groups(self, query: TokenQuery, first: int, *, having: TokenQuery, most: int) -> GroupCounts:
         """See `IndexReader.groups`. More than 10,000 groups are below Elasticsearch's default `search.max_buckets`."""
+        del having  # the aggregation reads nothing of a document without a group token
         tag = f"{first:016x}"[: GROUP_TAG_BITS // 4]
         terms = {"field": "g", "include": f"{tag}.*", "size": most + 1}
-        answer = await self._search(self._aggregated(query, {"groups": {"terms": terms}}))
-        return {token: documents(bucket) for token, bucket in group_buckets(answer, "groups", most=most).items()}
+        body = self._aggregated(query, {"groups": {"terms": terms}}) | {"track_total_hits": True}
+        answer = await self._search(body)
+        return GroupCounts(total(answer), group_counts(answer, "groups", most=most))
 
     async def of_groups(self, query: TokenQuery, first: int, tokens: Collection[int]) -> Mapping[int, Row]:
         """See `IndexReader.of_groups`."""
