@@ -12,10 +12,9 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def fair_tasks(cell):
     """A store of fair queues. test_tasks.py tests what they share with plain queues."""
-    database = Database(
-        cell.config.dsn, by_key=True, lock_timeout=PATIENCE, distributed=cell.config.cell.distributed, insecure=True
-    )
-    store = TaskStore(database, cell.keyring, cell.journal.journal, fair=True)
+    distributed = cell.config.cell.distributed
+    database = Database(cell.config.dsn, by_key=True, lock_timeout=PATIENCE, distributed=distributed, insecure=True)
+    store = TaskStore(database, cell.keyring, cell.journal.journal, fair=True, distributed=distributed)
     yield store
     await store.aclose()
     await database.aclose()
@@ -121,7 +120,8 @@ async def test_the_range_of_a_fair_queue_has_no_end(fair_tasks, fair_queue):
 
 async def test_a_plain_queue_reads_up_to_an_id(cell, fair_tasks, namespace_id):
     """A plain range is [min, max), without a token if no task can follow before its end."""
-    plain = TaskStore(cell.database, cell.keyring, cell.journal.journal)
+    distributed = cell.config.cell.distributed
+    plain = TaskStore(cell.database, cell.keyring, cell.journal.journal, distributed=distributed)
     queue = TaskQueueKey(namespace_id, "plain", 1)
     await plain.create_task_queue(TaskQueue(queue, 1, DataBlob(b"")))
     await plain.create_tasks(queue, [Task(n, DataBlob(b"")) for n in range(10)], range_id=1)

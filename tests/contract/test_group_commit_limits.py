@@ -63,7 +63,11 @@ async def test_closing_waits_for_what_is_in_flight(workflow):
 def limited(host, **limits):
     """Return the host's workflow with an execution store that has other limits."""
     store = ExecutionStore(
-        host.cell.by_key, host.cell.keyring, Journal(host.cell.keyring), limits=GroupCommitLimits(**limits)
+        host.cell.by_key,
+        host.cell.keyring,
+        Journal(host.cell.keyring),
+        limits=GroupCommitLimits(**limits),
+        distributed=host.cell.config.cell.distributed,
     )
     return host.like(cell=replace(host.cell, executions=store))
 

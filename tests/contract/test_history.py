@@ -276,13 +276,10 @@ async def test_an_append_that_is_not_answered_in_time_is_an_append_timeout(histo
     """An append that the server stopped left nothing. Without an answer this is unknown. Both errors say so."""
     branch = histories.branch()
     await histories.append(branch, node(1, 10, 0))
-    database = Database(
-        histories.cell.config.dsn,
-        statement_timeout=1.0,
-        distributed=histories.cell.config.cell.distributed,
-        insecure=True,
-    )
-    manager = HistoryManager(database, histories.cell.keyring, histories.cell.journal.journal)
+    distributed = histories.cell.config.cell.distributed
+    database = Database(histories.cell.config.dsn, statement_timeout=1.0, distributed=distributed, insecure=True)
+    keyring, journal = histories.cell.keyring, histories.cell.journal.journal
+    manager = HistoryManager(database, keyring, journal, distributed=distributed)
     nodes = [node(1, 10, 0), node(2, 11, 10)]
     try:
         async with histories.cell.database.transaction(EVERY_NAMESPACE) as holder:

@@ -101,7 +101,12 @@ async def test_a_cut_history_is_refused(workflow, run_id, dba, attack):
     """
     branch, has_read, without_runs = workflow.branch(run_id), new_process(workflow.cell), new_process(workflow.cell)
     await workflow.like(cell=has_read).get(run_id)
-    without_runs.history = HistoryManager(workflow.cell.by_key, workflow.cell.keyring, workflow.cell.journal.journal)
+    without_runs.history = HistoryManager(
+        workflow.cell.by_key,
+        workflow.cell.keyring,
+        workflow.cell.journal.journal,
+        distributed=workflow.cell.config.cell.distributed,
+    )
     for process in (workflow.cell, without_runs):
         found = await outcomes(process, workflow, branch)
         assert found == {name: 3 if "manager" in name else 4 for name in found}

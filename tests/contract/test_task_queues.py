@@ -131,8 +131,8 @@ async def test_a_deleted_queue_is_gone(task_store, task_queue):
 async def test_plain_and_fair_queues_of_one_name_have_nothing_in_common(cell, by_key, namespace_id):
     """A plain and a fair queue of the same name share nothing, because the form is part of every key."""
     plain, fair = (
-        TaskStore(by_key, cell.keyring, cell.journal.journal),
-        TaskStore(by_key, cell.keyring, cell.journal.journal, fair=True),
+        TaskStore(by_key, cell.keyring, cell.journal.journal, fair=fair, distributed=cell.config.cell.distributed)
+        for fair in (False, True)
     )
     queue = TaskQueueKey(namespace_id, "both", 1)
     await plain.create_task_queue(TaskQueue(queue, 1, DataBlob(b"plain")))
@@ -163,8 +163,16 @@ async def list_all(store, *, page_size):
 async def test_all_queues_are_listed_and_a_shredded_namespace_hides_none(own_cell, fair):
     """Every queue is listed once, with any page size. Queues of a shredded namespace are listed as unreadable."""
     kek = KekRef.parse("local:contract")
-    store = TaskStore(own_cell.database, own_cell.keyring, own_cell.journal.journal, fair=fair)
-    other_form = TaskStore(own_cell.database, own_cell.keyring, own_cell.journal.journal, fair=not fair)
+    store, other_form = (
+        TaskStore(
+            own_cell.database,
+            own_cell.keyring,
+            own_cell.journal.journal,
+            fair=form,
+            distributed=own_cell.config.cell.distributed,
+        )
+        for form in (fair, not fair)
+    )
     made, lost = [], []
     for number in range(4):
         namespace = await own_cell.namespaces.create(f"list-{number}", kek=kek)
@@ -202,7 +210,8 @@ async def test_an_altered_queue_hides_no_other_from_the_list(own_cell):
     """An altered queue is listed as unreadable, and `get_task_queue` refuses it."""
     kek = KekRef.parse("local:contract")
     namespace = await own_cell.namespaces.create("list", kek=kek)
-    store = TaskStore(own_cell.database, own_cell.keyring, own_cell.journal.journal)
+    distributed = own_cell.config.cell.distributed
+    store = TaskStore(own_cell.database, own_cell.keyring, own_cell.journal.journal, distributed=distributed)
     made = [TaskQueue(TaskQueueKey(namespace.namespace_id, f"queue-{n}", 1), n, DataBlob(b"i")) for n in range(3)]
     for queue in made:
         await store.create_task_queue(queue)

@@ -54,6 +54,24 @@ async def test_the_same_name_has_other_tokens_in_another_namespace(cell, task_st
     assert len({row["task_queue_id"] for row in rows}) == 2
 
 
+def is_of_this_namespace(row, other):
+    return row["namespace_id"] == other["namespace_id"]
+
+
+TAKEN = {
+    "swapped": lambda row, other: row["task_queue_id"] == other["task_queue_id"] and row["task_id"] != other["task_id"],
+    "moved to a subqueue": lambda row, other: (
+        is_of_this_namespace(row, other)
+        and row["task_queue_id"] != other["task_queue_id"]
+        and row["task_id"] == other["task_id"]
+    ),
+    "from another namespace": lambda row, other: (
+        not is_of_this_namespace(row, other) and row["task_id"] == other["task_id"]
+    ),
+}
+"""Whether a task takes the sealed value of another one."""
+
+
 @pytest.mark.parametrize("form", ["swapped", "moved to another id", "moved to a subqueue", "from another namespace"])
 async def test_a_task_opens_only_where_it_was_written(cell, task_store, task_queue, owner_session, form):
     """A sealed value that was moved to another row is refused."""
@@ -63,19 +81,19 @@ async def test_a_task_opens_only_where_it_was_written(cell, task_store, task_que
         await task_store.create_tasks(one, some_tasks(task_store, [1, 2]), range_id=range_id)
         await task_store.create_tasks(one, some_tasks(task_store, [1, 2], subqueue=1), range_id=range_id)
     assert len((await read_all(task_store, task_queue))[0]) == 2
-    taken = (
-        "UPDATE tasks AS a SET data = b.data FROM tasks AS b WHERE a.namespace_id = $1 "
-        "AND a.task_queue_id = (SELECT task_queue_id FROM task_queues WHERE namespace_id = $1) "
+    rows = await owner_session.fetch(
+        "SELECT * FROM tasks WHERE namespace_id = ANY($1)", [task_queue.namespace_id, other.namespace_id]
     )
-    statements = {
-        "swapped": "AND b.namespace_id = $1 AND a.task_queue_id = b.task_queue_id AND a.task_id <> b.task_id",
-        "moved to a subqueue": "AND b.namespace_id = $1 AND a.task_queue_id <> b.task_queue_id AND a.task_id = b.task_id",
-        "from another namespace": "AND b.namespace_id = $2 AND a.task_id = b.task_id",
-    }
-    moved = "UPDATE tasks SET task_id = task_id + 10 WHERE namespace_id = $1"
-    statement = taken + statements[form] if form in statements else moved
-    parameters = [task_queue.namespace_id] + [other.namespace_id] * (form == "from another namespace")
-    assert await owner_session.execute(statement, *parameters) != "UPDATE 0"
+    queue_id = await owner_session.fetchval(
+        "SELECT task_queue_id FROM task_queues WHERE namespace_id = $1", task_queue.namespace_id
+    )
+    for row in [each for each in rows if each["task_queue_id"] == queue_id]:
+        taken = next((each for each in rows if form in TAKEN and TAKEN[form](row, each)), row)
+        place = await owner_session.execute(
+            "UPDATE tasks SET data = $1, task_id = task_id + $2 WHERE range_hash = $3 AND task_queue_id = $4 AND task_id = $5",
+            *(taken["data"], 10 * (form not in TAKEN), row["range_hash"], queue_id, row["task_id"]),
+        )
+        assert place == "UPDATE 1"
     page = await task_store.get_tasks(task_queue, page_size=100, min_pass=task_store.first_pass)
     assert page.tasks == []
     assert [type(one.reason) for one in page.unreadable] == [IntegrityError] * 2
@@ -101,12 +119,10 @@ async def test_a_queue_opens_only_where_it_was_written(task_store, task_queue, o
     """A changed blob or range id is refused."""
     other = task_queue._replace(task_type=2)
     await task_store.create_task_queue(TaskQueue(other, 8, DataBlob(b"other")))
-    statements = {
-        "data": "UPDATE task_queues AS a SET data = b.data FROM task_queues AS b ",
-        "range_id": "UPDATE task_queues AS a SET range_id = b.range_id FROM task_queues AS b ",
-    }
-    where = "WHERE a.namespace_id = $1 AND b.namespace_id = $1 AND a.task_type = 1 AND b.task_type = 2"
-    assert await owner_session.execute(statements[column] + where, task_queue.namespace_id) == "UPDATE 1"
+    of_type = f"SELECT {column} FROM task_queues WHERE namespace_id = $1 AND task_type = 2"  # noqa: S608 - our own name
+    taken = await owner_session.fetchval(of_type, task_queue.namespace_id)
+    changed = f"UPDATE task_queues SET {column} = $2 WHERE namespace_id = $1 AND task_type = 1"  # noqa: S608
+    assert await owner_session.execute(changed, task_queue.namespace_id, taken) == "UPDATE 1"
     with pytest.raises(IntegrityError):
         await task_store.get_task_queue(task_queue)
     assert (await task_store.get_task_queue(other)).range_id == 8

@@ -18,11 +18,11 @@ def opened(config, **options):
 
 def new_process(cell, *, known=None):
     """Return the stores of a process that has neither read nor written a row. `known` has the runs that it knows."""
-    journal = Journal(cell.keyring)
-    executions = ExecutionStore(cell.by_key, cell.keyring, journal, known=known)
+    journal, distributed = Journal(cell.keyring), cell.config.cell.distributed
+    executions = ExecutionStore(cell.by_key, cell.keyring, journal, known=known, distributed=distributed)
     return SimpleNamespace(
         executions=executions,
-        history=HistoryManager(cell.by_key, cell.keyring, journal, ends=executions.ends),
+        history=HistoryManager(cell.by_key, cell.keyring, journal, ends=executions.ends, distributed=distributed),
         journal=SimpleNamespace(journal=journal),
         database=cell.database,
         keyring=cell.keyring,
