@@ -31,6 +31,10 @@ DECLARE
     old_image bytea[] := '{}';
 BEGIN
     PERFORM set_config('strongroom.namespaces', left(current_query(), 20) || coalesce(array_to_string(n_namespace || t_namespace, ','), ''), true);
+    -- A node's policy reads the setting for each row, so each namespace is in it once. One server reads it once for a statement.
+    /* confined: PERFORM set_config('strongroom.namespaces', (
+        SELECT left(current_query(), 20) || coalesce(string_agg(DISTINCT w.namespace_id::text, ','), '')
+        FROM unnest(n_namespace || t_namespace) AS w (namespace_id)), true); */
     IF cardinality(t_shard) > 0 THEN
         INSERT INTO strongroom.history_tree (shard_id, namespace_id, tree_id, branch_id, data)
         SELECT t.shard_id, t.namespace_id, t.tree_id, t.branch_id, t.data
