@@ -164,7 +164,8 @@ async def test_a_node_that_is_deleted_while_a_write_replaces_it_is_written(workf
     )
     calls = (history.delete_history_nodes(workflow.namespace_id, branch, **place), repeated)
     async with asyncio.TaskGroup() as group, workflow.cell.database.transaction(EVERY_NAMESPACE) as holder:
-        await holder.execute("SELECT FROM history_node WHERE tree_id = $1 AND node_id = 3 FOR UPDATE", branch.tree_id)
+        lock = "SELECT FROM history_node WHERE shard_id = $1 AND tree_id = $2 AND node_id = 3 FOR UPDATE"
+        await holder.execute(lock, workflow.shard_id, branch.tree_id)
         for number, call in enumerate(calls, 1):  # the deletion is the first in the queue for the row
             group.create_task(call)
             await until_waiting(workflow.cell, number)

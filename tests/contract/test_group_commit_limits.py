@@ -136,7 +136,8 @@ async def test_a_locked_row_delays_its_neighbours_no_longer_than_the_lock_timeou
     async def update(number):
         await others[number].update(others[number].mutation(runs[number].run_id))
 
-    async with locked(hasty_host, "SELECT FROM executions WHERE run_id = $1 FOR UPDATE", runs[slow].run_id):
+    lock = "SELECT FROM executions WHERE shard_id = $1 AND run_id = $2 FOR UPDATE"
+    async with locked(hasty_host, lock, hasty_host.shard_id, runs[slow].run_id):
         answers = await at_once(update(number) for number in range(40))
     assert max(batches) > 8
     error = answers[slow]

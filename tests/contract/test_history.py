@@ -283,7 +283,8 @@ async def test_an_append_that_is_not_answered_in_time_is_an_append_timeout(histo
     nodes = [node(1, 10, 0), node(2, 11, 10)]
     try:
         async with histories.cell.database.transaction(EVERY_NAMESPACE) as holder:
-            await holder.execute("SELECT 1 FROM history_node WHERE tree_id = $1 FOR UPDATE", branch.tree_id)
+            lock = "SELECT 1 FROM history_node WHERE shard_id = $1 AND tree_id = $2 FOR UPDATE"
+            await holder.execute(lock, histories.shard_id, branch.tree_id)
             with pytest.raises(AppendHistoryTimeout) as stopped:
                 await manager.append_history_nodes(histories.namespace_id, branch, nodes)
             database.answer_timeout = 0.1

@@ -302,8 +302,8 @@ async def test_a_fork_in_flight_is_waited_for_and_seen(histories, dba):
         rows = await connection.fetch(query, histories.namespace_id)
     await dba.put_back("history_tree", before)
     async with histories.cell.database.transaction(EVERY_NAMESPACE) as flight:
-        lock = "SELECT 1 FROM history_tree WHERE branch_id = $1 FOR KEY SHARE"
-        await flight.fetch(lock, base.branch_id)
+        lock = "SELECT 1 FROM history_tree WHERE shard_id = $1 AND branch_id = $2 FOR KEY SHARE"
+        await flight.fetch(lock, histories.shard_id, base.branch_id)
         for row in rows:
             await flight.execute(
                 "INSERT INTO history_tree SELECT ($1::history_tree).* "
