@@ -7,15 +7,17 @@ import subprocess
 from tests.support.services import POSTGRES
 from tests.support.services.postgres import programs_of
 
-
-def dumped(source, path):
-    """Write a dump of the schema of a cell."""
-    program = programs_of(max(POSTGRES)) / "pg_dump"
-    subprocess.run([program, "--format=custom", "--schema=strongroom", f"--file={path}", source], check=True)
+NEWEST = max(POSTGRES)
 
 
-def restored(path, target):
+def dumped(source, path, *options, programs=NEWEST):
+    """Write a dump of the schema of a cell, with the programs of a version of PostgreSQL."""
+    program = programs_of(programs) / "pg_dump"
+    subprocess.run([program, "--format=custom", "--schema=strongroom", *options, f"--file={path}", source], check=True)
+
+
+def restored(path, target, *, programs=NEWEST):
     """Restore a dump into an empty database."""
-    program = programs_of(max(POSTGRES)) / "pg_restore"
+    program = programs_of(programs) / "pg_restore"
     flags = ("--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
     subprocess.run([program, *flags, f"--dbname={target}", path], check=True)
