@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _NOT_FOUND, _UNAVAILABLE = 404, 503
 _GROUP_KEYS = re.compile("(?:[0-9a-f]{16} )*", re.ASCII)
-"""The keys of groups, each with a space after it."""
+_GROUP_KEY_CHARACTERS = 17
+"""The keys of groups, each with a space after it, and the characters of one."""
 _SOME_SHARDS = "some shards of the search index did not answer; retry later"
 _SEARCH_FAILED = "search_phase_execution_exception"
 _ALREADY_EXISTS = "resource_already_exists_exception"
@@ -178,8 +179,12 @@ def group_buckets(body: Any, name: str, *, most: int) -> dict[int, Mapping[str, 
     ):
         raise SearchIndexAnswerError
     keys = [_object(bucket).get("key", "") for bucket in buckets]
-    # There can be thousands, so all are checked at once.
-    if not all(type(key) is str for key in keys) or _GROUP_KEYS.fullmatch(" ".join([*keys, ""])) is None:
+    if not all(type(key) is str for key in keys):
+        raise SearchIndexAnswerError
+    together = " ".join(
+        [*keys, ""]
+    )  # there can be thousands, so all are checked at once; the length shows a key with a space in it
+    if _GROUP_KEYS.fullmatch(together) is None or len(together) != len(keys) * _GROUP_KEY_CHARACTERS:
         raise SearchIndexAnswerError
     groups = dict(zip([int(key, 16) for key in keys], buckets, strict=True))
     if len(groups) < len(buckets):
