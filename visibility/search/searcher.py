@@ -166,9 +166,8 @@ class Searcher:
                 named = await self._named(prepared.keys, attribute, tokenizer, rows)
                 self._names.keep(prepared.keys, tokenizer.epoch, attribute.name, named)
                 known = {**known, **named}
-                is_complete = (
-                    is_complete and unknown <= rows.keys()
-                )  # without a snapshot, a group may have no document any more
+                # Without a snapshot, a group may have no document any more.
+                is_complete = is_complete and unknown <= rows.keys()
             for token, size in found.tokens.items():
                 if token in known:
                     groups[known[token]] += size
