@@ -46,7 +46,6 @@ SERVERS = {
     "storage/sql/schema/migrations/0001_pre_initial.sql": "the time of a deletion; see outbox.sql",
     "storage/sql/schema/schema.sql": "as the migration",
     "storage/sql/visibility_rows/outbox.sql": "the memory of a deletion, and retries; see DESIGN.md",
-    "storage/sql/visibility_rows/records.sql": "the time of a deletion; see outbox.sql",
 }
 """Files with statements that read the server's clock, and what for."""
 PACKAGES = ("kms", "storage", "visibility", "driver")
