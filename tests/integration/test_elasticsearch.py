@@ -258,7 +258,7 @@ async def test_an_indexer_is_woken_by_the_writes_of_another_process(config_path,
     async with opened(config_path, elasticsearch) as writer, Strongroom.open(writer.config) as other:
         await writer.search_index.create()
         cell = await new_cell(writer)
-        indexer = Indexer(other.outbox, other.search_index, poll_interval=3600, reconnect_interval=0.1)
+        indexer = Indexer(other.outbox, other.search_index, pause=(0.0, 3600.0), reconnect_interval=0.1)
         listening = [
             asyncio.create_task(indexer.run()),
             asyncio.create_task(other.outbox.listen(lambda: heard.append(1))),

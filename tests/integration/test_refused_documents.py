@@ -269,7 +269,7 @@ async def test_a_running_indexer_outlives_every_exception(proxied_cell, monkeypa
 
 async def outlives(kind, number, proxy, cell, monkeypatch):
     """Run an indexer into a fault, and end the fault."""
-    indexer = Indexer(cell.strongroom.outbox, cell.index, retry_wait=(0.01, 0.02), poll_interval=0.05)
+    indexer = Indexer(cell.strongroom.outbox, cell.index, retry_wait=(0.01, 0.02), pause=(0.0, 0.05))
     failing = True
     written = cell.index.write
 
@@ -313,7 +313,7 @@ async def outlives(kind, number, proxy, cell, monkeypatch):
 async def test_a_failure_does_not_make_the_indexer_deaf(proxied_cell):
     """After a failure it waits for 30 s at most, but a notification ends the wait."""
     proxy, cell = proxied_cell
-    indexer = Indexer(cell.strongroom.outbox, cell.index, retry_wait=(3600.0, 3600.0), poll_interval=0.05)
+    indexer = Indexer(cell.strongroom.outbox, cell.index, retry_wait=(3600.0, 3600.0), pause=(0.0, 0.05))
     proxy.rule = lambda _: Answer(503)
     await cell.write(record(20))
     running = asyncio.create_task(indexer.run())

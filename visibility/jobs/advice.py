@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from strongroom.visibility.filter.tree import SearchAttributes
     from strongroom.visibility.index.record import AttributeValue, VisibilityRecord
 
-    from .indexer import Progress
     from .prefix_advice import PrefixAdvice
+    from .sweep import Progress
 
 SAMPLE = 10_000
 """Number of runs that are opened, unless another one is given."""

@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from strongroom.kms import Background, StrongroomError
-from strongroom.storage import BEFORE_ALL, ResourceExhausted
+from strongroom.kms import Background
 from strongroom.visibility.errors import SearchIndexMismatch
+
+from .sweep import Progress, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from strongroom.kms import StrongroomError
     from strongroom.storage import OutboxEntry, RunKey, VisibilityOutbox
     from strongroom.storage.engine.server_clock import SteadyClock
     from strongroom.storage.visibility_rows.marks import IndexMarks
@@ -38,9 +39,6 @@ write is under way. A clock that jumps by a day makes a deletion of this moment 
 _PIECE = 1000
 """Number of deletions that are forgotten at a time."""
 
-Progress: TypeAlias = Callable[[int], None]
-"""Called with the number of documents that were written so far."""
-
 
 @dataclass(slots=True)
 class IndexerState:
@@ -51,7 +49,8 @@ class IndexerState:
         refused: Number of times that the index refused a single document.
         failures: Number of consecutive failed attempts.
         last_error: The error of the last attempt; None if it succeeded.
-        drained_at: Monotonic time, in seconds, at which `run` last found no entry that is due in the outbox; None before that.
+        drained_at: Monotonic time, in seconds, at which `run` began the last sweep that ended. All changes from before it that are
+            due are in the index. None before the first sweep.
     """
 
     written: int = 0
@@ -68,7 +67,8 @@ class Indexer:
         outbox: The outbox.
         index: The search index.
         batch: Maximum number of runs in one bulk write, and maximum size of their sealed records, in bytes.
-        poll_interval: Time after which `run` reads the outbox without a notification, in seconds.
+        pause: Time for which `run` gathers changes after a notification, and time after which it reads the outbox without one, in
+            seconds. A bulk of one document costs the index and the database nearly as much as one of many.
         reconnect_interval: Time after which `run` listens for notifications again when the connection was lost, in seconds.
         retry_wait: First and longest time to wait after a failure, in seconds. The time doubles with each failure.
         deletes_kept: Time for which deletions are remembered, so that late writes do not bring deleted runs back.
@@ -82,7 +82,7 @@ class Indexer:
         index: SearchIndex,
         *,
         batch: tuple[int, int] = (500, 4 * 2**20),
-        poll_interval: float = 1.0,
+        pause: tuple[float, float] = (0.5, 1.0),
         reconnect_interval: float = 5.0,
         retry_wait: tuple[float, float] = (0.1, 30.0),
         deletes_kept: timedelta = timedelta(days=1),
@@ -92,7 +92,7 @@ class Indexer:
         self._outbox = outbox
         self._index = index
         self._batch = batch
-        self._poll_interval = poll_interval
+        self._gather, self._poll_interval = pause
         self._reconnect_interval = reconnect_interval
         self._retry_wait = retry_wait
         self._deletes_kept = deletes_kept
@@ -137,7 +137,7 @@ class Indexer:
             ResourceExhausted: The index accepted no document.
             StorageError, VisibilityError: The database or the index failed. Unwritten runs stay in the outbox.
         """
-        sweep = _Sweep(self, progress, before)
+        refused, sweep = self.state.refused, Sweep(self.take, self.send, progress, before)
         senders = [asyncio.create_task(sweep.send()) for _ in range(SENDERS)]
         try:
             await asyncio.gather(*senders)
@@ -145,10 +145,10 @@ class Indexer:
             for sender in senders:
                 sender.cancel()
             await asyncio.wait(senders)
-        return sweep.result()
+        return sweep.result(some_refused=self.state.refused > refused)
 
     async def run(self) -> None:
-        """Drain the outbox after each notification, and at the poll interval, until the task is cancelled.
+        """Sweep the outbox soon after each notification, and at the poll interval, until the task is cancelled.
 
         An exception of any kind is counted in `state`, and the work is tried again with increasing waits.
         """
@@ -156,8 +156,8 @@ class Indexer:
             group.create_task(self.listening.run(self._listen, pause=self._reconnect_interval))
             group.create_task(self.forgetting.run(self.forget_deletes, pause=_FORGET_INTERVAL))
             while True:
-                if await self.draining.once(self.drain):
-                    self.state.failures, self.state.last_error, self.state.drained_at = 0, None, time.monotonic()
+                if await self.draining.once(self._sweep_all):
+                    self.state.failures, self.state.last_error = 0, None
                     await self._wait_for_work(self._poll_interval)
                 else:
                     await self._wait_after_failure()
@@ -225,10 +225,20 @@ class Indexer:
     async def _listen(self) -> None:
         await self._outbox.listen(self.wake)
 
+    async def _sweep_all(self) -> None:
+        """Sweep the outbox, and again while a sweep finds a full batch: then others write faster than the changes are gathered."""
+        most, _ = self._batch
+        written = most
+        while written >= most:
+            began = time.monotonic()
+            written = await self.sweep()
+            self.state.drained_at = began
+
     async def _wait_for_work(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+            await asyncio.sleep(self._gather)
         self._woken.clear()
 
     async def _wait_after_failure(self) -> None:
@@ -239,59 +249,3 @@ class Indexer:
         shortest = min(wait, self._poll_interval)
         await asyncio.sleep(shortest)
         await self._wait_for_work(wait - shortest)
-
-
-class _Sweep:
-    """One pass over the outbox by several senders.
-
-    Args:
-        indexer: The indexer.
-        progress: Called after each bulk write.
-        before: Number that is added to what `progress` is called with.
-    """
-
-    def __init__(self, indexer: Indexer, progress: Progress | None, before: int) -> None:
-        self._indexer = indexer
-        self._progress = progress
-        self._before = before
-        self._after: RunKey | None = BEFORE_ALL
-        self._reading = asyncio.Lock()
-        self._tried = self._written = 0
-        self._refused_before = indexer.state.refused
-        self._unexpected: Exception | None = None
-
-    async def send(self) -> None:
-        """Send the next entries until there are no more. An unexpected error with some entries does not keep others out."""
-        while entries := await self._next():
-            self._tried += len(entries)
-            try:
-                accepted = await self._indexer.send(entries)
-            except StrongroomError:
-                raise
-            except Exception as error:  # noqa: BLE001 - it is raised at the end
-                self._unexpected = error
-                continue
-            self._written += accepted  # not `+= await`, which would lose what the other sender adds meanwhile
-            if self._progress is not None:
-                self._progress(self._before + self._written)
-
-    def result(self) -> int:
-        """Return the number of documents that were written.
-
-        Raises:
-            ResourceExhausted: The index accepted no document.
-        """
-        if self._unexpected is not None:
-            raise self._unexpected
-        if self._tried and not self._written and self._indexer.state.refused == self._refused_before:
-            msg = "the search index accepts no documents: it is overloaded, or its disk is full. Retry later."
-            raise ResourceExhausted(msg)
-        return self._written
-
-    async def _next(self) -> list[OutboxEntry]:
-        async with self._reading:
-            if self._after is None or not (entries := await self._indexer.take(self._after)):
-                self._after = None
-                return []
-            self._after = entries[-1].key
-            return entries

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from strongroom.visibility.index.document_tokens import DocumentTokens
     from strongroom.visibility.index.record import VisibilityRecord
 
-    from .indexer import Progress
+    from .sweep import Progress
 
 PIECE = 200
 """Number of records in one transaction."""
