@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.kms import StrongroomError
 from strongroom.visibility.backends.search_index import Refusal
+from strongroom.visibility.errors import SearchIndexTimeout
 
 from .bulk import BulkAction
 
@@ -93,4 +94,5 @@ class _Halves:
         self._refused += 1
         if (self._refused > _MOST_REFUSED and not self._accepted) or not await accepts_writes(self._client):
             raise self._error
-        return Refusal(str(error), passing=False)
+        # A document whose shard is away times out, while others are accepted: the cluster is at fault, and not the document.
+        return Refusal(str(error), passing=isinstance(error, SearchIndexTimeout))
