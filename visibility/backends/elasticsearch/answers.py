@@ -181,9 +181,8 @@ def group_buckets(body: Any, name: str, *, most: int) -> dict[int, Mapping[str, 
     keys = [_object(bucket).get("key", "") for bucket in buckets]
     if not all(type(key) is str for key in keys):
         raise SearchIndexAnswerError
-    together = " ".join(
-        [*keys, ""]
-    )  # there can be thousands, so all are checked at once; the length shows a key with a space in it
+    # There can be thousands, so all are checked at once. The length shows a key with a space in it.
+    together = " ".join([*keys, ""])
     if _GROUP_KEYS.fullmatch(together) is None or len(together) != len(keys) * _GROUP_KEY_CHARACTERS:
         raise SearchIndexAnswerError
     groups = dict(zip([int(key, 16) for key in keys], buckets, strict=True))
