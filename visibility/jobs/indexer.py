@@ -49,8 +49,8 @@ class IndexerState:
         refused: Number of times that the index refused a single document.
         failures: Number of consecutive failed attempts.
         last_error: The error of the last attempt; None if it succeeded.
-        drained_at: Monotonic time, in seconds, at which `run` began the last sweep that ended. All changes from before it that are
-            due are in the index. None before the first sweep.
+        drained_at: Monotonic time, in seconds, at which the last sweep began that left nothing due in the outbox. All changes from
+            before it are in the index, or are set aside. None before that.
     """
 
     written: int = 0
@@ -137,7 +137,8 @@ class Indexer:
             ResourceExhausted: The index accepted no document.
             StorageError, VisibilityError: The database or the index failed. Unwritten runs stay in the outbox.
         """
-        refused, sweep = self.state.refused, Sweep(self.take, self.send, progress, before)
+        began, refused = time.monotonic(), self.state.refused
+        sweep = Sweep(self.take, self.send, progress, before)
         senders = [asyncio.create_task(sweep.send()) for _ in range(SENDERS)]
         try:
             await asyncio.gather(*senders)
@@ -145,7 +146,11 @@ class Indexer:
             for sender in senders:
                 sender.cancel()
             await asyncio.wait(senders)
-        return sweep.result(some_refused=self.state.refused > refused)
+        refused = self.state.refused - refused
+        written = sweep.result(some_refused=refused > 0)
+        if written + refused == sweep.tried:
+            self.state.drained_at = began
+        return written
 
     async def run(self) -> None:
         """Sweep the outbox soon after each notification, and at the poll interval, until the task is cancelled.
@@ -228,11 +233,8 @@ class Indexer:
     async def _sweep_all(self) -> None:
         """Sweep the outbox, and again while a sweep finds a full batch: then others write faster than the changes are gathered."""
         most, _ = self._batch
-        written = most
-        while written >= most:
-            began = time.monotonic()
-            written = await self.sweep()
-            self.state.drained_at = began
+        while await self.sweep() >= most:
+            pass
 
     async def _wait_for_work(self, seconds: float) -> None:
         with suppress(TimeoutError):

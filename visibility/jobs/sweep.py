@@ -21,6 +21,9 @@ Send: TypeAlias = "Callable[[Sequence[OutboxEntry]], Awaitable[int]]"
 class Sweep:
     """One pass over the outbox by several senders.
 
+    Attributes:
+        tried: Number of entries that were sent.
+
     Args:
         take: Returns the next entries after a key.
         send: Writes entries to the index, and returns how many it took.
@@ -35,13 +38,13 @@ class Sweep:
         self._before = before
         self._after: RunKey | None = BEFORE_ALL
         self._reading = asyncio.Lock()
-        self._tried = self._written = 0
+        self.tried = self._written = 0
         self._unexpected: Exception | None = None
 
     async def send(self) -> None:
         """Send the next entries until there are no more. An unexpected error with some entries does not keep others out."""
         while entries := await self._next():
-            self._tried += len(entries)
+            self.tried += len(entries)
             try:
                 accepted = await self._send(entries)
             except StrongroomError:
@@ -64,7 +67,7 @@ class Sweep:
         """
         if self._unexpected is not None:
             raise self._unexpected
-        if self._tried and not self._written and not some_refused:
+        if self.tried and not self._written and not some_refused:
             msg = "the search index accepts no documents: it is overloaded, or its disk is full. Retry later."
             raise ResourceExhausted(msg)
         return self._written

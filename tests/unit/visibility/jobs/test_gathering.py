@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from strongroom.visibility.backends.search_index import Refusal
 from strongroom.visibility.jobs.indexer import Indexer
 
 MOST = 3
@@ -42,13 +43,18 @@ class Outbox:
         await asyncio.Event().wait()
 
 
+async def write_some(rows, _deleted):
+    """Accept all documents but the first one, as an index does that lacks a shard."""
+    return {rows[0][1].to_bytes(): Refusal("unavailable_shards_exception (status 503)", passing=True)} if rows else {}
+
+
 async def write(_rows, _deleted):
     """Accept all documents, as an index does."""
     return {}
 
 
 @asynccontextmanager
-async def running(outbox, *, gather):
+async def running(outbox, *, gather, write=write):
     """Run an indexer until its first sweep has ended."""
 
     async def is_steady():
@@ -90,3 +96,11 @@ async def test_a_full_batch_is_followed_by_another_sweep(first, is_read_again):
     async with running(outbox, gather=NEVER) as indexer:
         assert indexer.state.written == first + is_read_again
         assert indexer.state.drained_at is not None
+
+
+@pytest.mark.parametrize(("accepts", "is_drained"), [(write_some, False), (write, True)])
+async def test_changes_that_the_index_did_not_take_are_not_counted_as_drained(accepts, is_drained):
+    """Otherwise the lag of a document whose shard is away would not grow while others are written. Control: all are taken."""
+    async with running(Outbox(MOST - 1), gather=NEVER, write=accepts) as indexer:
+        assert indexer.state.written == MOST - 1 - (not is_drained)
+        assert (indexer.state.drained_at is not None) is is_drained
