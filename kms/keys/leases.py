@@ -65,12 +65,12 @@ class Leases:
         self._store = store
         self._size = size
         self._limit = limit
-        self._leases: dict[tuple[UUID, int], Lease] = {}
+        self._leases: dict[UUID, dict[int, Lease]] = {}
         self._leasing: dict[tuple[UUID, int], asyncio.Lock] = {}
 
     def of(self, namespace_id: UUID, version: int) -> Lease:
         """Return the lease of a data key."""
-        return self._leases.setdefault((namespace_id, version), Lease())
+        return self._leases.setdefault(namespace_id, {}).setdefault(version, Lease())
 
     async def extend(self, namespace_id: UUID, version: int) -> None:
         """Lease more uses of a key of suite 1 if fewer than a full batch are left. Do nothing if the registry has none left."""
@@ -92,8 +92,9 @@ class Leases:
         Args:
             namespace_id: The namespace to report, or None for all.
         """
-        owners = [place for place in self._leases if namespace_id in (None, place[0])]
-        await asyncio.gather(*(self._report(*place) for place in owners))  # the store sends them together
+        owners = list(self._leases) if namespace_id is None else [namespace_id]
+        places = [(owner, version) for owner in owners for version in self._leases.get(owner, ())]
+        await asyncio.gather(*(self._report(*place) for place in places))  # the store sends them together
 
     async def _report(self, namespace_id: UUID, version: int) -> None:
         lease = self.of(namespace_id, version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -183,13 +184,7 @@ class NamespaceStore:
         before = self._rows.moment
         async with self._database.connection(EVERY_NAMESPACE) as connection:
             rows = await connection.fetch(_SQL["list"])
-        listed = []
-        for row in rows:
-            try:
-                listed.append(await self._open(row, before=before))
-            except UNREADABLE as error:
-                listed.append(replace(unopened(row), unreadable=str(error), error=type(error).__name__))
-        return listed
+        return await asyncio.gather(*(self._listed(row, before) for row in rows))  # their keys are read together
 
     @commits_several_times
     async def add_search_attributes(self, namespace_id: UUID, added: Mapping[str, str]) -> Namespace:
@@ -279,6 +274,12 @@ class NamespaceStore:
                     await self._journal.write(connection, replaced_namespace(namespace_id, old, (sealed, data)))
                     return changed
         raise ConditionFailed
+
+    async def _listed(self, row: Row, before: int) -> Namespace:
+        try:
+            return await self._open(row, before=before)
+        except UNREADABLE as error:
+            return replace(unopened(row), unreadable=str(error), error=type(error).__name__)
 
     async def _open(self, row: Row, name: str | None = None, *, before: int) -> Namespace:
         namespace = unopened(row)

@@ -93,6 +93,18 @@ async def test_names_are_looked_up_together(config):
         assert 3 <= len(reads) <= FEW, reads
 
 
+async def test_a_list_of_all_namespaces_reads_their_keys_together(config):
+    """A new process lists many namespaces with few statements. Before, each namespace had two of its own, one after the other."""
+    async with Strongroom.open(config) as here:
+        names = {f"namespace-{number}" for number in range(60)}
+        await asyncio.gather(*(here.namespaces.create(name, kek=CELL) for name in names))
+    async with distant(config.dsn) as proxy, Strongroom.open(replace(config, dsn=proxy.dsn)) as there:
+        before = len(proxy.sent)
+        assert {each.name for each in await there.namespaces.list_namespaces()} == names
+        reads = [text for text in proxy.sent[before:] if LOOKED_UP.search(text)]
+        assert 2 <= len(reads) <= FEW, reads
+
+
 async def test_an_unknown_namespace_is_not_mixed_up(strongroom):
     """Of look-ups in one statement each gets its own rows, and an unknown namespace gets none."""
     ids = await registered(strongroom, 20)
