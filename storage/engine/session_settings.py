@@ -35,6 +35,12 @@ _FIXED = {
     "gin_fuzzy_search_limit": "0",  # above 0, an index of tokens returns a random part of the rows
     "exit_on_error": "off",  # else an expected error, such as a name that exists, ends the session
 }
+# A count marks the rows that its tokens find. If the marks do not fit, PostgreSQL keeps whole pages, and compares every row of them.
+_LEAST_MEMORY = "64MB"
+_WITH_MEMORY = (
+    f"SELECT pg_catalog.set_config('work_mem', '{_LEAST_MEMORY}', false) "
+    f"WHERE pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < pg_catalog.pg_size_bytes('{_LEAST_MEMORY}')"
+)
 _BY_KEY = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
@@ -99,7 +105,8 @@ async def begin_session(connection: Connection, settings: Mapping[str, str]) -> 
         PoolingNotSupported: The next statement was answered by another session, or the settings were not kept.
     """
     mark = new_mark()  # alone, it shows no namespace
-    statements = [_RESET, *(f"SET {name} = '{value}'" for name, value in {**settings, SETTING: mark}.items())]
+    changed = (f"SET {name} = '{value}'" for name, value in {**settings, SETTING: mark}.items())
+    statements = [_RESET, *changed, _WITH_MEMORY]
     await connection.execute("; ".join(statements))
     row = await connection.fetchrow(_STATE)
     if row is None or row["namespaces"] != mark or row["search_path"] != SCHEMA:

@@ -9,7 +9,14 @@ import pytest
 
 from strongroom.driver.config import load_config, write_config
 from strongroom.driver.strongroom import Strongroom
-from strongroom.storage import Database, InvalidPersistenceRequest, StorageError, apply_schema, schema_status
+from strongroom.storage import (
+    EVERY_NAMESPACE,
+    Database,
+    InvalidPersistenceRequest,
+    StorageError,
+    apply_schema,
+    schema_status,
+)
 from tests.support.databases import administer, create_driver, dsn_of, owner_of, quoted, superuser_of
 from tests.support.deaf import opened_deaf
 from tests.support.every_table import every_table
@@ -160,6 +167,18 @@ async def test_an_index_that_may_leave_rows_out(contract_databases, tmp_path):
                 assert any("visibility_records_tokens" in row["QUERY PLAN"] for row in plan), "the index is used"
                 shown = await connection.fetch("SHOW gin_fuzzy_search_limit")
                 assert shown[0]["gin_fuzzy_search_limit"] == "0"
+
+
+@pytest.mark.parametrize(("default", "used_by_searches"), [("64kB", "64MB"), ("4MB", "64MB"), ("1GB", "1GB")])
+async def test_the_memory_of_a_search(contract_databases, default, used_by_searches):
+    """A session has 64 MB at least, so that a count of millions does not compare each row of every page; a role may have more."""
+    async with contract_databases.database() as dsn:
+        await administer(superuser_of(dsn), f"ALTER ROLE {quoted(database_of(dsn))} SET work_mem = '{default}'")
+        database = Database(dsn, size=1, insecure=True)
+        async with database.connection(EVERY_NAMESPACE) as connection:
+            shown = await connection.fetch("SHOW work_mem")
+        assert shown[0]["work_mem"] == used_by_searches
+        await database.aclose()
 
 
 def database_of(dsn):
