@@ -76,7 +76,7 @@ class RequestColumns:
 
 @dataclass(slots=True)
 class CurrentColumns:
-    """The expected current runs, and their new values. `macs` has the tag of the row that is replaced, too."""
+    """The expected current runs, and their new values. `macs` has the tag of the known row, too. Without `run` no row is written."""
 
     request: list[int] = field(default_factory=list)
     rule: list[int] = field(default_factory=list)

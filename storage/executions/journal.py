@@ -10,7 +10,7 @@ from strongroom.storage.journal.entry import Changes
 from strongroom.storage.journal.images import CURRENT_EXECUTIONS, EXECUTIONS, HISTORY_TASKS, TAG_BYTES, tag
 from strongroom.storage.visibility_rows.journal import add_record
 
-from .binding import CURRENT_MACS_BYTES, RUN_MACS_BYTES, CurrentRule, RunRule
+from .binding import CURRENT_MACS_BYTES, RUN_MACS_BYTES, RunRule
 from .known_runs import UNKNOWN_TAG
 
 if TYPE_CHECKING:
@@ -51,14 +51,10 @@ def changes_of(
         end += RUN_MACS_BYTES
         if rule != inserted:  # the statement compares the stored row's tag with the one that it is given
             change.replaced.append(_run_image(EXECUTIONS, namespace, name, macs[end - TAG_BYTES : end]))
-    currents, macs = columns.currents, bytes(columns.currents.macs)
-    not_written, end = int(CurrentRule.NOT_EXPECTED), 0
-    for number, rule, archetype_id, data in zip(
-        currents.request, currents.rule, currents.archetype, currents.data, strict=True
-    ):
+    currents, macs, end = columns.currents, bytes(columns.currents.macs), 0
+    for number, archetype_id, data in zip(currents.request, currents.archetype, currents.data, strict=True):
         end += CURRENT_MACS_BYTES
-        if rule != not_written:
-            assert data is not None  # noqa: S101 - every place was sealed
+        if data is not None:  # the row is written
             change, namespace, workflow = changes[number - 1], namespaces[number - 1], writes[number - 1].workflow
             known = macs[end - TAG_BYTES : end]
             if known == UNKNOWN_TAG:  # the statement names the row that it replaces

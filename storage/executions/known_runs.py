@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from typing import Final, TypeAlias
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from strongroom.storage.journal.images import TAG_BYTES, tag
+from strongroom.storage.journal.images import TAG_BYTES
 
 from .packing import BRANCH, branch_of, end_of
+
+if TYPE_CHECKING:
+    from .planning import CurrentRun
 
 DEFAULT_LIMIT: Final = 100_000
 """The most runs and map rows together. A run takes about 600 bytes, and a map row 100."""
@@ -21,25 +25,35 @@ RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None, bytes | Non
 1. The tag: the last 16 bytes of the run's sealed row. Another state, or the same one sealed again, has another tag.
 2. The binding of the row's plaintext (`packing.py`): the digest of the map rows and the end of the current branch.
 3. The stamps of the map rows, by map and item (`run_digest.py`). None if there are none.
-4. The archetype, in 8 bytes, and the tag of the row of `current_executions` that names the run. None if this process does not know it.
+4. The row of `current_executions` that names the run: what `described_current` returns of it, and its tag. None if this process does
+   not know it.
 5. The record version.
 
 A plain tuple of these types is not tracked by the garbage collector, which would have to look at each of many thousands.
 """
 
 _ARCHETYPE = struct.Struct(">q")
+_CURRENT = struct.Struct(">qq")
+_DIGEST_BYTES = 16
 
 
-def current_state(archetype_id: int, sealed: bytes | None) -> bytes | None:
-    """Return the fourth part of a `RunState`, given the archetype and the sealed value of a row of `current_executions`."""
-    return None if sealed is None else _ARCHETYPE.pack(archetype_id) + tag(sealed)
+def described_current(archetype_id: int, current: CurrentRun, packed: bytes) -> bytes:
+    """Return the archetype and a digest of what a row of `current_executions` says of its run, 24 bytes.
+
+    Args:
+        archetype_id: The archetype.
+        current: The run, its state and its version.
+        packed: The plaintext of the row.
+    """
+    said = _CURRENT.pack(current.state.state, current.last_write_version) + packed
+    return _ARCHETYPE.pack(archetype_id) + blake2b(said, digest_size=_DIGEST_BYTES).digest()
 
 
 def known_tag(current: bytes | None, archetype_id: int) -> bytes:
     """Return the tag of the row of `current_executions` with an archetype, or `UNKNOWN_TAG`; `current` is as in `RunState`."""
     if current is None or not current.startswith(_ARCHETYPE.pack(archetype_id)):
         return UNKNOWN_TAG
-    return current[_ARCHETYPE.size :]
+    return current[-TAG_BYTES:]
 
 
 def is_older(record_version: int, binding: bytes, known: RunState) -> bool:

@@ -60,6 +60,11 @@ class CurrentPlan:
     expected_version: int = 0
     becomes: CurrentRun | None = None
 
+    @property
+    def keeps_run(self) -> bool:
+        """Whether the expected run stays the current one. It may get another state."""
+        return self.rule is CurrentRule.EXPECTED and self.becomes is not None and self.becomes.run_id == self.expected
+
 
 @dataclass(frozen=True, slots=True)
 class WritePlan:

@@ -9,7 +9,7 @@ from strongroom.storage.column_sealer import ColumnSealer
 from strongroom.storage.fences import NO_MAC, RunFences, current_mac
 
 from .binding import CurrentRule, RunRule, WriteExecutionsColumns
-from .known_runs import UNKNOWN_TAG, known_tag
+from .known_runs import UNKNOWN_TAG, described_current, known_tag
 from .maps import mutation_entries, snapshot_entries
 from .packing import pack_current, pack_execution
 from .requests import WorkflowMutation
@@ -52,9 +52,9 @@ class ExecutionWrite(NamedTuple):
         return self.keys.namespace_id, self.workflow
 
 
-RunWrite: TypeAlias = "tuple[int, bytes, NextState, bool]"
-"""A run that a statement writes: the index of its request, its workflow token and run id, its state after the commit, and whether it
-becomes the current run."""
+RunWrite: TypeAlias = "tuple[int, bytes, NextState, bytes | None]"
+"""A run that a statement writes: the index of its request, its workflow token and run id, its state after the commit, and what
+`described_current` returns of the row of `current_executions` if the run is or becomes the current run; None if not."""
 
 
 async def sealed_columns(
@@ -99,22 +99,33 @@ class _Rows:
         requests.namespace.append(write.keys.namespace_id)
         requests.workflow.append(write.workflow)
         fences = RunFences(write.keys, plan.shard_id, write.workflow)
-        current, known_current = plan.current, None
+        current, known_current, packed, described = plan.current, None, b"", b""
+        if current is not None and current.becomes is not None:
+            packed = pack_current(current.becomes.state)
+            described = described_current(current.archetype_id, current.becomes, packed)
         for run, before in zip(plan.runs, write.known, strict=True):
-            known = self._add_run(number, write, run, before, fences)
+            known = self._add_run(number, write, run, before, fences, described)
             # The plan takes the expected id from the run, so it is the same object. If it is not, the row counts as unknown.
             if known is not None and current is not None and current.expected is run[1].run_id:
                 known_current = known[3]
         if current is not None:
-            self._add_current(number, write, current, fences, known_current)
+            is_same = known_current is not None and current.keeps_run and known_current.startswith(described)
+            self._add_current(number, write, current, fences, known_current, None if is_same else packed)
         for append in plan.appends:
             self.columns.history.add(self.sealer, write.keys, number, append)
         for row in plan.visibility:
             self._add_visibility(number, row)
 
     def _add_current(
-        self, number: int, write: ExecutionWrite, current: CurrentPlan, fences: RunFences, known: bytes | None
+        self,
+        number: int,
+        write: ExecutionWrite,
+        current: CurrentPlan,
+        fences: RunFences,
+        known: bytes | None,
+        packed: bytes | None,
     ) -> None:
+        """Add the current run. Without `packed` the row is compared with the known one, and not written, because it says the same."""
         columns, archetype_id, expected = self.columns.currents, current.archetype_id, current.expected
         expected_macs, version_mac = NO_MAC + NO_MAC, NO_MAC
         if expected is not None:
@@ -127,11 +138,13 @@ class _Rows:
         columns.archetype.append(archetype_id)
         columns.expected.append(expected)
         columns.expected_version.append(current.expected_version)
-        if current.becomes is None:
+        if current.becomes is None or packed is None:
             columns.run.append(None)
             columns.state.append(None)
             columns.version.append(None)
-            columns.macs += NO_MAC + NO_MAC + UNKNOWN_TAG
+            columns.macs += (
+                NO_MAC + NO_MAC + (UNKNOWN_TAG if current.becomes is None else known_tag(known, archetype_id))
+            )
             columns.data.append(None)
             return
         run_id, state, version = current.becomes
@@ -143,12 +156,18 @@ class _Rows:
         columns.macs += current_mac(macs, state_number) + fences.write_version(run_id.bytes, version)
         columns.macs += known_tag(known, archetype_id)
         key = (write.plan.shard_id, write.workflow, archetype_id, run_id.bytes, state_number, version)
-        self.sealer.add(columns.data, write.keys, CURRENT_EXECUTION, key, pack_current(state))
+        self.sealer.add(columns.data, write.keys, CURRENT_EXECUTION, key, packed)
 
     def _add_run(
-        self, number: int, write: ExecutionWrite, planned: PlannedRun, known: RunState | None, fences: RunFences
+        self,
+        number: int,
+        write: ExecutionWrite,
+        planned: PlannedRun,
+        known: RunState | None,
+        fences: RunFences,
+        described: bytes,
     ) -> RunState | None:
-        """Add a run. Return its known state before the write."""
+        """Add a run. Return its known state before the write. `described` describes the row of the current run after it."""
         rule, run, appends = planned
         columns, keys, shard_id, run_bytes = self.columns.runs, write.keys, write.plan.shard_id, run.run_id.bytes
         next_event_id, version, record_version = run.next_event_id, run.last_write_version, run.db_record_version
@@ -179,7 +198,7 @@ class _Rows:
         state = next_state(keys, run_bytes, entries, self._stamp, known=known, replaced=replaced, appends=appends)
         current = write.plan.current
         is_current = current is not None and current.becomes is not None and current.becomes.run_id is run.run_id
-        self.runs.append((number - 1, name, state, is_current))
+        self.runs.append((number - 1, name, state, described if is_current else None))
         key = (shard_id, write.workflow, run_bytes, next_event_id, version, record_version)
         packed = state[0] + pack_execution(run.execution_info, run.execution_state.blob)
         self.sealer.add(columns.data, keys, EXECUTION, key, packed)

@@ -9,13 +9,12 @@ from strongroom.storage.checks import check_id, open_keys
 from strongroom.storage.engine.group_commit import GroupCommit
 from strongroom.storage.errors import ConditionFailed, DatabaseUnavailable
 from strongroom.storage.fences import MAC_BYTES, RunFences, ShardFences, altered, current_mac, refused_shard
-from strongroom.storage.journal.images import tag
+from strongroom.storage.journal.images import TAG_BYTES, tag
 from strongroom.storage.journal.outcomes import Settled
 
-from .binding import Refusal, RunRule, WriteExecutions
+from .binding import CURRENT_MACS_BYTES, Refusal, RunRule, WriteExecutions
 from .errors import CurrentWorkflowConditionFailed, WorkflowConditionFailed
 from .journal import changes_of
-from .known_runs import current_state
 from .packing import workflow_token
 from .reading import RunKey, open_current
 from .rows import ExecutionWrite, sealed_columns
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from strongroom.storage.journal.entry import Changes
     from strongroom.storage.journal.writer import Journal
 
-    from .binding import WriteExecutionsColumns
+    from .binding import CurrentColumns, WriteExecutionsColumns
     from .known_runs import KnownRuns, RunState
     from .planning import WritePlan
     from .reading import ExecutionReader
@@ -159,14 +158,13 @@ class ExecutionWriter:
     def _remember(self, columns: WriteExecutionsColumns, runs: Sequence[RunWrite], refused: Sequence[Row]) -> None:
         """Keep the states of the runs that were written. What is known of refused ones shows whether the next read is older."""
         missed = {row["request"] - 1 for row in refused if row["reason"] != Refusal.NONE} if refused else ()
-        currents = columns.currents
-        rows = dict(zip(currents.request, zip(currents.archetype, currents.data, strict=True), strict=True))
+        tags = dict(zip(columns.currents.request, _current_tags(columns.currents), strict=True))
         written = zip(runs, columns.runs.data, columns.runs.record_version, strict=True)
-        for (request, name, state, is_current), sealed, version in written:
+        for (request, name, state, described), sealed, version in written:
             if request in missed:
                 self._known.refused(name)
             elif sealed is not None:
-                current = current_state(*rows[request + 1]) if is_current else None
+                current = None if described is None else described + tags[request + 1]
                 self._known.put(name, committed(state, tag(sealed), current, version))
 
     async def _call(
@@ -230,6 +228,15 @@ class ExecutionWriter:
             start_time=state.start_time,
             execution_state=state.blob,
         )
+
+
+def _current_tags(currents: CurrentColumns) -> list[bytes]:
+    """Return the tag of each row of `current_executions` after the commit. A row that was not written has the known tag."""
+    known = range(CURRENT_MACS_BYTES - TAG_BYTES, len(currents.macs), CURRENT_MACS_BYTES)
+    return [
+        bytes(currents.macs[at : at + TAG_BYTES]) if sealed is None else tag(sealed)
+        for at, sealed in zip(known, currents.data, strict=True)
+    ]
 
 
 def _altered_error(write: ExecutionWrite, row: Row) -> StrongroomError:

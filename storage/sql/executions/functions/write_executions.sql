@@ -21,7 +21,7 @@ CREATE FUNCTION write_executions(
     c_archetype bigint[],
     c_expected uuid[],
     c_expected_version bigint[],
-    c_run uuid[],
+    c_run uuid[],             -- NULL: the row is checked, and not written
     c_state smallint[],
     c_version bigint[],
     c_macs bytea,             -- 96 bytes for each: of c_expected in another state than COMPLETED, and in it; of its version; of the new row; the known row's tag
@@ -248,13 +248,13 @@ BEGIN
         WHERE c.rule = 4 AND c.request <> ALL (refused);
     END IF;
 
-    IF cardinality(c_request) > 0 THEN
+    IF cardinality(array_remove(c_run, NULL)) > 0 THEN
         UPDATE strongroom.current_executions e
         SET run_id = c.run_id, state = c.state, last_write_version = c.last_write_version,
             macs = substr(c_macs, c.number::integer * 96 - 47, 32), data = c.data
         FROM unnest(c_request, c_rule, c_archetype, c_expected, c_run, c_state, c_version, c_data)
              WITH ORDINALITY AS c (request, rule, archetype_id, expected, run_id, state, last_write_version, data, number)
-        WHERE c.rule <> 4 AND c.request <> ALL (refused)
+        WHERE c.run_id IS NOT NULL AND c.request <> ALL (refused)
           AND e.shard_id = r_shard[c.request] AND e.namespace_id = r_namespace[c.request]
           AND e.workflow_id = r_workflow[c.request] AND e.archetype_id = c.archetype_id AND e.run_id = c.expected
           /* confined: AND e.shard_id = p_shard */;
