@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from .planning import CurrentRun
 
 DEFAULT_LIMIT: Final = 100_000
-"""The most runs and map rows together. A run takes about 600 bytes, and a map row 100."""
+"""The most runs and map rows together. A run takes about 600 bytes, and a map row 26, or 100 after a write."""
 UNKNOWN_TAG: Final = b"\xff" * TAG_BYTES
 """The tag of a row that is not known. No row has it."""
 
-RunState: TypeAlias = tuple[bytes, bytes, dict[bytes, bytes] | None, bytes | None, int]
+MAP_ROW_BYTES: Final = 26
+"""The bytes of a map row in `MapRows`: its place in 18 bytes, and its stamp in 8 (`run_digest.py`)."""
+MapRows: TypeAlias = bytes | dict[bytes, bytes]
+"""The map rows of a run. After a read: place and stamp of each row, in the order of the read, which the next read compares without an
+object for each row. After a write: the stamps by place."""
+RunState: TypeAlias = tuple[bytes, bytes, MapRows | None, bytes | None, int]
 """A stored state of a run.
 
 1. The tag: the last 16 bytes of the run's sealed row. Another state, or the same one sealed again, has another tag.
 2. The binding of the row's plaintext (`packing.py`): the digest of the map rows and the end of the current branch.
-3. The stamps of the map rows, by map and item (`run_digest.py`). None if there are none.
+3. The map rows. None if there are none.
 4. The row of `current_executions` that names the run: what `described_current` returns of it, and its tag. None if this process does
    not know it.
 5. The record version.
@@ -105,7 +110,7 @@ class KnownRuns:
         self._states[run] = state
         self._states.move_to_end(run)
         if rows or run in self._map_rows:
-            number = len(rows or ())
+            number = len(rows or ()) // (MAP_ROW_BYTES if isinstance(rows, bytes) else 1)
             self._weight += number - self._map_rows.get(run, 0)
             self._map_rows[run] = number
         branch = branch_of(binding)

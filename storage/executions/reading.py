@@ -18,7 +18,7 @@ from .known_runs import is_older
 from .maps import read_entries
 from .packing import BINDING_BYTES, total_of, unpack_current, unpack_execution, workflow_token
 from .requests import CurrentExecution, WorkflowMutableState
-from .run_digest import STAMP_BYTES, stored_rows
+from .run_digest import ITEM_BYTES, STAMP_BYTES, stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -134,24 +134,25 @@ class ExecutionReader:
         data, maps, items, values = row["data"], row["maps"] or (), row["items"] or (), row["blobs"] or ()
         scope = (key.shard_id, key.workflow, run_bytes)
         execution = [((row["next_event_id"], row["last_write_version"], row["db_record_version"]), data)]
-        entries = [
-            ((kind, item.rjust(16, b"\x00")), value) for kind, item, value in zip(maps, items, values, strict=True)
-        ]
+        padded = [item.rjust(ITEM_BYTES, b"\x00") for item in items]
+        entries = list(zip(zip(maps, padded, strict=True), values, strict=True))
         stored_tag = tag(data)
         is_known = before is not None and before[0] == stored_tag
         known_rows = before[2] if before is not None and is_known else None
 
-        def use(keys: NamespaceKeys) -> tuple[bytes, Sequence[bytes], dict[bytes, bytes] | None]:
+        def use(keys: NamespaceKeys) -> tuple[bytes, Sequence[bytes], bytes | None]:
             (packed,) = keys.open_many(EXECUTION, execution, scope=scope)
             opened = keys.open_many(EXECUTION_MAP, entries, scope=scope) if entries else ()
             if not (opened or known_rows) and is_known:
                 return packed, opened, None
-            places, total = zip(maps, items, strict=True), total_of(packed)
-            return packed, opened, stored_rows(keys, key.run_id, places, opened, known=known_rows, total=total)
+            total = total_of(packed)
+            return packed, opened, stored_rows(keys, key.run_id, maps, padded, opened, known=known_rows, total=total)
 
         size = len(data) + sum(map(len, values))
         packed, opened, rows = await open_rows(self._keyring, key.namespace_id, size, use, keys=keys)
         if before is not None and is_known:
+            if rows != known_rows and self._known.get(name) is before:
+                self._known.put(name, (*before[:2], rows, *before[3:]))
             return row, packed, opened, before
         binding, version = packed[:BINDING_BYTES], row["db_record_version"]
         if before is not None and is_older(version, binding, before):

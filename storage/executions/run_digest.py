@@ -8,34 +8,40 @@ row.
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from strongroom.kms import IntegrityError
 from strongroom.storage import multiset
 
+from .known_runs import MAP_ROW_BYTES
 from .packing import NO_BINDING, packed_end_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from strongroom.kms import NamespaceKeys
     from strongroom.storage.histories.rows import HistoryAppend
 
-    from .known_runs import RunState
+    from .known_runs import MapRows, RunState
     from .maps import Entry
 
 STAMP_BYTES: Final = 8
+ITEM_BYTES: Final = 16
+"""The bytes of an item in a place. A shorter item has zero bytes before it."""
 _PURPOSE = "map row"
-_ITEM_BYTES = 16
 _NO_ROWS = multiset.pack(multiset.EMPTY)
 
 _PREFIXES: Final = tuple(number.to_bytes(2) for number in range(256))
 """The first two bytes of a map row's place: the number of its map. The item follows, in 16 bytes."""
+_map_row = struct.Struct(f">H{ITEM_BYTES}s{STAMP_BYTES}s").pack
+"""Returns place and stamp of a map row, given by the number of its map, the item and the plaintext, which begins with the stamp."""
+_PLACE_BYTES: Final = 2 + ITEM_BYTES
 
-NextState: TypeAlias = tuple[bytes, dict[bytes, bytes] | None, dict[bytes, bytes | None]]
-"""The state of a run after a write that is not committed yet: its binding, the stamps of the map rows before the write, by place (None
-if there are none), and the stamp of each map row that the write changes (None for one that it deletes)."""
+NextState: TypeAlias = "tuple[bytes, MapRows | None, dict[bytes, bytes | None]]"
+"""The state of a run after a write that is not committed yet: its binding, the map rows before the write (None if there are none; a
+dictionary if the write changes any), and the stamp of each map row that the write changes, by place (None for one that it deletes)."""
 
 
 def committed(state: NextState, tag: bytes, current: bytes | None, record_version: int) -> RunState:
@@ -49,7 +55,7 @@ def committed(state: NextState, tag: bytes, current: bytes | None, record_versio
     """
     binding, rows, changes = state
     if changes:
-        rows = {} if rows is None else rows
+        rows = {} if rows is None else stamps_of(rows)
         for place, stamp in changes.items():
             if stamp is None:
                 rows.pop(place, None)
@@ -93,66 +99,74 @@ def next_state(
     total = binding[: multiset.SUM_BYTES]
     if not entries:
         return total + end, before, {}
+    stamps = None if before is None else stamps_of(before)
     changes: dict[bytes, bytes | None] = {}
     for number, item, plaintext in entries:
         if item is None:
-            changes.update(dict.fromkeys((place for place in before or () if place[1] == number), None))
+            changes.update(dict.fromkeys((place for place in stamps or () if place[1] == number), None))
         else:  # a deletion follows the entries that are written, and wins, as in the statement
-            place = _PREFIXES[number] + item.rjust(_ITEM_BYTES, b"\x00")
+            place = _PREFIXES[number] + item.rjust(ITEM_BYTES, b"\x00")
             changes[place] = None if plaintext is None else stamp
-    removed = [place + before[place] for place in changes if place in before] if before else ()
+    removed = [place + stamps[place] for place in changes if place in stamps] if stamps else ()
     added = [place + written for place, written in changes.items() if written is not None]
-    return keys.identity(_PURPOSE).exchange(total, run_id, removed, added) + end, before, changes
+    return keys.identity(_PURPOSE).exchange(total, run_id, removed, added) + end, stamps, changes
 
 
 def stored_rows(
     keys: NamespaceKeys,
     run_id: UUID,
-    places: Iterable[tuple[int, bytes]],
+    maps: Sequence[int],
+    items: Sequence[bytes],
     opened: Sequence[bytes],
     *,
-    known: dict[bytes, bytes] | None,
+    known: MapRows | None,
     total: bytes,
-) -> dict[bytes, bytes] | None:
-    """Return the stamps of the map rows of a run that was read in one snapshot, by place.
+) -> bytes | None:
+    """Return the map rows of a run that was read in one snapshot, as `MapRows` has those of a read.
 
     Args:
         keys: The namespace's keys.
         run_id: The run.
-        places: The map and item of each map row.
-        opened: The plaintext of each map row. It begins with the stamp.
-        known: The stamps of the same execution row, if it was read or written before; they save the hashes. None if it was not.
+        maps: The map of each row.
+        items: The item of each row, in 16 bytes.
+        opened: The plaintext of each row. It begins with the stamp.
+        known: The map rows of the same execution row, if it was read or written before; None if it was not. Rows that were read
+            before save the hashes.
         total: The digest in the execution row.
 
     Raises:
         IntegrityError: The map rows are not those of the execution row.
     """
-    rows = {
-        _PREFIXES[number] + item.rjust(_ITEM_BYTES, b"\x00"): plaintext[:STAMP_BYTES]
-        for (number, item), plaintext in zip(places, opened, strict=True)
-    }
-    if known is None or rows != known or len(rows) != len(opened):
-        check_digest(keys, run_id, rows, len(opened), total)
-    return rows or None
+    rows = list(map(_map_row, maps, items, opened))
+    packed = b"".join(rows)
+    if packed != known:
+        check_digest(keys, run_id, rows, total)
+    return packed or None
 
 
-def check_digest(keys: NamespaceKeys, run_id: UUID, rows: dict[bytes, bytes], count: int, total: bytes) -> None:
+def check_digest(keys: NamespaceKeys, run_id: UUID, rows: Sequence[bytes], total: bytes) -> None:
     """Refuse map rows that are not those of the execution row.
 
     Args:
         keys: The namespace's keys.
         run_id: The run.
-        rows: The stamp of each map row, by place.
-        count: The number of map rows. It is higher if two items are of one place, one of them with zero bytes before it.
+        rows: Place and stamp of each map row. A place that two rows have is hashed twice, so the sum is another one.
         total: The digest in the execution row.
 
     Raises:
-        IntegrityError: The sum of the hashes is another one, or two rows are of one place.
+        IntegrityError: The sum of the hashes is another one.
     """
-    messages = [place + stamp for place, stamp in rows.items()]
-    digest = keys.identity(_PURPOSE).exchange(_NO_ROWS, run_id.bytes, [], messages) if messages else _NO_ROWS
-    if digest != total or len(rows) != count:
+    digest = keys.identity(_PURPOSE).exchange(_NO_ROWS, run_id.bytes, [], rows) if rows else _NO_ROWS
+    if digest != total:
         raise IntegrityError(
             f"the rows of run {run_id} are of different states: a row was deleted, put back or replaced by an older one in the "
             "database; restore the run from a backup"
         )
+
+
+def stamps_of(rows: MapRows) -> dict[bytes, bytes]:
+    """Return the stamp of each map row, by place. A dictionary is returned itself."""
+    if isinstance(rows, dict):
+        return rows
+    starts = range(0, len(rows), MAP_ROW_BYTES)
+    return {rows[at : at + _PLACE_BYTES]: rows[at + _PLACE_BYTES : at + MAP_ROW_BYTES] for at in starts}
