@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from strongroom.storage.engine.connection import Connection, Row
+    from strongroom.storage.engine.database import Database
     from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("visibility_rows/records")
@@ -73,6 +74,21 @@ def all_tokens(row: Row) -> list[int]:
     return sorted([*row["t"], *hashed]) if hashed else list(row["t"])
 
 
+async def write_visibility_records(
+    database: Database, journal: Journal, namespace_id: UUID, rows: Sequence[VisibilityRow], *, outbox: bool = False
+) -> int:
+    """Write records and commit them; see `put_visibility_records`.
+
+    Without an outbox this is one statement, so BEGIN and COMMIT are not sent.
+    """
+    if not outbox:
+        async with database.connection(namespace_id) as connection:
+            if not is_distributed(connection):
+                return await put_visibility_records(connection, journal, namespace_id, rows, alone=True)
+    async with database.transaction(namespace_id) as connection:
+        return await put_visibility_records(connection, journal, namespace_id, rows, outbox=outbox)
+
+
 async def put_visibility_records(
     connection: Connection,
     journal: Journal,
@@ -80,15 +96,17 @@ async def put_visibility_records(
     rows: Sequence[VisibilityRow],
     *,
     outbox: bool = False,
+    alone: bool = False,
 ) -> int:
-    """Write records in the caller's transaction. A record of an older version, or of a run deleted since, is left out.
+    """Write records. A record of an older version, or of a run deleted since, is left out.
 
     Args:
-        connection: A connection in a transaction.
+        connection: A connection in a transaction of the caller, unless `alone`.
         journal: The journal of this process.
         namespace_id: The namespace.
         rows: The records in any order. If a record has several versions, the newest is written.
         outbox: Whether a search index outside the database takes them from the outbox.
+        alone: Whether the statement is a transaction of its own. Not with an outbox or on a Citus cluster.
 
     Returns:
         The number of records written.
@@ -99,8 +117,10 @@ async def put_visibility_records(
     # All writers lock rows in the order of their key, so they can't deadlock.
     newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
     ordered = [newest[key] for key in sorted(newest)]
-    put = _put_on_cluster if is_distributed(connection) else _put
-    written = await put(connection, journal, namespace_id, ordered)
+    if is_distributed(connection):
+        written = await _put_on_cluster(connection, journal, namespace_id, ordered)
+    else:
+        written = await _put(connection, journal, namespace_id, ordered, alone=alone)
     if outbox and written:
         ids = set(written)
         await add_to_outbox(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
@@ -108,10 +128,11 @@ async def put_visibility_records(
 
 
 async def _put(
-    connection: Connection, journal: Journal, namespace_id: UUID, ordered: Sequence[VisibilityRow]
+    connection: Connection, journal: Journal, namespace_id: UUID, ordered: Sequence[VisibilityRow], *, alone: bool
 ) -> Sequence[bytes]:
     """Write records with one statement; return the ids of those that were written."""
-    async with journal.entries(_put_records(namespace_id, ordered), transaction=connection) as entries:
+    changes = _put_records(namespace_id, ordered)
+    async with journal.entries(changes, transaction=None if alone else connection) as entries:
         answer = await connection.fetch(
             _SQL["put"],
             namespace_id,

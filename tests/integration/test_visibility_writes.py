@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from strongroom.storage import DatabaseUnavailable, DataBlob, NotFound, ShardInfo, VisibilityEpochs
+from strongroom.storage import Database, DatabaseUnavailable, DataBlob, NotFound, ShardInfo, VisibilityEpochs
 from strongroom.storage.visibility_rows.records import delete_visibility_record
 from strongroom.visibility import (
     InvalidRecord,
@@ -68,6 +68,23 @@ async def test_of_many_versions_at_once_the_newest_stays(small):
     several = [(shard_id, version, changed(old, memo=b"%d" % version)) for version in (30, 32, 31)]
     await small.strongroom.visibility.record_workflow_executions(small.namespace_id, several, small.types)
     assert (await stored(small, old)).memo == b"32"
+
+
+async def test_a_write_without_an_outbox_is_one_statement(small, monkeypatch):
+    """A write is committed without BEGIN and COMMIT. The control: a deletion begins a transaction."""
+
+    def transaction(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(Database, "transaction", transaction)
+    old = next(iter(small.records.values()))
+    new = changed(old, memo=b"newer")
+    assert await record_all(small.strongroom, small.namespace_id, [new], small.types, version=5) == 1
+    assert await stored(small, old) == new
+    with pytest.raises(AssertionError):
+        await small.strongroom.visibility.delete_workflow_execution(
+            small.namespace_id, shard_id=1, workflow_id=old.workflow_id, run_id=old.run_id, version=6
+        )
 
 
 async def test_a_run_without_a_record_is_not_found(small):

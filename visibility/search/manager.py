@@ -14,6 +14,7 @@ from strongroom.storage.visibility_rows.records import (
     delete_visibility_record,
     get_visibility_record,
     put_visibility_records,
+    write_visibility_records,
 )
 from strongroom.visibility.backends.postgres import PostgresIndex
 from strongroom.visibility.errors import InvalidPageToken, UnsupportedQuery
@@ -127,8 +128,7 @@ class VisibilityManager:
         rows = await self.seal_workflow_executions(namespace_id, records, types)
         if transaction is not None:
             return await put_visibility_records(transaction, self._journal, namespace_id, rows, outbox=self._outbox)
-        async with self._database.transaction(namespace_id) as own:
-            written = await put_visibility_records(own, self._journal, namespace_id, rows, outbox=self._outbox)
+        written = await write_visibility_records(self._database, self._journal, namespace_id, rows, outbox=self._outbox)
         self._notify()
         return written
 
