@@ -380,7 +380,10 @@ BEGIN
               ON s.namespace_id = r_namespace[n.request] AND s.tree_id = n.tree_id AND s.branch_id = n.branch_id AND s.node_id = n.node_id
              AND s.txn_id = n.txn_id AND s.data = n.data
             WHERE n.request <> ALL (refused) AND s.shard_id = p_shard); */
-        unwritten := (SELECT count(*) FROM unnest(n_request) AS n (request) WHERE n.request <> ALL (refused)) - written;
+        unwritten := cardinality(n_request) - written;
+        IF unwritten > 0 AND cardinality(refused) > 0 THEN
+            unwritten := (SELECT count(*) FROM unnest(n_request) AS n (request) WHERE n.request <> ALL (refused)) - written;
+        END IF;
         IF unwritten > 0 THEN
             WITH old AS MATERIALIZED (
                 SELECT n.request, s.shard_id, s.namespace_id, s.tree_id, s.branch_id, s.node_id, s.txn_id, n.prev_txn_id AS new_prev,
