@@ -66,7 +66,8 @@ class Profile:
         equality: Whether each distinct value (of a list: each element) has a token.
         prefixes: Lengths, in bytes, of the prefixes with a token. A value has such a token only if it is longer than the prefix.
         includes_whole: Whether a value has the token of a prefix that is the whole value too.
-        ranges: The range tree of the tokens: magnitudes for numbers, seconds for times; None for no range tokens.
+        ranges: The range tree of the tokens: magnitudes for numbers, coarse ones in layouts of version 3, and seconds for times; None
+            for no range tokens.
         words: Whether each distinct word has a token.
         bucket: The column in clear that holds the time, rounded down to a second; None for no such column.
         upper_bound: Whether the bucket of a closed run is only an upper bound: the later one of both buckets.
@@ -83,7 +84,7 @@ class Profile:
     equality: bool = False
     prefixes: tuple[int, ...] = ()
     includes_whole: bool = False
-    ranges: Literal["magnitude", "seconds"] | None = None
+    ranges: Literal["magnitude", "coarse magnitude", "seconds"] | None = None
     words: bool = False
     bucket: Literal["b1", "b2"] | None = None
     upper_bound: bool = False

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.visibility import BUCKETS, LENGTHS, PRESETS, active_layout, attribute_types, new_layout, with_prefixes
+from strongroom.visibility import (
+    BUCKETS,
+    LENGTHS,
+    PRESETS,
+    active_layout,
+    attribute_types,
+    new_layout,
+    newest_layout,
+    with_prefixes,
+)
 
 from .cell import with_cell
 from .commands import MOST_WAIT, Command, FiniteRange, refuse
@@ -120,10 +129,10 @@ def rotate_index(
 async def _layout(
     strongroom: Strongroom, namespace: Namespace, preset: str | None, *, bucket: str | None, length: str | None
 ) -> Layout:
-    """Return the layout of the new epoch: the present one, or a new one of a preset with the present choice of Keywords."""
+    """Return the layout of the new epoch: the newest version of the present one, or a new one of a preset with the same Keywords."""
     present = active_layout(await strongroom.keyring.open(namespace.namespace_id))
     if preset is None:
-        return present
+        return newest_layout(present)
     shares = await strongroom.visibility.count_workflow_executions(
         namespace.namespace_id, "GROUP BY ExecutionStatus", attribute_types(namespace)
     )

@@ -1,15 +1,15 @@
 """The layout of an epoch: which tokens its documents have. The registry stores it next to the epoch's key, as text.
 
-    compatible 3                                          the preset `compatible`
-    strict 3 bucket=3600 length=1024 Completed=180 Failed=4   the preset `strict`: the size of its time buckets in seconds, the
+    compatible 4                                          the preset `compatible`
+    strict 4 bucket=3600 length=1024 Completed=180 Failed=4   the preset `strict`: the size of its time buckets in seconds, the
                                                           shortest length of a record in bytes, and the number of salts of each
                                                           status that has more than one
 
 At the end of both, `prefixes=` and marks with commas between them name the custom Keywords whose prefixes have tokens. A mark is a
 keyed token of the attribute's name, because the registry is not sealed.
 
-The 3 is the version of layouts. A version that is not known is refused. A layout never changes: another layout comes with
-another epoch (DESIGN.md, "Rotation and presets").
+The 4 is the version of layouts. In version 3, of product version 0.1.0, the leaves of numbers are coarser. A version that is not known
+is refused. A layout never changes: another layout comes with another epoch (DESIGN.md, "Rotation and presets").
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ TOKEN_CLASS = 8
 """In the preset `strict`, the number of tokens of a document is a multiple of this."""
 MOST_PREFIXED = 64
 """Maximum number of custom Keywords whose prefixes have tokens."""
-_VERSION = "3"
+VERSION = 4
+"""The version of new layouts."""
+_COARSE_VERSION = 3
 _PREFIXES = " prefixes="
 _MARK = re.compile("[0-9a-f]{16}", re.ASCII)
 _PARAMETERS = 2
@@ -68,6 +70,7 @@ class Layout:
         bucket: Size of a time bucket in seconds.
         length: Shortest length of a packed record in bytes; 0 for records that are compressed and padded to Padmé lengths.
         prefixed: Marks of the custom Keywords whose prefixes have tokens, see `attribute_mark`.
+        version: The version of the layout.
     """
 
     preset: Preset = "compatible"
@@ -75,6 +78,7 @@ class Layout:
     bucket: int = 1
     length: int = 0
     prefixed: frozenset[str] = frozenset()
+    version: int = VERSION
 
     @property
     def token_class(self) -> int:
@@ -89,7 +93,9 @@ class Layout:
     def profile(self, name: str, attribute_type: AttributeType) -> Profile:
         """Return which tokens a document of this layout has for an attribute that is not among the `prefixed` ones."""
         attribute = BUILT_IN.get(name) or CUSTOM_FIELDS[attribute_type]
-        return (attribute.strict or attribute.compatible) if self.preset == "strict" else attribute.compatible
+        profile = (attribute.strict or attribute.compatible) if self.preset == "strict" else attribute.compatible
+        is_coarse = self.version == _COARSE_VERSION and profile.ranges == "magnitude"
+        return _with_coarse_leaves(profile) if is_coarse else profile
 
     def column(self, name: str) -> str | None:
         """Return the PostgreSQL column of an attribute's equality token, or None if the token is in the token set."""
@@ -104,7 +110,12 @@ class Layout:
         parameters = [f"bucket={self.bucket}", f"length={self.length}"] if self.preset == "strict" else []
         salts = (f"{status}={count}" for status, count in sorted(self.salts.items()))
         chosen = _PREFIXES + ",".join(sorted(self.prefixed)) if self.prefixed else ""
-        return " ".join([self.preset, _VERSION, *parameters, *salts]) + chosen
+        return " ".join([self.preset, str(self.version), *parameters, *salts]) + chosen
+
+
+@lru_cache(maxsize=64)
+def _with_coarse_leaves(profile: Profile) -> Profile:
+    return replace(profile, ranges="coarse magnitude")
 
 
 def new_layout(
@@ -169,16 +180,20 @@ def parse_layout(text: str) -> Layout:
 
 def _without_prefixes(text: str) -> Layout | None:
     """Return the layout of a text that names no Keywords; None if it is not known."""
-    if text == str(Layout()):
-        return Layout()
-    preset, _, rest = text.partition(f" {_VERSION} ")
+    preset, _, rest = text.partition(" ")
+    number, _, rest = rest.partition(" ")
+    version = next((each for each in (VERSION, _COARSE_VERSION) if number == str(each)), None)
+    if version is None or preset not in PRESETS:
+        return None
+    if preset == "compatible":
+        return Layout(version=version)
     pairs = [
         (name, int(count)) for name, _, count in (each.partition("=") for each in rest.split(" ")) if count.isdecimal()
     ]
     sizes, salts = dict(pairs[:_PARAMETERS]), MappingProxyType(dict(pairs[_PARAMETERS:]))
     bucket, length = sizes.get("bucket", 0), sizes.get("length", 0)
-    is_known = preset == "strict" and bucket in BUCKETS.values() and length in LENGTHS.values()
-    return Layout("strict", salts, bucket, length) if is_known and salts.keys() <= set(STATUS_NAMES) else None
+    is_known = bucket in BUCKETS.values() and length in LENGTHS.values() and salts.keys() <= set(STATUS_NAMES)
+    return Layout("strict", salts, bucket, length, version=version) if is_known else None
 
 
 def attribute_mark(keys: NamespaceKeys | IdentityKeys, name: str) -> str:
@@ -223,6 +238,11 @@ def with_prefixes(
         InvalidPersistenceRequest: See `prefixed_names`.
     """
     return replace(layout, prefixed=frozenset(attribute_mark(keys, name) for name in prefixed_names(names, types)))
+
+
+def newest_layout(layout: Layout) -> Layout:
+    """Return the same layout in the version of new ones, for the next epoch."""
+    return replace(layout, version=VERSION)
 
 
 def active_layout(keys: NamespaceKeys) -> Layout:

@@ -1,4 +1,4 @@
-"""Range trees: numbers and times are leaves of a tree with 16 branches per node, and a range is covered by a few nodes.
+"""Range trees: numbers and times are leaves of a tree with 16 or 32 branches per node, and a range is covered by a few nodes.
 
 A value has one token for each level of the tree: for its leaf and for each node above it. A range query asks for the nodes that
 cover the range. For each pair of values the tokens show down to which level they share a node, but not which value is larger.
@@ -7,18 +7,13 @@ cover the range. For each pair of values the tokens show down to which level the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 NANOSECONDS = 10**9
-_BRANCH_BITS = 4
-_BRANCHES = 1 << _BRANCH_BITS
-_SUB_BITS = 7
-_SUB_LEAVES = 1 << _SUB_BITS
-"""Number of leaves between two powers of two: a leaf is at most 1/128 of the power wide."""
-_MIDDLE = 2**15
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -27,12 +22,14 @@ class RangeTree:
     """A tree of ranges.
 
     Attributes:
-        levels: Number of levels, which is the number of tokens of a value. Leaves are numbered from 0 to 16^levels - 1.
+        levels: Number of levels, which is the number of tokens of a value.
+        bits: A node has 2^bits branches, so leaves are numbered from 0 to 2^(bits * levels) - 1.
         leaf: Function that returns the leaf of a value. A larger value never has a smaller leaf.
         lowest: Function that returns the smallest int64 of a leaf, or a number above int64 for a leaf after the last one.
     """
 
     levels: int
+    bits: int
     leaf: Callable[[int], int]
     lowest: Callable[[int], int]
 
@@ -40,28 +37,28 @@ class RangeTree:
         """Yield each level, from the leaves (0) upwards, with the node of each value on it."""
         leaves = list(map(self.leaf, values))
         for level in range(self.levels):
-            yield level, [leaf >> (_BRANCH_BITS * level) for leaf in leaves]
+            yield level, [leaf >> (self.bits * level) for leaf in leaves]
 
     def cover(self, first: int, last: int) -> list[tuple[int, int]]:
         """Return the fewest nodes, as (level, node), that cover the leaves from first to last, inclusive."""
-        nodes = []
+        nodes, branches = [], 1 << self.bits
         for level in range(self.levels - 1):
-            while first <= last and first % _BRANCHES:
+            while first <= last and first % branches:
                 nodes.append((level, first))
                 first += 1
-            while first <= last and (last + 1) % _BRANCHES:
+            while first <= last and (last + 1) % branches:
                 nodes.append((level, last))
                 last -= 1
             if first > last:
                 return nodes
-            first, last = first >> _BRANCH_BITS, last >> _BRANCH_BITS
+            first, last = first >> self.bits, last >> self.bits
         nodes += [(self.levels - 1, node) for node in range(first, last + 1)]
         return nodes
 
     def roots(self) -> list[tuple[int, int]]:
         """Return the nodes of the highest level, as (level, node). Each int64 is below one of them."""
         top = self.levels - 1
-        first, last = (self.leaf(value) >> _BRANCH_BITS * top for value in (INT64_MIN, INT64_MAX))
+        first, last = (self.leaf(value) >> self.bits * top for value in (INT64_MIN, INT64_MAX))
         return [(top, node) for node in range(first, last + 1)]
 
     def leaves(self, low: int, high: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -75,32 +72,38 @@ class RangeTree:
         return (first, last), overlapping
 
 
-def _magnitude_leaf(value: int) -> int:
+def _magnitudes(levels: int, bits: int, leaf_bits: int) -> RangeTree:
+    """Return a tree of integers by magnitude, with 2^leaf_bits leaves between two powers of two."""
+    middle = 1 << (bits * levels - 1)
+    leaf, lowest = (partial(function, middle, leaf_bits) for function in (_magnitude_leaf, _magnitude_lowest))
+    return RangeTree(levels, bits, leaf, lowest)
+
+
+def _magnitude_leaf(middle: int, bits: int, value: int) -> int:
     value = min(max(value, INT64_MIN), INT64_MAX)
     size = abs(value)
     if size == 0:
-        return _MIDDLE
+        return middle
     exponent = size.bit_length() - 1
-    sub = (size << _SUB_BITS >> exponent) & (_SUB_LEAVES - 1)
-    rank = 1 + (exponent << _SUB_BITS) + sub
-    return _MIDDLE + rank if value > 0 else _MIDDLE - rank
+    sub = (size << bits >> exponent) & ((1 << bits) - 1)
+    rank = 1 + (exponent << bits) + sub
+    return middle + rank if value > 0 else middle - rank
 
 
-def _magnitude_lowest(leaf: int) -> int:
-    if leaf == _MIDDLE:
+def _magnitude_lowest(middle: int, bits: int, leaf: int) -> int:
+    if leaf == middle:
         return 0
-    exponent, sub = divmod(abs(leaf - _MIDDLE) - 1, _SUB_LEAVES)
+    exponent, sub = divmod(abs(leaf - middle) - 1, 1 << bits)
     if exponent >= 63:  # noqa: PLR2004 - int64 ends here; the leaf of -2^63 is the only one beyond
-        return INT64_MAX + 1 if leaf > _MIDDLE else INT64_MIN
-    if leaf > _MIDDLE:
-        return _first_in(exponent, sub)
-    return 1 - _first_in(exponent, sub + 1)  # the negative of the largest size in the mirrored leaf
+        return INT64_MAX + 1 if leaf > middle else INT64_MIN
+    if leaf > middle:
+        return _first_in(bits, exponent, sub)
+    return 1 - _first_in(bits, exponent, sub + 1)  # the negative of the largest size in the mirrored leaf
 
 
-def _first_in(exponent: int, sub: int) -> int:
-    """Return the smallest size of at least 2^exponent * (1 + sub / 128)."""
-    size = (_SUB_LEAVES + sub) << exponent
-    return -(-size // _SUB_LEAVES)
+def _first_in(bits: int, exponent: int, sub: int) -> int:
+    """Return the smallest size of at least 2^exponent * (1 + sub / 2^bits)."""
+    return -(-(((1 << bits) + sub) << exponent) >> bits)
 
 
 def _second_leaf(nanoseconds: int) -> int:
@@ -111,10 +114,13 @@ def _second_lowest(leaf: int) -> int:
     return leaf * NANOSECONDS if leaf > 0 else INT64_MIN
 
 
-MAGNITUDES = RangeTree(4, _magnitude_leaf, _magnitude_lowest)
-"""Tree of integers by magnitude: one leaf per integer up to 255, then leaves of 1/128 of a power of two."""
+MAGNITUDES = _magnitudes(4, 5, 11)
+"""Tree of integers by magnitude: one leaf per integer up to 4,095, then leaves of 1/2048 of a power of two."""
 
-SECONDS = RangeTree(9, _second_leaf, _second_lowest)
+COARSE_MAGNITUDES = _magnitudes(4, 4, 7)
+"""The same in layouts of version 3: one leaf per integer up to 255, then leaves of 1/128 of a power of two."""
+
+SECONDS = RangeTree(9, 4, _second_leaf, _second_lowest)
 """Tree of times in nanoseconds: one leaf per second from 1970 on."""
 
-_LAST_SECOND = (1 << _BRANCH_BITS * SECONDS.levels) - 1
+_LAST_SECOND = (1 << SECONDS.bits * SECONDS.levels) - 1

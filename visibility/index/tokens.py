@@ -26,7 +26,7 @@ from strongroom.visibility.fields import BUILT_IN, PREFIXED
 
 from .doubles import scaled
 from .layout import attribute_mark, parse_layout
-from .ranges import INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
+from .ranges import COARSE_MAGNITUDES, INT64_MAX, INT64_MIN, MAGNITUDES, SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from .ranges import RangeTree
     from .record import Scalar
 
-TREES: Mapping[str, RangeTree] = {"magnitude": MAGNITUDES, "seconds": SECONDS}
+TREES: Mapping[str, RangeTree] = {
+    "magnitude": MAGNITUDES,
+    "coarse magnitude": COARSE_MAGNITUDES,
+    "seconds": SECONDS,
+}
 _SIGNED = struct.Struct(">q")
 PRESENT = b"?"
 SAME = b"@"

@@ -29,7 +29,7 @@ from strongroom.kms import (
 )
 from strongroom.storage import ConditionFailed
 from strongroom.visibility.errors import SearchIndexMismatch
-from strongroom.visibility.index.layout import active_layout, parse_layout
+from strongroom.visibility.index.layout import active_layout, newest_layout, parse_layout
 
 from .token_verifier import PIECE, open_each, rewrite_tokens, types_of
 
@@ -115,7 +115,8 @@ class IndexRotation:
         Args:
             namespace_id: The namespace.
             types: The namespace's custom search attributes.
-            layout: The layout of the new epoch; None for that of the active epoch. An interrupted rotation keeps its own layout.
+            layout: The layout of the new epoch; None for that of the active epoch in the newest version. An interrupted rotation
+                keeps its own layout.
             progress: Called while the rotation goes on.
 
         Raises:
@@ -170,7 +171,7 @@ class IndexRotation:
     async def _begin(self, namespace_id: UUID, layout: Layout | None) -> DataKeyRecord:
         if layout is None:
             keys = await self._keyring.open(namespace_id)
-            layout = active_layout(keys)
+            layout = newest_layout(active_layout(keys))
         return await begin_index_rotation(self._keyring, namespace_id, layout=str(layout))
 
     async def _finish(self, namespace_id: UUID, epoch: int, types: SearchAttributes, report: Progress) -> int:
@@ -225,5 +226,5 @@ class IndexRotation:
 
 
 def _resumes(wanted: Layout, begun: Layout) -> bool:
-    """Return whether a rotation to a layout may finish one that has begun. Other salts are no reason against it."""
-    return replace(wanted, salts=begun.salts) == begun
+    """Return whether a rotation to a layout may finish one that has begun. Other salts, or an older version, do not matter."""
+    return replace(wanted, salts=begun.salts, version=begun.version) == begun

@@ -12,8 +12,8 @@ from strongroom.storage import DataLoss, InvalidPersistenceRequest
 from strongroom.visibility.attributes import AttributeType
 from strongroom.visibility.fields import BUILT_IN, CUSTOM_FIELDS, HASHED, SEALED
 from strongroom.visibility.index.document_tokens import tokens_of
-from strongroom.visibility.index.layout import SALTS, Layout, new_layout, parse_layout
-from strongroom.visibility.index.tokens import Tokenizer, first_group_token, last_group_token
+from strongroom.visibility.index.layout import SALTS, Layout, new_layout, newest_layout, parse_layout
+from strongroom.visibility.index.tokens import TREES, Tokenizer, first_group_token, last_group_token
 from tests.support.index_keys import index_keys
 
 MIX = {
@@ -182,12 +182,31 @@ def test_a_layout_is_parsed_from_its_text(preset, statuses):
 
 def test_the_text_of_a_layout_never_changes():
     """The registry stores this text, and the commitment of the key covers it."""
-    assert str(Layout()) == "compatible 3"
+    assert str(Layout()) == "compatible 4"
     layout = Layout("strict", {"Failed": 4, "Completed": 180}, 3600, 1024)
-    assert str(layout) == "strict 3 bucket=3600 length=1024 Completed=180 Failed=4"
+    assert str(layout) == "strict 4 bucket=3600 length=1024 Completed=180 Failed=4"
     chosen = replace(layout, prefixed=frozenset(("00000000000000bb", "00000000000000aa")))
     assert str(chosen) == f"{layout} prefixes=00000000000000aa,00000000000000bb"
     assert parse_layout(str(chosen)) == chosen
+
+
+@pytest.mark.parametrize("text", ["compatible 3", "strict 3 bucket=3600 length=1024 Completed=180"])
+def test_a_layout_of_version_0_1_0_is_read_and_renewed(text):
+    """Namespaces keep the layout of their epoch. The next epoch has the newest version of the same layout."""
+    layout = parse_layout(text)
+    assert (layout.version, str(layout)) == (3, text)
+    assert str(newest_layout(layout)) == text.replace(" 3", " 4", 1)
+    chosen = f"{text} prefixes=00000000000000aa"
+    assert str(parse_layout(chosen)) == chosen
+
+
+@pytest.mark.parametrize(("version", "bits", "middle", "rank"), [(3, 4, 2**15, 2249), (4, 5, 2**19, 35_972)])
+def test_the_numbers_of_a_layout_have_its_tree(version, bits, middle, rank):
+    """FORMAT.md section 7.2: 205,000 is 1.564 * 2^17, so r is 1 + 17 * 128 + 72 in version 3, 1 + 17 * 2048 + 1155 in version 4."""
+    profile = Layout(version=version).profile("HistoryLength", AttributeType.INT)
+    nodes = [found for _, (found,) in TREES[profile.ranges].nodes([205_000])]
+    assert nodes == [(middle + rank) >> (bits * level) for level in range(4)]
+    assert Layout("strict", version=version).profile("HistoryLength", AttributeType.INT).ranges is None
 
 
 def test_values_that_others_imply_have_no_tokens_of_their_own():
@@ -213,7 +232,9 @@ def test_values_that_others_imply_have_no_tokens_of_their_own():
         "strict  Failed=2",
         "compatible",
         "compatible 1",
-        "compatible 4",
+        "compatible 5",
+        "compatible 04",
+        "compatible 4 4",
         "compatible 3 Failed=3",
         "compatible 3 prefixes=",
         "compatible 3 prefixes=CustomerId",
@@ -221,6 +242,7 @@ def test_values_that_others_imply_have_no_tokens_of_their_own():
         "compatible 3 prefixes=00000000000000bb,00000000000000aa",
         "strict 3 bucket=3600 length=1024 prefixes=00000000000000aa Failed=4",
         "strict 4",
+        "strict 3",
         "strict 3 2",
         "strict 3 Completed=180",
         "strict 3 length=1024 bucket=3600",
