@@ -122,7 +122,7 @@ bench-size: bench-env env ## searches, writes, verification and bytes with 10,00
 	$(BIN)/python -m benchmarks.size.contest --out benchmarks/report/size.jsonl --rows $(if $(ROWS),$(ROWS),10000,100000,1000000) $(if $(DATA),--data $(DATA))
 	$(BENCH)/python -m benchmarks.lib.journals
 
-bench-churn: env ## bytes of tables whose rows are replaced five times, with the schema's autovacuum settings and with PostgreSQL's; 6 minutes
+bench-churn: env ## bytes of tables whose rows are replaced three times, with the schema's autovacuum settings and with PostgreSQL's; 12 minutes
 	$(BIN)/python -m benchmarks.size.churn --out benchmarks/report/churn.jsonl
 
 bench-namespaces: env ## start, memory and KMS calls of a cell of 10,000 namespaces; NAMESPACES=1000 for others; 5 minutes, an interrupted run is continued

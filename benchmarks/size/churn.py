@@ -2,7 +2,8 @@
 
 Each round deletes the oldest twentieth of a table and adds as many rows; of visibility records it also closes a twentieth. Both
 settings have their own database on one server and take turns. The figure is the size of a table divided by its size after VACUUM FULL.
-The server's autovacuum looks once a second, so that rounds of seconds stand for rounds of minutes.
+The server's autovacuum looks once a second, and a round begins when it has nothing left to do. So rounds of seconds stand for rounds
+of minutes, in which a vacuum always ends.
 """
 
 from __future__ import annotations
@@ -74,6 +75,14 @@ async def churned(connection: asyncpg.Connection, table: str, rows: int, number:
     await connection.execute(churn.insert, first + rows, first + rows + step - 1)
 
 
+async def settled(connection: asyncpg.Connection, pause: float) -> None:
+    """Wait until autovacuum has seen the last round and is done with it, in all databases of the server."""
+    await asyncio.sleep(pause)
+    workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
+    while await connection.fetchval(workers):  # noqa: ASYNC110 - they are processes of the server
+        await asyncio.sleep(0.1)
+
+
 async def bloat(connection: asyncpg.Connection, table: str) -> dict[str, float]:
     """Return the size of a table and the number of rows, and how much larger it is than after VACUUM FULL."""
     size = "SELECT pg_total_relation_size($1::text::regclass)"
@@ -115,7 +124,7 @@ async def run(rows: int, rounds: int, pause: float, journal: Journal) -> None:
             for number in range(rounds):
                 for connection in sides.values():
                     await churned(connection, table, rows, number)
-                await asyncio.sleep(pause)
+                await settled(next(iter(sides.values())), pause)
             figures = {side: await bloat(connection, table) for side, connection in sides.items()}
             journal.add(figures, churned=table)
             print(
@@ -126,8 +135,13 @@ async def run(rows: int, rounds: int, pause: float, journal: Journal) -> None:
 
 @click.command()
 @click.option("--rows", default=100_000, show_default=True, help="Rows of each table.")
-@click.option("--rounds", default=100, show_default=True, help="Rounds; twenty replace all rows once.")
-@click.option("--pause", default=0.5, show_default=True, help="Seconds after a round.")
+@click.option("--rounds", default=60, show_default=True, help="Rounds; twenty replace all rows once.")
+@click.option(
+    "--pause",
+    default=2.5,
+    show_default=True,
+    help="Least seconds after a round: autovacuum must look at both databases.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="File for the figures.")
 def main(rows: int, rounds: int, pause: float, out: Path | None) -> None:
     """Compare the bloat of tables with and without the schema's autovacuum settings."""

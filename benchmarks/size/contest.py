@@ -35,6 +35,8 @@ TABLES = ("visibility_records", "history_node")
 SAMPLES, FEWER = 15, 5
 SLOW = 0.5
 """Seconds of a call from which on it is sampled less often."""
+LEAST_VERIFIED = 100_000
+"""Rows from which on their verification takes clearly longer than that of an empty shard, which is subtracted."""
 
 
 class Search(NamedTuple):
@@ -122,7 +124,7 @@ async def measured(grown: Grown, rows: int, journal: Journal) -> None:
                 continue
             journal.add(figures, **{kind: name}, rows=rows)
             print(f"{rows:>10,} {name:34} {figures['ms']:10.2f} ms")
-    if not journal.has(verified="history nodes", rows=rows):
+    if rows >= LEAST_VERIFIED and not journal.has(verified="history nodes", rows=rows):
         await folded(grown.fixtures, ROWS_SHARD)
         figures = await asyncio.to_thread(verification, grown, rows)
         journal.add(figures, verified="history nodes", rows=rows)
