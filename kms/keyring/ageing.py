@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -69,10 +70,15 @@ def least_jitter(namespaces: int, *, is_first: bool) -> float:
     would be refreshed then as on average. After the first refresh they stay apart.
 
     Args:
-        namespaces: Number of cached namespaces.
+        namespaces: Number of namespaces that are cached or being loaded.
         is_first: Whether the keys were not cached before.
     """
     return 0.1 if is_first and namespaces >= _MANY else 0.9
+
+
+def jitter(namespaces: int, *, is_first: bool) -> float:
+    """Return a random factor for the soft TTL, from `least_jitter` to 1.0."""
+    return random.uniform(least_jitter(namespaces, is_first=is_first), 1.0)  # noqa: S311 - not a secret
 
 
 def new_age(policy: CachePolicy, *, asked_at: float, incomplete: bool, jitter: float) -> KeyAge:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import OrderedDict
 from contextlib import suppress
 from copy import copy
@@ -15,7 +14,7 @@ from strongroom.kms.key_events import NO_KEY_EVENTS
 from strongroom.kms.keys.leases import Leases
 from strongroom.kms.region import check_region
 
-from .ageing import Action, Load, least_jitter, new_age, next_action
+from .ageing import Action, Load, jitter, new_age, next_action
 from .cache_policy import CachePolicy
 from .cached_keys import CachedKeys
 from .elapsed import elapsed
@@ -291,8 +290,8 @@ class Keyring:
             raise
         with suppress(StrongroomError):
             await self._leases.report(namespace_id)
-        jitter = random.uniform(least_jitter(len(self._cache), is_first=cached is None), 1.0)  # noqa: S311 - not a secret
-        age = new_age(self.policy, asked_at=asked_at, incomplete=keys.incomplete, jitter=jitter)
+        factor = jitter(len(self._cache) + len(self._loading), is_first=cached is None)
+        age = new_age(self.policy, asked_at=asked_at, incomplete=keys.incomplete, jitter=factor)
         return CachedKeys(keys, records, errors, age, used_at=asked_at)
 
     def _drop(self, namespace_id: UUID, cached: CachedKeys) -> None:

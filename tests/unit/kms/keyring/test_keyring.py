@@ -472,3 +472,13 @@ async def test_key_of_another_shape_is_an_invalid_request(deployment):
             keys.seal(KIND, key, b"text")
         with pytest.raises(InvalidRequest):
             keys.open(KIND, key, sealed)
+
+
+async def test_namespaces_that_are_loaded_together_are_refreshed_apart(deployment):
+    """A list of all namespaces loads them at once. Their refreshes are spread over the whole soft TTL, and not over its last tenth."""
+    namespaces = [await deployment.namespace() for _ in range(150)]
+    keyring = deployment.another_process()
+    await asyncio.gather(*map(keyring.open, namespaces))
+    due = [(each.age.fresh_until - each.age.unwrapped_at) / keyring.policy.soft_ttl for each in keyring._cache.values()]
+    assert len(due) == len(namespaces)
+    assert min(due) < 0.5, "of 150 none is in the first half with odds of 0.55^150"
