@@ -6,7 +6,8 @@
 
 The tests make a cluster for each suite, and its stores in one place. This program copies the server's module, changes this one call
 (see temporal/functional), builds the tests, and runs each suite on new cells and on new databases of Temporal's own stores.
-A test that fails is repeated once alone. The results are kept in temporal/functional/results.jsonl.
+A test that fails is repeated once alone. So is a test that its suite's time limit ended, which is not finished until then.
+The results are kept in temporal/functional/results.jsonl.
 """
 
 from __future__ import annotations

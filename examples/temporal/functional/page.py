@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REASONS = MODULE / "functional" / "reasons.toml"
-PASSES, FAILS, SKIPPED, MISSING = "passes", "fails", "skipped", "not run"
+PASSES, FAILS, UNFINISHED, SKIPPED, MISSING = "passes", "fails", "not finished", "skipped", "not run"
 BOTH_PASS, BOTH_FAIL, CELL_FAILS, PLAIN_FAILS = (
     "pass on both",
     "fail on both",
@@ -27,7 +27,7 @@ BOTH_PASS, BOTH_FAIL, CELL_FAILS, PLAIN_FAILS = (
     "fail on plain only",
 )
 ONE_SIDE = "run on one side only"
-KINDS = (BOTH_PASS, BOTH_FAIL, CELL_FAILS, PLAIN_FAILS, ONE_SIDE, SKIPPED)
+KINDS = (BOTH_PASS, BOTH_FAIL, CELL_FAILS, PLAIN_FAILS, UNFINISHED, ONE_SIDE, SKIPPED)
 HEAD = """# Results of the server's functional tests
 
 Written by `python -m examples.temporal.functional --table` from `functional/results.jsonl` and
@@ -60,7 +60,9 @@ class Results:
             return self.by_test[test]
         below = {result for name, result in self.by_test.items() if name.startswith(f"{test}/")}
         above = {result for name, result in self.by_test.items() if test.startswith(f"{name}/")}
-        return next((result for result in (FAILS, PASSES, SKIPPED) if result in below or result in above), MISSING)
+        return next(
+            (result for result in (FAILS, UNFINISHED, PASSES, SKIPPED) if result in below or result in above), MISSING
+        )
 
 
 def write_page(journal: Journal, path: Path) -> int:
@@ -73,7 +75,10 @@ def write_page(journal: Journal, path: Path) -> int:
 
 
 def results_of(runs: Iterable[Run], suite: str, side: Side) -> Results | None:
-    """Return the results of the last run of a suite on a side, corrected by its repeats; None if it was not run."""
+    """Return the results of the last run of a suite on a side, corrected by its repeats; None if it was not run.
+
+    A test that the time limit of its suite ended is not finished. Alone, it has the whole limit, so it has failed if it reaches it.
+    """
     found: Results | None = None
     for run in runs:
         if (run.suite, run.side) != (suite, side):
@@ -81,7 +86,8 @@ def results_of(runs: Iterable[Run], suite: str, side: Side) -> Results | None:
         of_run = {
             **dict.fromkeys(run.passed, PASSES),
             **dict.fromkeys(run.skipped, SKIPPED),
-            **dict.fromkeys([*run.failed, *run.unfinished], FAILS),
+            **dict.fromkeys(run.failed, FAILS),
+            **dict.fromkeys(run.unfinished, UNFINISHED if run.alone is None and run.end == "time limit" else FAILS),
         }
         if run.alone is None:
             found = Results(of_run, [], run.end)
@@ -109,6 +115,8 @@ def kind_of(sealed: str, plain: str) -> str:
     """Return the kind of a test with these results."""
     if MISSING in {sealed, plain}:
         return ONE_SIDE
+    if UNFINISHED in {sealed, plain}:
+        return UNFINISHED
     if sealed == plain:
         return {PASSES: BOTH_PASS, FAILS: BOTH_FAIL}.get(sealed, SKIPPED)
     return CELL_FAILS if sealed == FAILS else PLAIN_FAILS if plain == FAILS else SKIPPED
@@ -131,9 +139,10 @@ def page(journal: Journal, compared: dict[str, dict[str, str]], totals: Counter[
     for suite, kinds in compared.items():
         if kinds:
             rows.append((suite, Counter(kinds.values()), notes(journal, suite)))
-    lines = ["| suite | " + " | ".join(KINDS) + " | notes |", "|---|" + "---|" * len(KINDS) + "---|"]
+    columns = [kind for kind in KINDS if kind != UNFINISHED or totals[kind]]
+    lines = ["| suite | " + " | ".join(columns) + " | notes |", "|---|" + "---|" * len(columns) + "---|"]
     lines += [
-        f"| {name} | " + " | ".join(str(numbers[kind] or "") for kind in KINDS) + f" | {note} |"
+        f"| {name} | " + " | ".join(str(numbers[kind] or "") for kind in columns) + f" | {note} |"
         for name, numbers, note in rows
     ]
     parts = [head, "\n".join(lines) + "\n"]
@@ -141,7 +150,8 @@ def page(journal: Journal, compared: dict[str, dict[str, str]], totals: Counter[
     parts += [
         section(kind, [test for test, found in every if found == kind]) for kind in (CELL_FAILS, PLAIN_FAILS, BOTH_FAIL)
     ]
-    return "\n".join([*parts, not_run(journal, both)])
+    parts += [not_finished(journal), not_run(journal, both)]
+    return "\n".join(part for part in parts if part)
 
 
 def notes(journal: Journal, suite: str) -> str:
@@ -172,6 +182,22 @@ def section(kind: str, tests: list[str]) -> str:
     for reason, group in groupby(sorted(by_reason), key=lambda each: each[0]):
         lines.append(f"| {', '.join(f'`{test}`' for _, test in group)} | {reason} |")
     return f"{title}\n" + "\n".join(lines) + "\n"
+
+
+def not_finished(journal: Journal) -> str:
+    """Return the list of the tests that wait for a repeat because their suite reached its time limit; empty without any."""
+    tests = [
+        f"`{test}` ({side})"
+        for suite in journal.suites
+        for side in SIDES
+        if (results := results_of(journal.runs, suite, side))
+        for test, result in results.by_test.items()
+        if result == UNFINISHED
+    ]
+    if not tests:
+        return ""
+    title = "## Tests that are not finished\n\nThe time limit of their suite ended them. The next run repeats each of them alone.\n\n"
+    return title + ", ".join(tests) + ".\n"
 
 
 def not_run(journal: Journal, both: list[str]) -> str:

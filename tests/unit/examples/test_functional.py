@@ -25,9 +25,9 @@ panic: test timed out after 1s
 """
 
 
-def a_run(suite="tests.TestA", side="sealed", alone=None, **results):
+def a_run(suite="tests.TestA", side="sealed", alone=None, end="completed", **results):
     """Return a run."""
-    return Run("1.31.2", suite, side, alone, "completed", 1.0, 1.0, **results)
+    return Run("1.31.2", suite, side, alone, end, 1.0, 1.0, **results)
 
 
 def test_results_are_those_of_tests_without_subtests():
@@ -110,6 +110,38 @@ def test_a_repeat_counts_and_sides_are_compared():
         "TestA/s": "skipped",
     }
     assert set(compare(runs[:3], "tests.TestA").values()) == {"run on one side only"}
+
+
+def test_a_test_that_its_suite_did_not_finish_has_not_failed(tmp_path):
+    """The time limit of a suite fails no test: those that ran are named, and the next run continues with them.
+
+    The control: a crash fails them, and so does the time limit of a test that runs alone.
+    """
+    plain = a_run(side="plain", passed=["TestA/p", "TestA/q", "TestA/set/one"])
+    cut = {"passed": ["TestA/p"], "unfinished": ["TestA/q", "TestA/set"]}
+    journal = Journal(tmp_path / "results.jsonl", "1.31.2")
+    journal.know(["tests.TestA"])
+    for run in (plain, a_run(end="time limit", **cut)):
+        journal.add(run)
+    kinds = compare(journal.runs, "tests.TestA")
+    assert kinds == {
+        "TestA/p": "pass on both",
+        **dict.fromkeys(["TestA/q", "TestA/set", "TestA/set/one"], "not finished"),
+    }
+    text = page(journal, {"tests.TestA": kinds}, Counter(kinds.values()))
+    assert "| suite | pass on both | fail on both | fail on a cell only | fail on plain only | not finished |" in text
+    assert "\n`TestA/q` (sealed), `TestA/set` (sealed).\n" in text
+    assert "## Tests that fail on a cell only\n\nNone.\n" in text
+    again = Journal(tmp_path / "results.jsonl", "1.31.2")
+    assert again.to_repeat("tests.TestA", "sealed", 1) == ["TestA/q", "TestA/set"]
+    again.add(a_run(alone="TestA/q", passed=["TestA/q"]))
+    again.add(a_run(alone="TestA/set", end="time limit", unfinished=["TestA/set/one"]))
+    assert again.to_repeat("tests.TestA", "sealed", 1) == []
+    assert compare(again.runs, "tests.TestA") == {
+        **dict.fromkeys(["TestA/p", "TestA/q"], "pass on both"),
+        "TestA/set/one": "fail on a cell only",
+    }
+    assert compare([plain, a_run(end="crashed", **cut)], "tests.TestA")["TestA/q"] == "fail on a cell only"
 
 
 def test_the_page_is_what_the_journal_says():
