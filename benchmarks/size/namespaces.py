@@ -73,7 +73,7 @@ async def looked_at(path: Path) -> dict[str, float]:
         await strongroom.namespaces.list_namespaces()
         second = time.perf_counter() - listed_at
         cached = list(strongroom.keyring._cache.values())  # noqa: SLF001 - their times are measured
-    due = Counter(int(each.age.fresh_until // _WINDOW) for each in cached)
+    due = Counter(int(each.age.due_at // _WINDOW) for each in cached)
     spread = strongroom.keyring.policy.soft_ttl * (1 - least_jitter(len(cached), is_first=True))
     return {
         "seconds to open": opened_at - began,
