@@ -169,7 +169,7 @@ async def test_group_by_finds_unknown_values(strongroom):
 
 async def test_an_explanation_says_what_is_exact_and_what_is_opened(searched):
     """An explanation has the counts of both sides and the profile of each condition, but no value of the filter."""
-    query = "WorkflowId STARTS_WITH 'order/w' AND NOT (Customer = 'abc') OR Pieces > 1000 ORDER BY Pieces"
+    query = "WorkflowId STARTS_WITH 'order/w' AND NOT (Customer = 'abc') OR Pieces > 5000 ORDER BY Pieces"
     found = await searched.strongroom.visibility.explain(searched.namespace_id, query, searched.types)
     matching = len(searched.expected(query))
     assert found.sure <= matching <= found.possible
