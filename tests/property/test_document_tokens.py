@@ -38,6 +38,8 @@ NUMBERS = st.one_of(st.integers(-20, 20), INT64)
 """Numbers; often small ones, so that documents share values and range nodes."""
 KEYWORDS = st.text("ab\udc80é", max_size=40)
 IDS = st.text("ab", min_size=1, max_size=5)
+BITS = {"magnitude": 5, "coarse magnitude": 4, "seconds": 4}
+"""The bits of each tree of ranges (FORMAT.md section 7.2)."""
 ALWAYS = {
     "WorkflowId": KEYWORDS,
     "RunId": IDS,
@@ -113,7 +115,7 @@ def messages(layout, attributes, name):
         tree = TREES[profile.ranges]
         leaf = tree.leaf(number_on_tree(kind, value))
         for level in range(tree.levels):
-            yield b"#" + bytes([level]) + (leaf >> 4 * level).to_bytes(8, "big"), False
+            yield b"#" + bytes([level]) + (leaf >> BITS[profile.ranges] * level).to_bytes(8, "big"), False
 
 
 def expected(keys, layout, attributes):
@@ -149,7 +151,12 @@ CHOSEN = frozenset((attribute_mark(index_keys(Layout()), "Keyword"),))
 
 @pytest.mark.parametrize(
     "layout",
-    [Layout(), new_layout("strict"), *(replace(each, prefixed=CHOSEN) for each in (Layout(), new_layout("strict")))],
+    [
+        Layout(),
+        Layout(version=3),
+        new_layout("strict"),
+        *(replace(each, prefixed=CHOSEN) for each in (Layout(), new_layout("strict"))),
+    ],
     ids=str,
 )
 @given(batch=st.lists(documents(), max_size=6))
