@@ -5,6 +5,7 @@ Nothing of the product is imported here, because the handlers must be installed 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
@@ -13,10 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from .stopped import stop
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Coroutine, Iterator
     from types import FrameType
 
 T = TypeVar("T")
+
+_PULSE = 0.2
+"""Seconds after which a signal is noticed that arrived in the instant before the terminal was waited for."""
 
 
 class Interrupts:
@@ -72,12 +77,20 @@ class Interrupts:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Raise `KeyboardInterrupt` for a signal, while a person is asked."""
+        """Raise `KeyboardInterrupt` for a signal, while a person is asked.
+
+        Python runs handlers between its own steps only. A signal between the last step and the system call that waits for the
+        terminal would be noticed with the next key, so a timer ends this call again and again.
+        """
+        before = signal.signal(signal.SIGALRM, _ignore)
+        signal.setitimer(signal.ITIMER_REAL, _PULSE, _PULSE)
         self._asking = True
         try:
             yield
         finally:
             self._asking = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
     def run(self, command: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine as `asyncio.run` does. A signal cancels it."""
@@ -88,13 +101,35 @@ class Interrupts:
             assert task is not None  # noqa: S101 - a coroutine runs in a task
             self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
             try:
-                return await command
+                with _woken_by_signals(loop):
+                    return await command
             finally:
                 self._cancel = None
                 if self.received is not None:
                     self.end()  # Without the end of `asyncio.run`, which waits for threads.
 
         return asyncio.run(cancellable())
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal by doing nothing. In contrast to `SIG_IGN`, the signal ends a system call."""
+
+
+@contextmanager
+def _woken_by_signals(loop: AbstractEventLoop) -> Iterator[None]:
+    """Let a signal wake the loop, so that one in the instant before the loop waits is handled at once, and not with the next event."""
+    receiver, sender = os.pipe()
+    os.set_blocking(receiver, False)
+    os.set_blocking(sender, False)
+    loop.add_reader(receiver, os.read, receiver, 4096)
+    before = signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        loop.remove_reader(receiver)
+        os.close(sender)
+        os.close(receiver)
 
 
 INTERRUPTS = Interrupts()

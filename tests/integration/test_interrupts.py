@@ -56,6 +56,12 @@ def handles_signals(process):
     return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
+def is_waiting(process):
+    """Return whether the main thread is in a system call that waits."""
+    with open(f"/proc/{process.pid}/stat") as file:  # noqa: PTH123 - of the kernel
+        return file.read().rsplit(")", 1)[1].split()[0] == "S"
+
+
 def wait_until(process, condition):
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -161,6 +167,78 @@ def test_a_signal_in_a_question_ends_with_one_line_and_leaves_the_terminal_usabl
     os.close(master)
     assert b"Traceback" not in rest
     assert rest.decode().replace("\r", "").endswith(LINE)
+
+
+QUESTION = "Which one?"
+UNNOTICED = """
+import asyncio, os, signal, sys, threading
+from strongroom.driver.cli.interrupts import INTERRUPTS
+from strongroom.driver.cli.show.output import ask
+INTERRUPTS.install()
+waits, number, ordered, main = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), threading.main_thread().ident
+def strike():
+    while (order := os.read(ordered, 1)):  # a signal to this thread interrupts no system call of the one that runs handlers
+        signal.pthread_kill(main if order == b"m" else threading.get_ident(), number)
+        os.write(1, b"struck\\n")  # `sys.stdout` is replaced during a question
+threading.Thread(target=strike, daemon=True).start()
+print("begun", flush=True)
+try:
+    if waits == "server":
+        INTERRUPTS.run(asyncio.Event().wait())
+    print(ask("Which one?"), flush=True)
+except BaseException:
+    if INTERRUPTS.received is None:
+        raise
+    INTERRUPTS.end()
+"""
+
+
+@contextlib.contextmanager
+def unnoticed(folder, waits, number):
+    """Start a program that waits; yield it, its terminal or pipe, and what orders signals: to the thread that waits, or another."""
+    ordered, orders = os.pipe()
+    answers, questions = pty.openpty() if waits == "terminal" else os.pipe()[::-1]
+    program = [sys.executable, "-c", UNNOTICED, waits, str(int(number)), str(ordered)]
+    with subprocess.Popen(
+        program,
+        cwd=folder,
+        stdin=questions,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=[ordered],
+    ) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            if waits != "server":
+                assert process.stderr.read(len(QUESTION)) == QUESTION
+            wait_until(process, lambda: is_waiting(process))
+            yield process, answers, orders
+        finally:
+            process.kill()
+            for each in (ordered, orders, answers, questions):
+                os.close(each)
+
+
+@SIGNALS
+@pytest.mark.parametrize("waits", ["terminal", "pipe", "server"])
+def test_a_signal_that_interrupts_no_system_call_ends_the_command(tmp_path, waits, number):
+    """A signal in the instant before a command waits, for a person or for a server, is noticed without a key or an answer."""
+    with unnoticed(tmp_path, waits, number) as (process, _, orders):
+        os.write(orders, b"o")
+        assert process.wait(PATIENCE) == 128 + number
+        assert process.stderr.read().endswith(LINE)
+
+
+@pytest.mark.parametrize("waits", ["terminal", "pipe"])
+def test_an_answer_is_taken_however_long_a_person_thinks(tmp_path, waits):
+    """The call that waits for an answer is ended again and again, and the answer is whole."""
+    with unnoticed(tmp_path, waits, signal.SIGALRM) as (process, answers, orders):
+        for _ in range(20):
+            os.write(orders, b"m")
+            assert process.stdout.readline() == "struck\n"
+        os.write(answers, b"the second\n")
+        assert process.stdout.readline() == "the second\n"
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path):
