@@ -28,8 +28,8 @@ Leakage of a snapshot of the index, without keys:
 
 Columns of a row that belong to no attribute reveal more: the length of the record (`compatible`: its order of magnitude after
 compression; `strict`: one of few classes, uncompressed), the number of tokens (`strict`: a multiple of eight), the shard, and the
-version: how often the record changed, and of an imported run its number of events. Other tables have rows of the same runs
-(docs/reference/schema.md); a thief who has them counts a run's rows there.
+version: how often the record changed, or under a Temporal server the order of the changes in a shard. Other tables have rows of the
+same runs (docs/reference/schema.md); a thief who has them counts a run's rows there.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from strongroom.kms import commits_several_times
 from strongroom.storage import DataBlob, HistoryBranch, HistoryNode
 from strongroom.visibility import attribute_types
+from strongroom.visibility.index.document import imported_version
 
 from .history_event import batches, encode_batch
 
@@ -81,6 +82,7 @@ async def import_executions(
     added = {name: kind.value for name, kind in named.items()}
     namespace = await strongroom.namespaces.add_search_attributes(namespace.namespace_id, added)
     types = attribute_types(namespace)
+    keys = await strongroom.keyring.open(namespace.namespace_id)
     written = nodes = done = 0
     for start in range(0, len(executions), PER_TRANSACTION):
         batch = executions[start : start + PER_TRANSACTION]
@@ -99,7 +101,8 @@ async def import_executions(
                     transaction=transaction,
                 )
                 nodes += len(history)
-                records.append((shard_id, len(execution.events), record))
+                version = imported_version(keys, record.workflow_id, record.run_id, len(execution.events))
+                records.append((shard_id, version, record))
             written += await strongroom.visibility.record_workflow_executions(
                 namespace.namespace_id, records, types, transaction=transaction
             )
