@@ -40,6 +40,7 @@ deletes_by_event_id = attrgetter(*(f"delete_{name}" for name in BY_EVENT_ID.valu
 
 _PURPOSES = {TIMER: "timer id", SIGNAL_REQUESTED: "signal requested id", CHASM_NODE: "chasm path"}
 _EVENT_ID = struct.Struct(">q")
+_PADDED_EVENT_ID = struct.Struct(">8xq")
 _ORDER = struct.Struct(">QQ")
 _VERSIONED = 1 << 63
 
@@ -88,7 +89,7 @@ def read_entries(maps: Sequence[int], items: Sequence[bytes], opened: Sequence[b
 
     Args:
         maps: The map's number of each row, in any order.
-        items: The key of each row.
+        items: The key of each row in 16 bytes, as the row is sealed. The stored item may have fewer zero bytes before it.
         opened: The plaintext of each row.
 
     Raises:
@@ -102,7 +103,7 @@ def read_entries(maps: Sequence[int], items: Sequence[bytes], opened: Sequence[b
     for kind, item, packed in zip(maps, items, opened, strict=True):
         name = BY_EVENT_ID.get(kind)
         if name is not None:
-            fields[name][_EVENT_ID.unpack(item)[0]] = DataBlob.unpack(packed)
+            fields[name][_PADDED_EVENT_ID.unpack(item)[0]] = DataBlob.unpack(packed)
         elif kind == TIMER:
             timer_id, rest = unpack_named(packed)
             timers[timer_id] = DataBlob.unpack(rest)

@@ -89,7 +89,7 @@ class ExecutionReader:
         opened = await self._open(key, keys)
         if opened is None:
             raise NotFound
-        row, packed, values, _ = opened
+        row, packed, items, values, _ = opened
         info, state = unpack_execution(packed, BINDING_BYTES)
         plaintexts = [value[STAMP_BYTES:] for value in values]
         return WorkflowMutableState(
@@ -98,7 +98,7 @@ class ExecutionReader:
             next_event_id=row["next_event_id"],
             last_write_version=row["last_write_version"],
             db_record_version=row["db_record_version"],
-            **read_entries(row["maps"] or (), row["items"] or (), plaintexts),
+            **read_entries(row["maps"] or (), items, plaintexts),
         )
 
     async def state(self, key: RunKey, keys: NamespaceKeys) -> RunState | None:
@@ -111,13 +111,16 @@ class ExecutionReader:
             IntegrityError: A row of the run does not open, or its rows are of different states.
         """
         opened = await self._open(key, keys)
-        return None if opened is None else self._known.get(key.name) or opened[3]
+        return None if opened is None else self._known.get(key.name) or opened[-1]
 
-    async def _open(self, key: RunKey, keys: NamespaceKeys) -> tuple[Row, bytes, Sequence[bytes], RunState] | None:
+    async def _open(
+        self, key: RunKey, keys: NamespaceKeys
+    ) -> tuple[Row, bytes, Sequence[bytes], Sequence[bytes], RunState] | None:
         """Read a run, check its digest, and keep its state.
 
         Returns:
-            The row, its plaintext, the plaintexts of the map rows with their stamps, and the state; None if the run does not exist.
+            The row, its plaintext, the items of the map rows in 16 bytes, their plaintexts with the stamps, and the state; None if the
+            run does not exist.
 
         Raises:
             IntegrityError: A row of the run does not open, or its rows are of different states.
@@ -153,7 +156,7 @@ class ExecutionReader:
         if before is not None and is_known:
             if rows != known_rows and self._known.get(name) is before:
                 self._known.put(name, (*before[:2], rows, *before[3:]))
-            return row, packed, opened, before
+            return row, packed, padded, opened, before
         binding, version = packed[:BINDING_BYTES], row["db_record_version"]
         if before is not None and is_older(version, binding, before):
             msg = (
@@ -164,7 +167,7 @@ class ExecutionReader:
         state = stored_tag, binding, rows, None, version
         if self._known.get(name) is before:  # if not, a write of this process was committed since
             self._known.put(name, state)
-        return row, packed, opened, state
+        return row, packed, padded, opened, state
 
     async def current(
         self, namespace_id: UUID, workflow_id: str, *, shard_id: int, archetype_id: int

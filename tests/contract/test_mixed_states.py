@@ -124,6 +124,14 @@ async def test_a_mixed_state_is_refused(workflow, full_run, dba, attack, monkeyp
     assert await later.get(full_run[0].run_id) != accumulated(*full_run)
 
 
+@pytest.mark.parametrize("number", [ACTIVITY, CHILD_EXECUTION, REQUEST_CANCEL, SIGNAL])
+async def test_zero_bytes_before_an_item_change_nothing(workflow, full_run, dba, number):
+    """An item of 8 bytes and the same one after 8 zero bytes are one key (kms/FORMAT.md section 9), so the same entry is read."""
+    await dba.edit("execution_maps", "item = decode(repeat('00', 8), 'hex') || item", "map = $1", number)
+    for process in (workflow, workflow.like(cell=new_process(workflow.cell))):
+        assert await process.get(full_run[0].run_id) == accumulated(*full_run)
+
+
 async def test_a_refused_write_leaves_the_known_state(workflow, full_run):
     """Writes that are refused, for each reason, do not disturb the digest of the next one."""
     refused = workflow.mutation(full_run[0].run_id, db_record_version=9, upsert_activity_infos={5: blob()})
