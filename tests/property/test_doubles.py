@@ -20,7 +20,7 @@ from strongroom.visibility import AttributeType, VisibilityRecord, matches, pars
 from strongroom.visibility.filter.tree import Order
 from strongroom.visibility.index.document import seal_documents
 from strongroom.visibility.index.doubles import scaled
-from strongroom.visibility.index.layout import new_layout
+from strongroom.visibility.index.layout import Layout, new_layout
 from strongroom.visibility.index.tokens import equality
 from strongroom.visibility.search.compiler import compile_query
 from strongroom.visibility.search.ordering import ranking
@@ -73,9 +73,9 @@ def record(price, number=1):
     )
 
 
-@pytest.fixture(scope="module", params=["compatible", "strict"])
+@pytest.fixture(scope="module", params=[Layout(), Layout(version=3), new_layout("strict")], ids=str)
 def keys(request):
-    """Keys of a namespace, by preset."""
+    """Keys of a namespace, by layout."""
     return NamespaceKeys(
         cell_id=UUID(int=1),
         namespace_id=UUID(int=2),
@@ -83,7 +83,7 @@ def keys(request):
         index={1: Secret(bytes([1] * 32))},
         identity={1: Secret(bytes([9] * 32))},
         active={KeyClass.INDEX: 1, KeyClass.DATA: 1, KeyClass.IDENTITY: 1},
-        layouts={1: str(new_layout(request.param))},
+        layouts={1: str(request.param)},
     )
 
 

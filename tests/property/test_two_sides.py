@@ -45,6 +45,7 @@ def keys_of(*layouts):
 PREFIXES = frozenset(attribute_mark(keys_of(Layout()), name) for name in ("Customer", "Größe"))
 LAYOUTS = [
     Layout(),
+    Layout(version=3),
     Layout("strict", SALTS, 60, 1024),
     Layout("strict", {}, 3600, 4096),
     Layout(prefixed=PREFIXES),
