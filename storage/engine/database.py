@@ -54,6 +54,7 @@ class Database:
         size: The maximum number of connections open at once.
         answer_timeout: Seconds to wait for an answer. A working server stops the statement earlier, so no answer means a lost server.
         lent: The number of connections in use. It is counted only if `watch` is set.
+        distributed: Whether the server is the coordinator of a Citus cluster.
         watch: The observer of the connections; None for no observer. It is set before the first connection is lent.
 
     Args:
@@ -94,7 +95,7 @@ class Database:
         insecure: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.size = size
+        self.size, self.distributed = size, distributed
         self.lent = 0
         self.watch: DatabaseWatch | None = None
         self.answer_timeout = statement_timeout + grace

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from strongroom.storage.engine.connection import Connection, Row
     from strongroom.storage.engine.database import Database
+    from strongroom.storage.journal.tickets import Entries
     from strongroom.storage.journal.writer import Journal
 
 _SQL = load_queries("visibility_rows/records")
@@ -81,10 +82,13 @@ async def write_visibility_records(
 
     Without an outbox this is one statement, so BEGIN and COMMIT are not sent.
     """
-    if not outbox:
-        async with database.connection(namespace_id) as connection:
-            if not is_distributed(connection):
-                return await put_visibility_records(connection, journal, namespace_id, rows, alone=True)
+    if not outbox and not database.distributed:
+        ordered = _in_order(rows)
+        changes = _put_records(namespace_id, ordered)
+        # The block of the entries is the outer one: it needs the translated error, which shows whether anything was written.
+        async with journal.entries(changes) as entries, database.connection(namespace_id) as connection:
+            written = await _put(connection, entries, namespace_id, ordered)
+        return len(written)
     async with database.transaction(namespace_id) as connection:
         return await put_visibility_records(connection, journal, namespace_id, rows, outbox=outbox)
 
@@ -96,17 +100,15 @@ async def put_visibility_records(
     rows: Sequence[VisibilityRow],
     *,
     outbox: bool = False,
-    alone: bool = False,
 ) -> int:
-    """Write records. A record of an older version, or of a run deleted since, is left out.
+    """Write records in the caller's transaction. A record of an older version, or of a run deleted since, is left out.
 
     Args:
-        connection: A connection in a transaction of the caller, unless `alone`.
+        connection: A connection in a transaction.
         journal: The journal of this process.
         namespace_id: The namespace.
         rows: The records in any order. If a record has several versions, the newest is written.
         outbox: Whether a search index outside the database takes them from the outbox.
-        alone: Whether the statement is a transaction of its own. Not with an outbox or on a Citus cluster.
 
     Returns:
         The number of records written.
@@ -114,33 +116,36 @@ async def put_visibility_records(
     Raises:
         StorageError: The database does not answer.
     """
-    # All writers lock rows in the order of their key, so they can't deadlock.
-    newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
-    ordered = [newest[key] for key in sorted(newest)]
+    ordered = _in_order(rows)
     if is_distributed(connection):
         written = await _put_on_cluster(connection, journal, namespace_id, ordered)
     else:
-        written = await _put(connection, journal, namespace_id, ordered, alone=alone)
+        async with journal.entries(_put_records(namespace_id, ordered), transaction=connection) as entries:
+            written = await _put(connection, entries, namespace_id, ordered)
     if outbox and written:
         ids = set(written)
         await add_to_outbox(connection, [(row.shard_id, namespace_id, row.id) for row in ordered if row.id in ids])
     return len(written)
 
 
+def _in_order(rows: Sequence[VisibilityRow]) -> list[VisibilityRow]:
+    """Return the newest version of each record. All writers lock rows in the order of their key, so they can't deadlock."""
+    newest = {(row.shard_id, row.id): row for row in sorted(rows, key=lambda row: row.version)}
+    return [newest[key] for key in sorted(newest)]
+
+
 async def _put(
-    connection: Connection, journal: Journal, namespace_id: UUID, ordered: Sequence[VisibilityRow], *, alone: bool
+    connection: Connection, entries: Entries, namespace_id: UUID, ordered: Sequence[VisibilityRow]
 ) -> Sequence[bytes]:
     """Write records with one statement; return the ids of those that were written."""
-    changes = _put_records(namespace_id, ordered)
-    async with journal.entries(changes, transaction=None if alone else connection) as entries:
-        answer = await connection.fetch(
-            _SQL["put"],
-            namespace_id,
-            [row.shard_id for row in ordered],
-            *_columns(ordered),
-            *entries.arguments,
-        )
-        entries.digests.update((row["shard_id"], row["digest"]) for row in answer if row["id"] is None)
+    answer = await connection.fetch(
+        _SQL["put"],
+        namespace_id,
+        [row.shard_id for row in ordered],
+        *_columns(ordered),
+        *entries.arguments,
+    )
+    entries.digests.update((row["shard_id"], row["digest"]) for row in answer if row["id"] is None)
     return [row["id"] for row in answer if row["id"] is not None]
 
 

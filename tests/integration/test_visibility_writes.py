@@ -219,6 +219,25 @@ async def test_a_deletion_at_the_same_moment_wins(small, first, has_record):
     assert (await strongroom.journal.verify(shard_id)).ok
 
 
+async def test_a_write_that_the_database_refused_delays_no_folding(small):
+    """The outcome of a refused write is known, so the entries of later writes are folded at once."""
+    strongroom, record = small.strongroom, next(iter(small.records.values()))
+    shard_id = await strongroom.shards.shard_of(small.namespace_id, record.workflow_id)
+    keys = await strongroom.keyring.open(small.namespace_id)
+    key = (small.namespace_id, shard_id, document_id(keys, record.workflow_id, record.run_id))
+    async with strongroom.database.transaction(small.namespace_id) as connection:
+        assert await delete_visibility_record(connection, strongroom.journal.journal, key, version=9)
+        write = asyncio.create_task(record_all(strongroom, small.namespace_id, [record], small.types, version=5))
+        await until_waiting(strongroom)
+    with pytest.raises(DatabaseUnavailable) as refused:
+        await write
+    assert not refused.value.may_have_been_committed
+    assert await record_all(strongroom, small.namespace_id, [record], small.types, version=10) == 1
+    assert await strongroom.journal.fold(shard_id) == []
+    found = await strongroom.journal.verify(shard_id)
+    assert (found.ok, found.pending) == (True, 0)
+
+
 async def test_a_record_that_was_altered_is_not_rewritten(small):
     """A rotation replaces the version that it opened, and leaves a row that was altered since."""
     database, journal = small.strongroom.database, small.strongroom.journal.journal
