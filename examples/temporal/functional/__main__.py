@@ -6,8 +6,10 @@
 
 The tests make a cluster for each suite, and its stores in one place. This program copies the server's module, changes this one call
 (see temporal/functional), builds the tests, and runs each suite on new cells and on new databases of Temporal's own stores.
-A test that fails is repeated once alone. So is a test that its suite's time limit ended, which is not finished until then.
-The results are kept in temporal/functional/results.jsonl.
+A test that fails is repeated once alone. So is a test that is not finished: the time limit of its suite or a signal from outside ended
+it, or it had not begun by then. The results are kept in temporal/functional/results.jsonl.
+
+The exit code is 1 if a test fails on a cell only, or if a suite or a test is left. The last lines then name what is left.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import shlex
 import signal
 import sys
 import time
@@ -26,6 +29,7 @@ from examples.temporal.binaries import MODULE
 
 from .cells import Cells, postgres
 from .journal import SIDES, Journal, Side
+from .left import what_is_left
 from .page import write_page
 from .programs import Suite, build, version_of_the_server
 from .running import Runner
@@ -61,11 +65,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that PostgreSQL and the tests are ended too
     version = version_of_the_server()
     journal = Journal(options.journal, version)
+    chosen = [name for name in journal.suites if re.search(options.run, name)]
     if not options.table:
         logs = options.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         suites = build(options.folder)
-        chosen = [suite for suite in suites if re.search(options.run, str(suite))]
+        selected = [suite for suite in suites if re.search(options.run, str(suite))]
+        chosen = [str(suite) for suite in selected]
         if not chosen:
             sys.exit(f"no suite matches {options.run!r}; package and name look like this: {suites[0]}")
         journal.know([str(suite) for suite in suites])
@@ -85,8 +91,24 @@ def main() -> int:
                 again=options.again,
                 repeats=options.repeats,
             )
-            asyncio.run(run_suites(runner, chosen, options.at_once, Cells(folder, superuser), folder / "cells"))
-    return write_page(journal, options.page)
+            asyncio.run(run_suites(runner, selected, options.at_once, Cells(folder, superuser), folder / "cells"))
+    code = write_page(journal, options.page)
+    left = what_is_left(journal, chosen, options.sides, options.repeats)
+    if left:
+        sys.stdout.write("\n".join([*left, f"to continue: {continuation(sys.argv[1:])}\n"]))
+    return 1 if left else code
+
+
+def continuation(arguments: list[str]) -> str:
+    """Return the command that runs what is left: the same one, without what would run nothing or run everything again."""
+    kept: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--minutes":
+            next(waiting, None)
+        elif argument not in {"--again", "--table"} and not argument.startswith("--minutes="):
+            kept.append(argument)
+    return shlex.join(["python", "-m", "examples.temporal.functional", *kept])
 
 
 async def run_suites(runner: Runner, suites: list[Suite], at_once: int, cells: Cells, path: Path) -> None:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Side = Literal["sealed", "plain"]
-End = Literal["completed", "time limit", "crashed"]
+End = Literal["completed", "time limit", "killed", "crashed"]
+"""How a program ended: by itself, at the time limit, by a signal from outside (for example when memory was short), or by a crash."""
 SIDES: tuple[Side, Side] = ("sealed", "plain")
 
 
@@ -31,6 +32,8 @@ class Run:
         failed: Tests that failed. A test is left out if a subtest of it failed.
         skipped: Tests that the server's own code skips.
         unfinished: Tests that had begun when the program ended.
+        not_begun: Known tests of the suite that had not begun when the program ended. A test is left out if another one of the
+            run or of this list includes it.
     """
 
     version: str
@@ -44,6 +47,7 @@ class Run:
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    not_begun: list[str] = field(default_factory=list)
 
 
 class Journal:
@@ -87,15 +91,24 @@ class Journal:
         """Return whether a suite was run on a side."""
         return any((run.suite, run.side, run.alone) == (suite, side, None) for run in self.runs)
 
+    def tests_of(self, suite: str) -> set[str]:
+        """Return the tests of a suite that its runs have begun, on either side."""
+        runs = [run for run in self.runs if run.suite == suite]
+        return {test for run in runs for test in (*run.passed, *run.failed, *run.skipped, *run.unfinished)}
+
     def to_repeat(self, suite: str, side: Side, times: int) -> list[str]:
-        """Return the tests that did not pass in the last run of a suite, nor in a repeat, and that may be repeated again."""
+        """Return the tests that did not pass in the last run of a suite, nor in a repeat, and that may be repeated again.
+
+        A test that was not finished is run alone at least once. A run whose program was killed does not count.
+        """
         waiting: dict[str, int] = {}
         for run in self.runs:
             if (run.suite, run.side) != (suite, side):
                 continue
             if run.alone is None:
-                waiting = dict.fromkeys([*run.failed, *run.unfinished], times)
-            elif run.alone in waiting:
+                waiting = dict.fromkeys(run.failed, times)
+                waiting |= dict.fromkeys([*run.unfinished, *run.not_begun], max(times, 1))
+            elif run.alone in waiting and run.end != "killed":
                 waiting[run.alone] -= 1 if run.failed or run.unfinished or run.end != "completed" else times
         return [test for test, left in waiting.items() if left > 0]
 

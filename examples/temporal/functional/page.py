@@ -38,6 +38,12 @@ PostgreSQL. The machine had other work (load {low:.0f} to {high:.0f} on two core
 suite's time, is repeated alone, and the last repeat counts. Tests with subtests are counted by their subtests.
 {run} of {all} suites were run on both sides.
 """
+NOT_FINISHED = """## Tests that are not finished
+
+The time limit of their suite ended them, or a signal from outside killed their program, or they had not begun by then. They count
+neither as passed nor as failed. The next run repeats each of them alone.
+
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Results:
 
 
 def write_page(journal: Journal, path: Path) -> int:
-    """Write the page, print its totals, and return the exit code: 1 if a test fails on a cell only."""
+    """Write the page, print its totals, and return 1 if a test fails on a cell only."""
     compared = {suite: compare(journal.runs, suite) for suite in journal.suites}
     totals = Counter(kind for kinds in compared.values() for kind in kinds.values())
     path.write_text(page(journal, compared, totals))
@@ -77,7 +83,7 @@ def write_page(journal: Journal, path: Path) -> int:
 def results_of(runs: Iterable[Run], suite: str, side: Side) -> Results | None:
     """Return the results of the last run of a suite on a side, corrected by its repeats; None if it was not run.
 
-    A test that the time limit of its suite ended is not finished. Alone, it has the whole limit, so it has failed if it reaches it.
+    A test that had not begun when its program ended is not finished.
     """
     found: Results | None = None
     for run in runs:
@@ -87,17 +93,26 @@ def results_of(runs: Iterable[Run], suite: str, side: Side) -> Results | None:
             **dict.fromkeys(run.passed, PASSES),
             **dict.fromkeys(run.skipped, SKIPPED),
             **dict.fromkeys(run.failed, FAILS),
-            **dict.fromkeys(run.unfinished, UNFINISHED if run.alone is None and run.end == "time limit" else FAILS),
+            **dict.fromkeys(run.unfinished, UNFINISHED if was_ended(run) else FAILS),
+            **dict.fromkeys(run.not_begun, UNFINISHED),
         }
         if run.alone is None:
             found = Results(of_run, [], run.end)
         elif found is not None:
             for test in [each for each in found.by_test if f"{each}/".startswith(f"{run.alone}/")]:
                 del found.by_test[test]  # also of an earlier repeat
-            found.by_test.update(of_run or {run.alone: FAILS})
-            if of_run and FAILS not in of_run.values():
+            found.by_test.update(of_run or {run.alone: UNFINISHED if was_ended(run) else FAILS})
+            if of_run and not {FAILS, UNFINISHED} & set(of_run.values()):
                 found.repeated.append(run.alone)
     return found
+
+
+def was_ended(run: Run) -> bool:
+    """Return whether the tests that had begun are not finished. Otherwise they have failed.
+
+    A test that runs alone has the whole time limit, so it has failed if it reaches the limit.
+    """
+    return run.end == "killed" or (run.end == "time limit" and run.alone is None)
 
 
 def compare(runs: Iterable[Run], suite: str) -> dict[str, str]:
@@ -185,7 +200,7 @@ def section(kind: str, tests: list[str]) -> str:
 
 
 def not_finished(journal: Journal) -> str:
-    """Return the list of the tests that wait for a repeat because their suite reached its time limit; empty without any."""
+    """Return the list of the tests that are not finished on a side; empty without any."""
     tests = [
         f"`{test}` ({side})"
         for suite in journal.suites
@@ -196,8 +211,7 @@ def not_finished(journal: Journal) -> str:
     ]
     if not tests:
         return ""
-    title = "## Tests that are not finished\n\nThe time limit of their suite ended them. The next run repeats each of them alone.\n\n"
-    return title + ", ".join(tests) + ".\n"
+    return NOT_FINISHED + ", ".join(tests) + ".\n"
 
 
 def not_run(journal: Journal, both: list[str]) -> str:

@@ -23,6 +23,11 @@ HOOKS = "-tags=test_dep"
 """Nine suites need the hooks that this tag builds in. Without it, each of their tests ends the program."""
 WITHOUT_CGO = {"CGO_ENABLED": "0"}
 """All builds of the module are without cgo, so that they share one cache."""
+METHOD = re.compile(r"^func \(\w+ \*?(\w+)\) (Test\w+)\(", re.MULTILINE)
+FUNCTION = re.compile(r"^func (Test\w+)\(\w+ \*testing\.T\) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+SUITE = re.compile(r"new\((\w+)\)|&(\w+)\{")
+RUNS_SUITE = "uite.Run("
+"""A call of `suite.Run` or `parallelsuite.Run`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,14 @@ class Suite:
         name: Its name.
         program: The program that has it.
         folder: The folder that it must run in.
+        tests: The tests that it has by the source, for example `TestA/TestPart`. Its own name if the source does not list them.
     """
 
     package: str
     name: str
     program: Path
     folder: Path
+    tests: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.package}.{self.name}"
@@ -60,8 +67,27 @@ def build(folder: Path) -> list[Suite]:
         if not program.exists() or program.stat().st_mtime < changed:
             _build(program, package, copy)
         names = run([program, "-test.list", "."], copy / package).split()
-        suites += [Suite(package, name, program, copy / package) for name in names if name.startswith("Test")]
+        tests = listed_in("\n".join(path.read_text() for path in sorted((copy / package).glob("*_test.go"))))
+        suites += [
+            Suite(package, name, program, copy / package, tests.get(name, (name,)))
+            for name in names
+            if name.startswith("Test")
+        ]
     return suites
+
+
+def listed_in(source: str) -> dict[str, tuple[str, ...]]:
+    """Return the tests of each suite in Go source. A suite that runs its methods within subtests is left out."""
+    methods: dict[str, list[str]] = {}
+    for suite, method in METHOD.findall(source):
+        methods.setdefault(suite, []).append(method)
+    found = {}
+    for name, body in FUNCTION.findall(source):
+        suites = [new or literal for new, literal in SUITE.findall(body)]
+        tests = tuple(f"{name}/{method}" for suite in suites for method in methods.get(suite, ()))
+        if tests and RUNS_SUITE in body and "t.Run(" not in body:
+            found[name] = tests
+    return found
 
 
 def _build(program: Path, package: str, copy: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from .journal import SIDES, End, Journal, Run, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from .programs import Suite
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 BEGUN = re.compile(r"^=== RUN +(\S+)", re.MULTILINE)
 ENDED = re.compile(r"--- (PASS|FAIL|SKIP): (\S+) \(")
 """A result may follow other text on its line, because the server's log can leave a line without its end."""
+FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+"""Exit codes of a program that a signal from outside killed. SIGKILL is the one that the kernel sends when memory is short."""
 OVERTIME = 30
 """Seconds until a program is killed that did not end itself at the time limit of its tests."""
 
@@ -67,30 +70,34 @@ class Runner:
         if self.again or not self.journal.has(str(suite), side):
             await self._run(suite, side, None)
         while time.monotonic() < self.stop_at and (tests := self.journal.to_repeat(str(suite), side, self.repeats)):
-            await self._run(suite, side, tests[0])
+            if await self._run(suite, side, tests[0]) == "killed":
+                return  # whatever killed it may kill it again
 
-    async def _run(self, suite: Suite, side: Side, alone: str | None) -> None:
+    async def _run(self, suite: Suite, side: Side, alone: str | None) -> End | None:
+        """Run a suite, or one test alone. Return how it ended; None if the time is over."""
         if time.monotonic() > self.stop_at:
-            return
+            return None
         log = log_of(self.logs, suite, side, alone)
         began = time.monotonic()
         code = await self._program(suite, side, pattern_of(alone or suite.name), log)
         text = log.read_text(errors="replace")
         seconds = round(time.monotonic() - began, 1)
         results = read_results(text)
-        end: End = "completed" if code in {0, 1} and not results["unfinished"] else "crashed"
-        if end == "crashed" and "panic: test timed out after" in text:
-            end = "time limit"
+        end = end_of(code, text, unfinished=bool(results["unfinished"]))
+        if alone is None and end != "completed":
+            results["not_begun"] = not_begun(self.journal.tests_of(str(suite)).union(suite.tests), text)
         load = round(os.getloadavg()[0], 1)
         run = Run(self.version, str(suite), side, alone, end, seconds, load, **results)
         self.journal.add(run)
         if end == "completed" and not run.failed:
             log.unlink()
-        numbers = ", ".join(f"{len(names)} {result}" for result, names in results.items() if names)
+        numbers = ", ".join(f"{len(names)} {result.replace('_', ' ')}" for result, names in results.items() if names)
         sys.stdout.write(f"{suite}{f' ({alone})' if alone else ''} {side}: {end}, {numbers}, {seconds:.0f} s\n")
         sys.stdout.flush()
+        return end
 
-    async def _program(self, suite: Suite, side: Side, pattern: str, log: Path) -> int:
+    async def _program(self, suite: Suite, side: Side, pattern: str, log: Path) -> int | None:
+        """Run a program, and return its exit code; None if it was killed because it did not end at the time limit."""
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 suite.program,
@@ -107,7 +114,7 @@ class Runner:
                 async with asyncio.timeout(self.limit + OVERTIME):
                     return await process.wait()
             except TimeoutError:
-                return -1
+                return None
             finally:
                 with suppress(ProcessLookupError):
                     process.kill()
@@ -123,6 +130,33 @@ def log_of(logs: Path, suite: Suite, side: Side, alone: str | None) -> Path:
 def pattern_of(test: str) -> str:
     """Return the pattern of one test, with all its subtests, for `go test -run`."""
     return "/".join(f"^{re.escape(name)}$" for name in test.split("/"))
+
+
+def end_of(code: int | None, output: str, *, unfinished: bool) -> End:
+    """Return how a program ended.
+
+    Args:
+        code: Its exit code; None if it was killed because it did not end at the time limit.
+        output: Its output.
+        unfinished: Whether a test had begun and not ended.
+    """
+    if code is None or "panic: test timed out after" in output:
+        return "time limit"
+    if code in FROM_OUTSIDE:
+        return "killed"
+    return "completed" if code in {0, 1} and not unfinished else "crashed"
+
+
+def not_begun(known: Iterable[str], output: str) -> list[str]:
+    """Return the known tests that are not begun in a program's output, nor within one that was, nor within another of the list."""
+    results = read_results(output)
+    ended = {name for names in results.values() for name in names}
+    begun = {test[:end] for test in ended for end in range(len(test) + 1) if f"{test}/"[end] == "/"}
+    found: list[str] = []
+    for name in sorted(set(known) - begun):
+        if not any(name.startswith(f"{other}/") for other in (*ended, *found)):
+            found.append(name)
+    return found
 
 
 def read_results(output: str) -> dict[str, list[str]]:
