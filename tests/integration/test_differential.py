@@ -1,8 +1,7 @@
 """Sealed visibility and a plaintext copy of the same runs give the same answers to random filters.
 
-`FILTERS=5000 pytest tests/integration/test_differential.py` sets the number of filters. With `DOCUMENTS=100000 SECONDS=600`, each
-namespace has as many runs, and the filters end after this time; `--timeout 0 -s` shows their number. Of so many runs only the first
-pages of a list are compared, and always with an ORDER BY, because more than 2,000 runs of a second have another order on purpose.
+tests/README.md shows how to compare more filters and more runs. Of more runs than a list sorts by the second alone, only the first
+pages of a list are compared, and always with an ORDER BY, because such a second has another order on purpose.
 """
 
 from __future__ import annotations
@@ -36,6 +35,8 @@ FILTERS = count_of("FILTERS")
 DOCUMENTS = count_of("DOCUMENTS")
 SECONDS = seconds_of("SECONDS")
 IS_LARGE = DOCUMENTS > SORTED_RUNS
+LISTED = 4
+"""Of so many filters over many runs one is listed, because a list may sort all runs. All are counted."""
 WRITTEN = 2000
 """Number of documents that are written at once."""
 PREFIXED = ("Customer", "Größe")
@@ -66,9 +67,8 @@ async def test_sealed_answers_are_those_of_the_plaintext_copy(config_path, elast
             for start in range(0, len(documents), WRITTEN):
                 await asyncio.to_thread(plaintext_copy.write, documents[start : start + WRITTEN])
                 await ours.write(documents[start : start + WRITTEN], version=version)
-            await assert_same_answers(ours, plaintext_copy, rng, filters=filters)
-            if IS_LARGE:
-                break
+            if version > 1 or not IS_LARGE:
+                await assert_same_answers(ours, plaintext_copy, rng, filters=filters)
 
 
 @pytest.mark.parametrize("before", ["strict", "compatible 3"])
@@ -213,7 +213,8 @@ async def assert_same_answers(ours, plaintext_copy, rng, *, filters):
         where = re.split(r"\border\s+by\b", text, flags=re.IGNORECASE)[0]
         if IS_LARGE:
             matching = await asyncio.to_thread(plaintext_copy.count, where)
-            await assert_same_beginning(ours, plaintext_copy, text)
+            if number % LISTED == 0:
+                await assert_same_beginning(ours, plaintext_copy, text)
         else:
             wanted = await asyncio.to_thread(plaintext_copy.run_ids, text)
             size = rng.choice((1, 7, 50, 1000)) if len(wanted) < 60 else rng.choice((50, 99, 1000))
@@ -229,7 +230,7 @@ async def assert_same_answers(ours, plaintext_copy, rng, *, filters):
         if number % 2 or IS_LARGE:
             assert await ours.count(where) == (matching, {}), text
         if IS_LARGE:
-            sys.stdout.write(f"{number + 1} filters\n")
+            sys.stdout.write(f"{number + 1} filters without a difference\n")
             if time.monotonic() > until:
                 return
         if number % 10 == 0 and not re.search(r"Division|;|--|/\*|#|//", where):
