@@ -89,6 +89,11 @@ class TemporalServer:
         """The address of the frontend."""
         return f"127.0.0.1:{self.ports.grpc['frontend']}"
 
+    @property
+    def metrics(self) -> str:
+        """The address of the metrics."""
+        return f"http://127.0.0.1:{self.ports.metrics}/metrics"
+
     def start(self) -> None:
         """Start the server, and wait until its frontend listens."""
         config = self.folder / f"{self.name}.yaml"

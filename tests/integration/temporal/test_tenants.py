@@ -7,6 +7,7 @@ import json
 import signal
 from collections import Counter
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,9 +16,11 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.operatorservice.v1 import DeleteNamespaceRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
+    PollWorkflowTaskQueueRequest,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -122,12 +125,20 @@ async def few_failures(tenants: Tenants, client: Client, namespaces: int) -> Non
                 await client.workflow_service.get_workflow_execution_history(request, retry=False)
             except RPCError as error:
                 calls[error.status] += 1
+            else:
+                calls[None] += 1
 
     callers = [asyncio.create_task(call_again_and_again()) for _ in range(4)]
     failing, asked = await tenants.failures(WINDOW)
     for caller in callers:
         caller.cancel()
+    ended = await asyncio.gather(*callers, return_exceptions=True)
+    assert {type(each) for each in ended} == {asyncio.CancelledError}
+    assert calls
     assert set(calls) <= TYPED
+    # The control: the metrics have the failures of this outage.
+    assert tenants.failed_calls().total() > 0
+    assert tenants.kms_calls() > 0
     # A call of a client fails in one call of a store, or in two if the server repeats it.
     assert failing.total() <= MOST_FAILURES + 2 * calls.total(), failing
     assert asked <= MOST_KMS_CALLS * namespaces
@@ -208,16 +219,38 @@ async def delete(tenants: Tenants, client: Client) -> None:
     await until(shredded, "the shredding")
 
 
+async def polled(client: Client) -> RPCStatusCode | None:
+    """Poll for a task once as a worker does, and return the error; None if the poll was answered."""
+    request = PollWorkflowTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name="polled"), identity="poller"
+    )
+    try:
+        await client.workflow_service.poll_workflow_task_queue(request, retry=False, timeout=timedelta(seconds=2))
+    except RPCError as error:
+        return error.status
+    return None
+
+
 @pytest.mark.parametrize("end", [shred, delete])
 async def test_a_namespace_ends_with_open_workflows(tenants, end):
-    """The tasks of its workflows are dropped. Workflows of others go on, and no call fails again and again."""
+    """The tasks of its workflows are dropped. Workflows of others go on, and no call fails again and again.
+
+    A worker of the namespace polls until it is refused. The control: before the end, its poll was not refused.
+    """
     gone = await registered(tenants, f"{end.__name__}-gone")
     stays = await registered(tenants, f"{end.__name__}-stays")
     async with working(stays):
         async with working(gone):
             lost = await started(gone, "open", PAUSE)
         going = await started(stays, "open", PAUSE)
+        assert await polled(gone) is not RPCStatusCode.NOT_FOUND
+        assert RPCStatusCode.NOT_FOUND not in (await statuses(gone, lost[0].id)).values()
         await end(tenants, gone)
+
+        async def is_refused() -> bool:
+            return await polled(gone) is RPCStatusCode.NOT_FOUND
+
+        await until(is_refused, "the refusal of a worker of the namespace")
         await finished(going)
         await finished(await started(stays, "new", 0))
 

@@ -103,7 +103,9 @@ class Tenants:
 
     def _samples(self, name):
         text = httpx.get(self.metrics).text
-        for labels, number in re.findall(rf"^{name}\w*_count\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+        samples = re.findall(rf"^{name}\w*_count\{{(.*)\}} (\S+)$", text, re.MULTILINE)
+        assert samples, f"the metrics have no {name}, so that no failure would be counted"
+        for labels, number in samples:
             yield dict(re.findall(r'(\w+)="([^"]*)"', labels)), int(float(number))
 
 
@@ -188,6 +190,7 @@ async def finished(handles) -> None:
                 if error.status not in TYPED:
                     raise
 
+    assert handles
     results = await asyncio.gather(*(result(handle) for handle in handles))
     assert results == [[1, 2]] * len(handles)
 
