@@ -115,7 +115,7 @@ bench-leakage: env ## what a thief recovers from a stolen index in each preset; 
 bench-visibility: env ## sealed search against plaintext copies, in Elasticsearch and PostgreSQL; 15 minutes
 	$(BIN)/python -m benchmarks.visibility.contest
 
-bench-search: env ## sealed search in namespaces of 10,000 and 100,000 runs against plaintext copies; DOCUMENTS=1000000 for others; 15 minutes, an interrupted run is continued
+bench-search: env ## sealed search in namespaces of 10,000 and 100,000 runs against plaintext copies; DOCUMENTS=1000000 for others; 6 minutes, an interrupted run is continued
 	$(BIN)/python -m benchmarks.visibility.scale --out benchmarks/report/search.jsonl --documents $(if $(DOCUMENTS),$(DOCUMENTS),10000,100000)
 
 bench-size: bench-env env ## searches, writes, verification and bytes with 10,000 to 1,000,000 rows; ROWS=10000000 for others; DATA=FOLDER keeps the rows; 20 minutes, an interrupted run is continued
