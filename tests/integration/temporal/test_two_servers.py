@@ -83,6 +83,8 @@ async def test_a_rolling_restart_loses_nothing(two_servers, caplog):
                 return len(load.results) >= enough
 
             await until(went_on, "the end of three more workflows")
+            # A server that starts listens before it is ready, and ends if its `serve` is then stopped.
+            await own(divided, one, two)
         load.enough.set()
         await running
         assert len(load.expected) >= load.least
