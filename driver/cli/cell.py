@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 
 from strongroom.driver.access import CALLER, Decision, NotAuthenticated, Session
+from strongroom.driver.audit import LogSettings
 from strongroom.driver.config import ConfigError, load_config
 from strongroom.driver.freshness import anchor_change
 from strongroom.driver.stores import OPERATIONS
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SUITES = {"xaes-256-gcm": Suite.XAES_256_GCM, "aes-256-gcm": Suite.AES_256_GCM}
 API_KEY = "STRONGROOM_API_KEY"
+LOG_SETTINGS = LogSettings(write_timeout=30.0)
+"""A command waits longer for its audit log than a call of a service: ending in the middle costs an operator more than waiting does."""
 
 
 def as_id(_context: click.Context, _parameter: click.Parameter, value: str) -> UUID:
@@ -153,7 +156,9 @@ async def _perform(
         config = replace(config, cell_commitment=None)
     if not check_kek:
         config = replace(config, cell_kek=None)
-    async with Strongroom.open(config, check_keyrings=check_keyrings, accept_older=accept_older) as strongroom:
+    async with Strongroom.open(
+        config, log_settings=LOG_SETTINGS, check_keyrings=check_keyrings, accept_older=accept_older
+    ) as strongroom:
         caller = await caller_of(strongroom)
         given = {name: value for name, value in arguments.items() if value is not None}
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from strongroom.driver.anchor import writing
 from strongroom.driver.audit import LogSettings, log
+from strongroom.driver.cli import cell
 from tests.support.audit.logs import PATIENT
 
 WHILE_IT_RUNS = LogSettings(write_timeout=PATIENT.write_timeout, row_seconds=PATIENT.row_seconds)
@@ -13,4 +14,5 @@ WHILE_IT_RUNS = LogSettings(write_timeout=PATIENT.write_timeout, row_seconds=PAT
 def be_patient(settings=PATIENT):
     """Make settings the default of all audit logs of this process, and let it wait long for its last anchor in an object store."""
     log.LogSettings = lambda: settings
+    cell.LOG_SETTINGS = settings
     writing.LAST_SECONDS = writing.CHANGE_SECONDS = 120.0
